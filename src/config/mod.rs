@@ -1,0 +1,166 @@
+//! The configuration: one tree, every key with a default, read from file, environment and flags.
+//!
+//! A flag wins over the environment, the environment over the file, the file over the default.
+//! [`load`] reports every mistake at once, each with its key and where the value came from.
+//! The keys, their documentation and their defaults stand in one table, `keys.rs`; the example
+//! file is generated from it.
+
+mod keys;
+mod load;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use keys::example_toml;
+pub use load::{ConfigErrors, Loaded, Mistake, Origin, Sources, load};
+pub use values::{Secret, mask_url};
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The broker that the monitor watches.
+    pub broker: Broker,
+    /// Where OTLP comes in.
+    pub receiver: Receiver,
+    /// Where points go.
+    pub influx: Influx,
+    /// Where OTLP goes on to.
+    pub forward: Forward,
+    /// The embedded store.
+    pub store: Store,
+    /// The JSON API, `/metrics` and `/health`.
+    pub api: Api,
+    /// The agent's own log.
+    pub log: Log,
+    /// Grafana, for `rabtrace check` alone.
+    pub grafana_url: Option<String>,
+}
+
+/// The broker that the monitor watches.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    /// AMQP URL with user and password.
+    pub amqp_url: Secret,
+    /// Base URL of the management API; its login is that of the AMQP URL unless it has its own.
+    pub management_url: Secret,
+    /// Base URLs of `rabbitmq_prometheus`, one for each node.
+    pub prometheus_urls: Vec<Secret>,
+    /// Time between two polls.
+    pub poll_interval: Duration,
+    /// Longest wait for one answer.
+    pub poll_timeout: Duration,
+}
+
+/// Where OTLP comes in.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Address of OTLP over gRPC.
+    pub grpc_listen: SocketAddr,
+    /// Address of OTLP over HTTP.
+    pub http_listen: SocketAddr,
+    /// Largest request, in bytes, after decompression.
+    pub max_body_bytes: usize,
+    /// Requests that may wait for the flow; beyond it senders are told to come again.
+    pub queue_batches: usize,
+}
+
+/// Where points go.
+#[derive(Clone, Debug)]
+pub struct Influx {
+    /// Base URL of the server; none turns the sink off.
+    pub url: Option<Secret>,
+    /// Organisation (2.x).
+    pub org: String,
+    /// Bucket (2.x) or database (1.x and 3.x).
+    pub bucket: String,
+    /// Token; `user:password` for 1.x with authentication.
+    pub token: Secret,
+    /// Lines of one request at most.
+    pub batch_lines: usize,
+    /// Bytes of one request at most, before compression.
+    pub batch_bytes: usize,
+    /// Longest time that a point waits for its request to fill.
+    pub flush_interval: Duration,
+    /// Bytes kept in memory while the server is away; beyond it the oldest are dropped and counted.
+    pub buffer_bytes: usize,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+}
+
+/// The protocol of the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// OTLP over gRPC.
+    Grpc,
+    /// OTLP over HTTP, protobuf.
+    HttpProtobuf,
+}
+
+/// Where OTLP goes on to.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Endpoint of the upstream; none turns the sink off.
+    pub endpoint: Option<Secret>,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Headers of each request, name and value.
+    pub headers: Vec<(String, Secret)>,
+    /// Bytes kept in memory while the upstream is away; beyond it the oldest are dropped and counted.
+    pub buffer_bytes: usize,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+}
+
+/// The embedded store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Folder of the database file.
+    pub folder: PathBuf,
+    /// Age at which an hour's data is dropped.
+    pub retention: Duration,
+    /// Size in bytes at which the oldest hour is dropped.
+    pub max_bytes: u64,
+}
+
+impl Store {
+    /// The database file.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("rabtrace.db")
+    }
+}
+
+/// The JSON API, `/metrics` and `/health`.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Bearer token; without one only a loopback address is allowed.
+    pub token: Secret,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The agent's own log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A filter, such as `info` or `rabtrace=debug,lapin=warn`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        keys::defaults()
+    }
+}

@@ -1,0 +1,3 @@
+//! The sample pipeline on a private broker.
+
+pub mod broker;

@@ -1,0 +1,30 @@
+//! rabtrace: where every RabbitMQ message goes, how long it waits, why it is late or lost.
+//!
+//! ```text
+//!  receiver ─► flow ─┬─► store ──► api, cli
+//!  monitor  ─►───────┼─► influx ─► InfluxDB
+//!                    └─► forward ► Collector, Jaeger, Tempo
+//! ```
+//!
+//! The modules stand in the order in which data flows; each imports [`model`] and what stands
+//! above it. Only [`app`] sees everything and starts tasks.
+
+pub mod model;
+
+pub mod config;
+pub mod health;
+pub mod metrics;
+
+pub mod monitor;
+pub mod receiver;
+
+pub mod flow;
+
+pub mod forward;
+pub mod influx;
+pub mod store;
+
+pub mod api;
+pub mod app;
+pub mod demo;
+pub mod shutdown;

@@ -1,0 +1,4 @@
+//! The agent.
+fn main() {
+    print!("{}", rabtrace::config::example_toml());
+}

@@ -1,0 +1,175 @@
+//! The agent's own counters, in the format of Prometheus. One struct, shared by every part.
+//!
+//! Cardinality is constant: labels take fixed words only, never a name from outside.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Counters and gauges of the agent; a clone is the same set.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// Spans that came in and were handed over.
+    pub spans_received: IntCounter,
+    /// Spans that are in the store.
+    pub spans_stored: IntCounter,
+    /// OTLP metric data points that came in and were handed over.
+    pub metric_points_received: IntCounter,
+    /// Points that a server took.
+    pub points_written: IntCounter,
+    /// Points that are in the store.
+    pub points_stored: IntCounter,
+    /// OTLP requests that the upstream took.
+    pub requests_forwarded: IntCounter,
+    /// Polls of the broker that gave a snapshot.
+    pub polls: IntCounter,
+    dropped: IntCounterVec,
+    refused: IntCounterVec,
+    errors: IntCounterVec,
+    buffered_bytes: IntGaugeVec,
+    /// Queues in the newest snapshot.
+    pub queues: IntGauge,
+}
+
+impl Metrics {
+    /// A fresh set, all at zero.
+    ///
+    /// # Errors
+    /// Never in practice: only if two of the names above were equal.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let family =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(family.clone()))?;
+                Ok(family)
+            };
+        let buffered_bytes = IntGaugeVec::new(
+            Opts::new(
+                "rabtrace_buffered_bytes",
+                "Bytes that wait in memory for a sink.",
+            ),
+            &["sink"],
+        )?;
+        registry.register(Box::new(buffered_bytes.clone()))?;
+        let queues = IntGauge::new(
+            "rabtrace_queues",
+            "Queues of the broker in the newest snapshot.",
+        )?;
+        registry.register(Box::new(queues.clone()))?;
+        Ok(Self {
+            spans_received: counter(
+                "rabtrace_spans_received_total",
+                "Spans that came in and were handed over.",
+            )?,
+            spans_stored: counter(
+                "rabtrace_spans_stored_total",
+                "Spans that are in the store.",
+            )?,
+            metric_points_received: counter(
+                "rabtrace_metric_points_received_total",
+                "OTLP metric data points that came in and were handed over.",
+            )?,
+            points_written: counter(
+                "rabtrace_points_written_total",
+                "Points that InfluxDB took.",
+            )?,
+            points_stored: counter(
+                "rabtrace_points_stored_total",
+                "Points that are in the store.",
+            )?,
+            requests_forwarded: counter(
+                "rabtrace_requests_forwarded_total",
+                "OTLP requests that the upstream took.",
+            )?,
+            polls: counter(
+                "rabtrace_polls_total",
+                "Polls of the broker that gave a snapshot.",
+            )?,
+            dropped: family(
+                "rabtrace_dropped_total",
+                "Spans, points or requests that were dropped.",
+                &["stage", "reason"],
+            )?,
+            refused: family(
+                "rabtrace_refused_total",
+                "OTLP requests that were refused.",
+                &["reason"],
+            )?,
+            errors: family(
+                "rabtrace_errors_total",
+                "Attempts that failed and were made again.",
+                &["stage"],
+            )?,
+            buffered_bytes,
+            queues,
+            registry,
+        })
+    }
+
+    /// Counts things that are lost: which part lost them, and why.
+    pub fn dropped(&self, stage: &str, reason: &str, number: u64) {
+        self.dropped
+            .with_label_values(&[stage, reason])
+            .inc_by(number);
+    }
+
+    /// Counts a request that was refused.
+    pub fn refused(&self, reason: &str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts an attempt that failed and is made again.
+    pub fn error(&self, stage: &str) {
+        self.errors.with_label_values(&[stage]).inc();
+    }
+
+    /// Sets how many bytes wait in memory for a sink.
+    pub fn buffered(&self, sink: &str, bytes: usize) {
+        self.buffered_bytes
+            .with_label_values(&[sink])
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// All drops so far, whatever the stage and reason.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        use prometheus::core::Collector;
+        let value = |family: &prometheus::proto::MetricFamily| -> f64 {
+            family
+                .get_metric()
+                .iter()
+                .map(|metric| metric.get_counter().get_value())
+                .sum()
+        };
+        let total: f64 = self.dropped.collect().iter().map(value).sum();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a sum of counters"
+        )]
+        let total = total as u64;
+        total
+    }
+
+    /// The text that `/metrics` answers with.
+    ///
+    /// # Errors
+    /// If a family cannot be encoded.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// The set as every part holds it.
+pub type SharedMetrics = Arc<Metrics>;

@@ -1,0 +1,19 @@
+//! Plain data that travels through the agent. No I/O, no clock, no configuration.
+//!
+//! [`Batch`] comes in from the receiver, [`BrokerSnapshot`] from the monitor; `flow` makes
+//! [`Hop`]s and [`Point`]s of them; the store and the sinks take those.
+
+mod broker;
+mod ids;
+mod point;
+mod span;
+
+pub use broker::{
+    BrokerSnapshot, ExchangeSample, NodeSample, OverviewSample, PollSample, QueueSample, Source,
+};
+pub use ids::{InvalidId, SpanId, TraceId};
+pub use point::{FieldValue, Point};
+pub use span::{
+    AttributeValue, Attributes, Batch, Direction, Hop, MetricPoint, PathStep, Signal, Span,
+    SpanEvent, SpanKind, SpanLink, SpanStatus,
+};

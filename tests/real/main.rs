@@ -1,0 +1,4 @@
+//! Ring two: the real broker and real peers, started by each test itself, on free ports.
+
+mod broker;
+mod support;
