@@ -4,6 +4,8 @@
 //! [`Hop`]s and [`Point`]s of them; the store and the sinks take those.
 
 mod broker;
+mod flow;
+mod histogram;
 mod ids;
 mod point;
 mod span;
@@ -11,6 +13,8 @@ mod span;
 pub use broker::{
     BrokerSnapshot, ExchangeSample, NodeSample, OverviewSample, PollSample, QueueSample, Source,
 };
+pub use flow::{FlowWindow, PathText, StoreBatch};
+pub use histogram::Histogram;
 pub use ids::{InvalidId, SpanId, TraceId};
 pub use point::{FieldValue, Point};
 pub use span::{

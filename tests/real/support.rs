@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Waits until `probe` gives a value, for at most `within`; panics with `what` after that.
-pub async fn eventually<T, F, Fut>(what: &str, within: Duration, mut probe: F) -> T
+pub(crate) async fn eventually<T, F, Fut>(what: &str, within: Duration, mut probe: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,
@@ -22,7 +22,7 @@ where
 }
 
 /// A port on loopback on which nobody listens now.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -31,11 +31,11 @@ pub fn free_port() -> u16 {
 }
 
 /// Another program's process, killed when dropped.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     /// Starts `command`, its output going to `log`.
-    pub fn start(command: &mut Command, log: &Path) -> Self {
+    pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
         let file = std::fs::File::create(log).unwrap();
         let child = command
             .stdin(Stdio::null())
@@ -53,4 +53,10 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The Python of the tests' virtual environment, which `make test` lays out.
+pub(crate) fn python() -> std::path::PathBuf {
+    let chosen = std::env::var_os("RABTRACE_TEST_PYTHON").map(std::path::PathBuf::from);
+    chosen.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python3"))
 }
