@@ -1,0 +1,332 @@
+//! The measurements of services, requests, queues, agents and tasks, made from spans.
+//!
+//! `service_metrics`, `queue_metrics` and `agent_metrics` are sums over the window that is open;
+//! `request_metrics` and `task_metrics` have a point for each span.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::points::time;
+use crate::model::{
+    AttributeValue, BrokerSnapshot, Direction, Hop, MetricPoint, Point, Span, SpanKind, SpanStatus,
+};
+
+/// Services, queues or agents that one window holds; those beyond it are counted as `_other`.
+const MAX_KEYS: usize = 1_000;
+
+#[derive(Default)]
+struct Service {
+    requests: u64,
+    errors: u64,
+    /// Newest value of each process metric, by field.
+    process: HashMap<&'static str, f64>,
+}
+
+#[derive(Default)]
+struct Queue {
+    published: u64,
+    consumed: u64,
+    failed: u64,
+    processing_ms: f64,
+    depth: Option<u64>,
+}
+
+#[derive(Default)]
+struct Agent {
+    received: u64,
+    processed: u64,
+    tools: u64,
+    llm_calls: u64,
+    duration_ms: f64,
+    capacity_percent: Option<f64>,
+}
+
+/// Sums over the window that is open.
+#[derive(Default)]
+pub struct Platform {
+    services: HashMap<Arc<str>, Service>,
+    queues: HashMap<Arc<str>, Queue>,
+    agents: HashMap<(Arc<str>, Arc<str>), Agent>,
+}
+
+impl Platform {
+    /// Counts a hop; gives the points that it makes by itself.
+    pub fn take_hop(&mut self, hop: &Hop) -> Vec<Point> {
+        let span = &hop.span;
+        let failed = u64::from(span.status == SpanStatus::Error);
+        if matches!(span.kind, SpanKind::Server | SpanKind::Consumer) {
+            let service = entry(&mut self.services, &span.service);
+            service.requests += 1;
+            service.errors += failed;
+        }
+        self.take_queue(hop, failed);
+        self.take_agent(span, failed);
+        [request(hop), task(hop)].into_iter().flatten().collect()
+    }
+
+    /// Keeps the newest value of the process metrics of each service.
+    pub fn take_metrics(&mut self, metrics: &[MetricPoint]) {
+        for metric in metrics {
+            let (field, factor) = match &*metric.name {
+                "process.uptime" => ("uptime_seconds", 1.0),
+                "process.memory.usage" => ("memory_usage_mb", 1e-6),
+                "process.cpu.utilization" => ("cpu_usage_percent", 100.0),
+                "http.server.active_requests" => ("active_connections", 1.0),
+                _ => continue,
+            };
+            entry(&mut self.services, &metric.service)
+                .process
+                .insert(field, metric.value * factor);
+        }
+    }
+
+    /// Keeps the depth of the queues that spans of this window concern.
+    pub fn take_snapshot(&mut self, snapshot: &BrokerSnapshot) {
+        for sample in &snapshot.queues {
+            if let Some(queue) = self.queues.get_mut(&sample.queue) {
+                queue.depth = sample.messages;
+            }
+        }
+    }
+
+    /// Closes the window that ends at `end_unix_nano`.
+    pub fn close(&mut self, end_unix_nano: i64) -> Vec<Point> {
+        let services = self
+            .services
+            .drain()
+            .map(|(name, service)| service_point(name, service, end_unix_nano));
+        let queues = self
+            .queues
+            .drain()
+            .map(|(name, queue)| queue_point(name, &queue, end_unix_nano));
+        let agents = self
+            .agents
+            .drain()
+            .map(|(key, agent)| agent_point(key, &agent, end_unix_nano));
+        services.chain(queues).chain(agents).collect()
+    }
+
+    fn take_queue(&mut self, hop: &Hop, failed: u64) {
+        let (Some(step), Some(name)) = (&hop.step, &hop.destination) else {
+            return;
+        };
+        let queue = entry(&mut self.queues, name);
+        match step.direction {
+            Direction::Out => queue.published += 1,
+            Direction::In => {
+                queue.consumed += 1;
+                queue.processing_ms += hop.span.duration().as_secs_f64() * 1e3;
+            }
+        }
+        queue.failed += failed;
+    }
+
+    fn take_agent(&mut self, span: &Span, failed: u64) {
+        let Some(id) = span
+            .text("gen_ai.agent.id")
+            .or_else(|| span.text("agent.id"))
+        else {
+            return;
+        };
+        let kind = span.text("notification.type").cloned().unwrap_or_default();
+        let agent = entry(&mut self.agents, &(Arc::clone(id), kind));
+        if span.kind == SpanKind::Consumer {
+            agent.received += 1;
+            agent.processed += 1 - failed;
+            agent.duration_ms += span.duration().as_secs_f64() * 1e3;
+        }
+        match span.text("gen_ai.operation.name").map(|name| &**name) {
+            Some("execute_tool") => agent.tools += 1,
+            Some("chat" | "generate_content" | "text_completion") => agent.llm_calls += 1,
+            _ => {}
+        }
+        if let Some(capacity) = number(span, "agent.capacity_percent") {
+            agent.capacity_percent = Some(capacity);
+        }
+    }
+}
+
+/// The entry of `key`, or that of `_other` when there are too many.
+fn entry<'a, K: Key, V: Default>(map: &'a mut HashMap<K, V>, key: &K) -> &'a mut V {
+    let room = map.len() < MAX_KEYS || map.contains_key(key);
+    map.entry(if room { key.clone() } else { K::other() })
+        .or_default()
+}
+
+trait Key: Clone + Eq + std::hash::Hash {
+    fn other() -> Self;
+}
+
+impl Key for Arc<str> {
+    fn other() -> Self {
+        Self::from("_other")
+    }
+}
+
+impl Key for (Arc<str>, Arc<str>) {
+    fn other() -> Self {
+        (<Arc<str> as Key>::other(), <Arc<str> as Key>::other())
+    }
+}
+
+fn number(span: &Span, name: &str) -> Option<f64> {
+    match span.attribute(name)? {
+        AttributeValue::Double(number) => Some(*number),
+        AttributeValue::Int(number) => {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "measured values are far below 2^53"
+            )]
+            let number = *number as f64;
+            Some(number)
+        }
+        _ => None,
+    }
+}
+
+fn whole(span: &Span, name: &str) -> Option<u64> {
+    match span.attribute(name)? {
+        AttributeValue::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn service_point(name: Arc<str>, service: Service, end: i64) -> Point {
+    let point = Point::new("service_metrics", end)
+        .tag("service_name", name)
+        .int("requests", Some(service.requests))
+        .int("errors", Some(service.errors));
+    service
+        .process
+        .into_iter()
+        .fold(point, |point, (field, value)| {
+            point.float(field, Some(value))
+        })
+}
+
+fn queue_point(name: Arc<str>, queue: &Queue, end: i64) -> Point {
+    #[expect(clippy::cast_precision_loss, reason = "a count of one window")]
+    let each = (queue.consumed > 0).then(|| queue.processing_ms / queue.consumed as f64);
+    Point::new("queue_metrics", end)
+        .tag("queue_name", name)
+        .int("messages_published", Some(queue.published))
+        .int("messages_consumed", Some(queue.consumed))
+        .int("messages_failed", Some(queue.failed))
+        .int("queue_depth", queue.depth)
+        .float("processing_time_ms", each)
+}
+
+fn agent_point((id, kind): (Arc<str>, Arc<str>), agent: &Agent, end: i64) -> Point {
+    #[expect(clippy::cast_precision_loss, reason = "a count of one window")]
+    let each = (agent.received > 0).then(|| agent.duration_ms / agent.received as f64);
+    Point::new("agent_metrics", end)
+        .tag("agent_id", id)
+        .tag("notification_type", kind)
+        .float("duration_ms", each)
+        .int("notifications_received", Some(agent.received))
+        .int("notifications_processed", Some(agent.processed))
+        .int("tool_executions", Some(agent.tools))
+        .int("llm_calls", Some(agent.llm_calls))
+        .float("capacity_percent", agent.capacity_percent)
+}
+
+/// A point of `request_metrics`, for the server span of an HTTP request.
+fn request(hop: &Hop) -> Option<Point> {
+    let span = &hop.span;
+    let method = span
+        .text("http.request.method")
+        .filter(|_| span.kind == SpanKind::Server)?;
+    let endpoint = span
+        .text("http.route")
+        .map_or_else(|| Arc::from("unknown"), Arc::clone);
+    let status =
+        whole(span, "http.response.status_code").map_or_else(String::new, |code| code.to_string());
+    let point = Point::new("request_metrics", time(hop))
+        .tag("endpoint", endpoint)
+        .tag("method", Arc::clone(method))
+        .tag("status_code", status)
+        .float("duration_ms", Some(span.duration().as_secs_f64() * 1e3))
+        .int("request_size_bytes", whole(span, "http.request.body.size"))
+        .int(
+            "response_size_bytes",
+            whole(span, "http.response.body.size"),
+        );
+    Some(point)
+}
+
+/// A point of `task_metrics`, for a span that ends a task's step.
+fn task(hop: &Hop) -> Option<Point> {
+    let span = &hop.span;
+    let (id, status) = (span.text("task.id")?, span.text("task.status")?);
+    let creator = span.text("task.creator.id").cloned().unwrap_or_default();
+    let point = Point::new("task_metrics", time(hop))
+        .tag("creator_id", creator)
+        .text("task_id", Some(Arc::clone(id)))
+        .text("status", Some(Arc::clone(status)))
+        .text("assignee", span.text("task.assignee.id").cloned())
+        .float("duration_seconds", Some(span.duration().as_secs_f64()));
+    Some(point)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_KEYS, Platform};
+    use crate::flow::hop::{hop, tests::span};
+    use crate::model::{FieldValue, Point, SpanKind};
+
+    fn field<'a>(point: &'a Point, name: &str) -> Option<&'a FieldValue> {
+        point
+            .fields
+            .iter()
+            .find(|(field, _)| *field == name)
+            .map(|(_, value)| value)
+    }
+
+    #[test]
+    fn spans_fill_the_measurements_of_the_platform() {
+        let mut platform = Platform::default();
+        let request = span(
+            "gateway",
+            SpanKind::Server,
+            &[("http.request.method", "POST"), ("http.route", "/notify")],
+        );
+        let tool = [
+            ("agent.id", "a1"),
+            ("notification.type", "weather"),
+            ("gen_ai.operation.name", "execute_tool"),
+        ];
+        let own = platform.take_hop(&hop(request));
+        assert_eq!((own.len(), own[0].measurement), (1, "request_metrics"));
+        platform.take_hop(&hop(span("planner", SpanKind::Internal, &tool)));
+        platform.take_hop(&hop(span("planner", SpanKind::Consumer, &tool[..2])));
+        let points = platform.close(10);
+        let agent = points
+            .iter()
+            .find(|point| point.measurement == "agent_metrics")
+            .unwrap();
+        assert_eq!(field(agent, "tool_executions"), Some(&FieldValue::Int(1)));
+        assert_eq!(
+            field(agent, "notifications_processed"),
+            Some(&FieldValue::Int(1))
+        );
+        assert!(
+            platform.close(20).is_empty(),
+            "a closed window must be empty"
+        );
+    }
+
+    #[test]
+    fn services_without_number_do_not_grow_the_memory() {
+        let mut platform = Platform::default();
+        for number in 0..MAX_KEYS + 50 {
+            platform.take_hop(&hop(span(&format!("s{number}"), SpanKind::Server, &[])));
+        }
+        let points = platform.close(10);
+        assert_eq!(points.len(), MAX_KEYS + 1);
+        let other = points
+            .iter()
+            .find(|point| &*point.tags[0].1 == "_other")
+            .unwrap();
+        assert_eq!(field(other, "requests"), Some(&FieldValue::Int(50)));
+    }
+}

@@ -1,0 +1,120 @@
+//! The task that drives the flow: takes batches and snapshots, closes windows, feeds the sinks.
+//!
+//! The store is waited for, so that it holds the receiver back when it is slow; the sinks take at
+//! once and bound their own memory.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::time::MissedTickBehavior;
+
+use super::{Flow, Yield};
+use crate::model::{Batch, BrokerSnapshot, Point, Signal, StoreBatch};
+
+/// Where the flow's results go; a sink that is off is none.
+pub struct Sinks {
+    /// The store.
+    pub store: Sender<StoreBatch>,
+    /// InfluxDB.
+    pub influx: Option<Sender<Vec<Point>>>,
+    /// The upstream.
+    pub forward: Option<Sender<(Signal, Bytes)>>,
+}
+
+/// A poll with its points and, for the upstream, its OTLP request.
+pub struct Polled {
+    /// What the poll saw.
+    pub snapshot: BrokerSnapshot,
+    /// The same as points.
+    pub points: Vec<Point>,
+    /// The same as an OTLP metrics request.
+    pub otlp: Bytes,
+}
+
+/// The flow as a task. It ends when both inputs are closed, after the last window is closed.
+pub struct FlowTask {
+    /// OTLP requests.
+    pub batches: Receiver<Batch>,
+    /// Polls of the broker.
+    pub polls: Receiver<Polled>,
+    /// Where the results go.
+    pub sinks: Sinks,
+    /// Width of a window, 10 s in the agent.
+    pub window: Duration,
+    /// The wall clock.
+    pub clock: fn() -> SystemTime,
+}
+
+impl FlowTask {
+    /// Runs until both inputs are closed and empty.
+    pub async fn run(mut self) {
+        let mut flow = Flow::new(self.window);
+        let mut window = tokio::time::interval_at(self.first_end(), self.window);
+        window.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (mut batches_open, mut polls_open) = (true, true);
+        while batches_open || polls_open {
+            let result = tokio::select! {
+                batch = self.batches.recv(), if batches_open => match batch {
+                    Some(batch) => {
+                        self.forward(batch.signal, batch.payload.clone()).await;
+                        flow.take_batch(batch)
+                    }
+                    None => {
+                        batches_open = false;
+                        continue;
+                    }
+                },
+                polled = self.polls.recv(), if polls_open => match polled {
+                    Some(polled) => {
+                        self.forward(Signal::Metrics, polled.otlp).await;
+                        flow.take_snapshot(&polled.snapshot, polled.points)
+                    }
+                    None => {
+                        polls_open = false;
+                        continue;
+                    }
+                },
+                _ = window.tick() => flow.close_window(unix_nano((self.clock)())),
+            };
+            self.hand_over(result).await;
+        }
+        let last = flow.close_window(unix_nano((self.clock)()));
+        self.hand_over(last).await;
+    }
+
+    /// When the first window ends: windows end at whole multiples of their width.
+    fn first_end(&self) -> tokio::time::Instant {
+        let since = (self.clock)()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let width = self.window.as_nanos().max(1);
+        let left = u64::try_from(width - since.as_nanos() % width).unwrap_or_default();
+        tokio::time::Instant::now() + Duration::from_nanos(left)
+    }
+
+    async fn forward(&self, signal: Signal, payload: Bytes) {
+        if let Some(forward) = self.sinks.forward.as_ref().filter(|_| !payload.is_empty()) {
+            let _ = forward.send((signal, payload)).await;
+        }
+    }
+
+    async fn hand_over(&self, result: Yield) {
+        // A closed channel means that the agent stops on an error; the task that failed told it.
+        if let Some(influx) = self
+            .sinks
+            .influx
+            .as_ref()
+            .filter(|_| !result.points.is_empty())
+        {
+            let _ = influx.send(result.points).await;
+        }
+        let _ = self.sinks.store.send(result.store).await;
+    }
+}
+
+/// Nanoseconds since the Unix epoch.
+fn unix_nano(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,112 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::hop::tests::span;
+use super::{Flow, FlowTask, Sinks};
+use crate::model::{AttributeValue, Batch, Point, Signal, SpanKind};
+
+fn batch(spans: Vec<crate::model::Span>) -> Batch {
+    Batch {
+        signal: Signal::Traces,
+        payload: Bytes::from_static(b"otlp"),
+        spans,
+        metrics: Vec::new(),
+    }
+}
+
+/// A delivery of `hash` to `service` that came `wait` seconds after its publish.
+fn delivery(service: &str, hash: &str, wait: f64) -> crate::model::Span {
+    let mut span = span(
+        service,
+        SpanKind::Consumer,
+        &[
+            ("rabtrace.direction", "in"),
+            ("rabtrace.path.hash", hash),
+            ("rabtrace.path.parent", "01"),
+            ("rabtrace.destination", "jobs"),
+        ],
+    );
+    for name in ["rabtrace.path.edge.duration", "rabtrace.path.duration"] {
+        span.attributes
+            .push((Arc::from(name), AttributeValue::Double(wait)));
+    }
+    span
+}
+
+fn measurement<'a>(points: &'a [Point], name: &str) -> Vec<&'a Point> {
+    points
+        .iter()
+        .filter(|point| point.measurement == name)
+        .collect()
+}
+
+#[test]
+fn every_span_is_a_hop_and_a_point_and_counts_once_in_its_window() {
+    let mut flow = Flow::new(Duration::from_secs(10));
+    let taken = flow.take_batch(batch(vec![
+        delivery("worker", "02", 0.5),
+        delivery("worker", "02", 1.5),
+    ]));
+    assert_eq!(
+        (
+            taken.store.hops.len(),
+            measurement(&taken.points, "spans").len()
+        ),
+        (2, 2)
+    );
+    assert_eq!(taken.store.paths.len(), 1, "one path, told once");
+    assert_eq!(
+        taken.store.hops[0].path.as_deref(),
+        Some("? > jobs > worker")
+    );
+    let closed = flow.close_window(20_000_000_000);
+    let window = &closed.store.windows[0];
+    assert_eq!((window.count, window.start_unix_nano), (2, 10_000_000_000));
+    assert!((window.total.sum() - 2.0).abs() < 1e-9);
+    assert_eq!(measurement(&closed.points, "message_flow").len(), 1);
+    assert!(flow.close_window(30_000_000_000).store.windows.is_empty());
+}
+
+#[tokio::test]
+async fn the_task_hands_over_everything_and_ends_with_its_inputs() {
+    let (batches, batches_in) = mpsc::channel(4);
+    let (polls, polls_in) = mpsc::channel(1);
+    let (store, mut stored) = mpsc::channel(16);
+    let (forward, mut forwarded) = mpsc::channel(16);
+    let task = FlowTask {
+        batches: batches_in,
+        polls: polls_in,
+        sinks: Sinks {
+            store,
+            influx: None,
+            forward: Some(forward),
+        },
+        window: Duration::from_secs(10),
+        clock: SystemTime::now,
+    };
+    let running = tokio::spawn(task.run());
+    batches
+        .send(batch(vec![delivery("worker", "02", 0.5)]))
+        .await
+        .unwrap();
+    drop((batches, polls));
+    running.await.unwrap();
+    assert_eq!(
+        forwarded.recv().await,
+        Some((Signal::Traces, Bytes::from_static(b"otlp")))
+    );
+    let mut stored_spans = 0;
+    let mut stored_windows = 0;
+    while let Some(batch) = stored.recv().await {
+        stored_spans += batch.hops.len();
+        stored_windows += batch.windows.len();
+    }
+    assert_eq!(
+        (stored_spans, stored_windows),
+        (1, 1),
+        "the open window is closed at the end"
+    );
+}
