@@ -1,11 +1,13 @@
 //! Reads file, environment and flags into one tree, and reports every mistake at once.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::keys::{Input, KEYS, Key, Kind, defaults};
-use super::{Config, Secret, mask_url};
+use super::derive::{contradictions, derive};
+use super::file::{FileValue, read_file, unknown};
+use super::keys::{Input, Key, Kind, defaults};
+use super::table::KEYS;
+use super::{Config, mask_url};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,96 +145,17 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
     }
 }
 
-/// The file's values by key, with unknown keys reported.
-fn read_file(
-    path: Option<&Path>,
-    mistakes: &mut Vec<Mistake>,
-) -> Vec<(&'static str, toml::Value, PathBuf)> {
-    let Some(path) = path else { return Vec::new() };
-    let origin = || Origin::File(path.to_owned());
-    let mut wrong = |what: &str, why: String| {
-        mistakes.push(Mistake {
-            what: what.to_owned(),
-            origin: origin(),
-            why,
-        });
-    };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            wrong("the file", format!("it cannot be read: {error}"));
-            return Vec::new();
-        }
-    };
-    let table = match text.parse::<toml::Table>() {
-        Ok(table) => table,
-        Err(error) => {
-            wrong(
-                "the file",
-                format!(
-                    "it is not TOML: {}",
-                    error.to_string().trim_end().replace('\n', "\n      ")
-                ),
-            );
-            return Vec::new();
-        }
-    };
-    let mut found = Vec::new();
-    for (section, value) in table {
-        let toml::Value::Table(entries) = value else {
-            wrong(&section, "it stands outside of a [section]".to_owned());
-            continue;
-        };
-        for (name, value) in entries {
-            let full = format!("{section}.{name}");
-            match KEYS.iter().find(|key| key.path == full) {
-                Some(key) => found.push((key.path, value, path.to_owned())),
-                None => wrong(&full, unknown(&full)),
-            }
-        }
-    }
-    found
-}
-
-fn unknown(path: &str) -> String {
-    let name = path.rsplit('.').next().unwrap_or(path);
-    let near = KEYS.iter().find(|key| {
-        key.path.rsplit('.').next() == Some(name)
-            || key.path.starts_with(path)
-            || close(key.path, path)
-    });
-    match near {
-        Some(key) => format!("there is no such key; did you mean {}?", key.path),
-        None => "there is no such key".to_owned(),
-    }
-}
-
-/// Whether two keys differ by one or two letters at the same place.
-fn close(one: &str, other: &str) -> bool {
-    let same_start = one
-        .bytes()
-        .zip(other.bytes())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let same_end = one
-        .bytes()
-        .rev()
-        .zip(other.bytes().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let longest = one.len().max(other.len());
-    same_start + same_end + 2 >= longest && one.len().abs_diff(other.len()) <= 2
-}
-
 enum Value {
     Text(String),
     Integer(i64),
 }
 
-type FileValues = [(&'static str, toml::Value, PathBuf)];
-
 /// The value of `key` from the strongest source that has one.
-fn choose(key: &Key, file: &FileValues, sources: &Sources<'_>) -> Result<(Value, Origin), Mistake> {
+fn choose(
+    key: &Key,
+    file: &[FileValue],
+    sources: &Sources<'_>,
+) -> Result<(Value, Origin), Mistake> {
     if let Some((_, value, flag)) = sources
         .flags
         .iter()
@@ -343,116 +266,6 @@ fn unknown_flags(sources: &Sources<'_>, mistakes: &mut Vec<Mistake>) {
             });
         }
     }
-}
-
-/// Fills in what follows from other keys: the broker's other ports, the store's folder.
-fn derive(
-    config: &mut Config,
-    values: &mut [(&'static str, String, Origin)],
-    env: &dyn Fn(&str) -> Option<String>,
-) {
-    let mut note = |key: &str, shown: String, from: &'static str| {
-        if let Some(entry) = values.iter_mut().find(|(path, _, _)| *path == key) {
-            entry.1 = shown;
-            entry.2 = Origin::Derived(from);
-        }
-    };
-    let host = amqp_host(config.broker.amqp_url.expose());
-    if config.broker.management_url.is_empty() {
-        config.broker.management_url = Secret::new(format!("http://{host}:15672"));
-        note(
-            "broker.management_url",
-            format!("http://{host}:15672"),
-            "broker.amqp_url",
-        );
-    }
-    if config.broker.prometheus_urls.is_empty() {
-        config.broker.prometheus_urls = vec![Secret::new(format!("http://{host}:15692"))];
-        note(
-            "broker.prometheus_urls",
-            format!("http://{host}:15692"),
-            "broker.amqp_url",
-        );
-    }
-    if config.store.folder.as_os_str().is_empty() {
-        let state = env("XDG_STATE_HOME")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from);
-        let home = || env("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-        config.store.folder = state
-            .or_else(home)
-            .unwrap_or_else(|| PathBuf::from("."))
-            .join("rabtrace");
-        note(
-            "store.folder",
-            config.store.folder.display().to_string(),
-            "XDG_STATE_HOME or HOME",
-        );
-    }
-}
-
-/// Host of an AMQP URL, with brackets if it is an IPv6 address.
-fn amqp_host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    let end = match host.rfind(']') {
-        Some(bracket) => bracket + 1,
-        None => host.rfind(':').unwrap_or(host.len()),
-    };
-    if end == 0 { "127.0.0.1" } else { &host[..end] }
-}
-
-/// Values that are well formed each, and cannot stand together.
-fn contradictions(
-    config: &Config,
-    values: &[(&'static str, String, Origin)],
-    mistakes: &mut Vec<Mistake>,
-) {
-    let mut wrong = |key: &str, why: String| {
-        let origin = values
-            .iter()
-            .find(|(path, _, _)| *path == key)
-            .map_or(Origin::Default, |(_, _, origin)| origin.clone());
-        mistakes.push(Mistake {
-            what: key.to_owned(),
-            origin,
-            why,
-        });
-    };
-    let api = config.api.listen;
-    if !api.ip().is_loopback() && config.api.token.is_empty() {
-        wrong(
-            "api.listen",
-            format!(
-                "{api} is off loopback, where everybody can read: set api.token, or listen on 127.0.0.1"
-            ),
-        );
-    }
-    if let Some(endpoint) = &config.forward.endpoint {
-        let own = [config.receiver.grpc_listen, config.receiver.http_listen];
-        if own
-            .iter()
-            .any(|address| points_at(endpoint.expose(), *address))
-        {
-            wrong(
-                "forward.endpoint",
-                "it is the agent's own receiver: every request would come back for ever".to_owned(),
-            );
-        }
-    }
-}
-
-fn points_at(url: &str, address: SocketAddr) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let Some((host, port)) = authority.rsplit_once(':') else {
-        return false;
-    };
-    let local = host == "localhost" || host == address.ip().to_string();
-    local && port == address.port().to_string() && address.port() != 0
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 //!
 //! A flag wins over the environment, the environment over the file, the file over the default.
 //! [`load`] reports every mistake at once, each with its key and where the value came from.
-//! The keys, their documentation and their defaults stand in one table, `keys.rs`; the example
+//! The keys, their documentation and their defaults stand in one table, `table.rs`; the example
 //! file is generated from it.
 
+mod derive;
+mod file;
 mod keys;
 mod load;
+mod table;
 mod values;
 
 use std::net::SocketAddr;

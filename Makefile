@@ -1,0 +1,35 @@
+# Two commands matter: `make demo` shows rabtrace at work, `make test` runs every test.
+# Both install what they need; on Debian and Ubuntu from the distribution's packages.
+
+CARGO ?= cargo
+VENV := .venv
+
+.PHONY: demo test bench lint docs example install-broker install-tests
+
+demo: install-broker
+	$(CARGO) build --release --bin rabtrace
+	scripts/demo.sh $(DEMO_FLAGS)
+
+test: install-tests
+	scripts/test.sh
+
+bench: install-broker
+	$(CARGO) bench
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+# Files that are made from the code, and that a test compares with it.
+example:
+	$(CARGO) run --quiet --bin rabtrace -- config example > rabtrace.example.toml.new
+	mv rabtrace.example.toml.new rabtrace.example.toml
+
+install-broker:
+	scripts/install.sh broker
+
+install-tests:
+	scripts/install.sh tests $(VENV)

@@ -1,0 +1,91 @@
+#!/bin/sh
+# Installs what `make demo` (broker) and `make test` (tests) need and is not there yet.
+# On Debian and Ubuntu from the distribution's packages, as root or by sudo.
+set -eu
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+have_broker() {
+    have rabbitmq-server || ls -d /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin >/dev/null 2>&1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+can_apt() {
+    have apt-get && { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }
+}
+
+# Installs packages without starting their services: the tests and the demo start their own.
+apt_install() {
+    policy=/usr/sbin/policy-rc.d
+    made=
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+        as_root chmod 755 $policy
+        made=yes
+    fi
+    status=0
+    as_root apt-get update -qq || status=$?
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null || status=$?
+    [ -z "$made" ] || as_root rm -f $policy
+    return $status
+}
+
+broker() {
+    have_broker && return
+    if can_apt; then
+        echo "installing rabbitmq-server" >&2
+        apt_install rabbitmq-server && return
+    fi
+    if have docker && docker info >/dev/null 2>&1; then
+        echo "no rabbitmq-server; the demo runs the broker in Docker" >&2
+        return
+    fi
+    cat >&2 <<'END'
+error: there is no RabbitMQ on this machine, and none can be installed
+  tried  apt-get (needs root, or sudo without a password), rabbitmq-server on PATH, Docker
+  fix    apt-get install --no-install-recommends rabbitmq-server
+         or brew install rabbitmq
+         or start Docker
+         or use a broker that is there: rabtrace demo --amqp amqp://user:password@host
+END
+    exit 1
+}
+
+tests() {
+    venv=$1
+    missing=
+    have_broker || missing="$missing rabbitmq-server"
+    have influxd || missing="$missing influxdb"
+    have victoria-metrics || missing="$missing victoria-metrics"
+    have promtool || missing="$missing prometheus"
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"
+    have cc || missing="$missing gcc libc6-dev"
+    if [ -n "$missing" ]; then
+        if ! can_apt; then
+            echo "error: the tests need$missing" >&2
+            echo "  fix    apt-get install --no-install-recommends$missing" >&2
+            exit 1
+        fi
+        echo "installing$missing" >&2
+        # shellcheck disable=SC2086
+        apt_install $missing
+    fi
+    wanted=tests/requirements.txt
+    if ! cmp -s "$wanted" "$venv/requirements.txt" 2>/dev/null; then
+        python3 -m venv "$venv"
+        "$venv/bin/python3" -m pip install -q --disable-pip-version-check -r "$wanted"
+        cp "$wanted" "$venv/requirements.txt"
+    fi
+}
+
+case "${1:-}" in
+broker) broker ;;
+tests) tests "${2:-.venv}" ;;
+*)
+    echo "usage: $0 broker | tests [VENV]" >&2
+    exit 2
+    ;;
+esac

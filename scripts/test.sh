@@ -1,0 +1,13 @@
+#!/bin/sh
+# Runs every test: with cargo-nextest where it is installed, else with cargo test.
+set -eu
+cargo=${CARGO:-cargo}
+if $cargo nextest --version >/dev/null 2>&1; then
+    $cargo nextest run --workspace --no-fail-fast
+    $cargo test --workspace --doc
+else
+    $cargo test --workspace
+fi
+if [ -z "${RABTRACE_TEST_STACK:-}" ]; then
+    echo "note: the tests against the compose stack did not run; set RABTRACE_TEST_STACK=1 once it is up" >&2
+fi
