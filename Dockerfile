@@ -1,0 +1,13 @@
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
+    && cargo build --release --locked --bin rabtrace
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /src/target/release/rabtrace /rabtrace
+ENV RABTRACE_STORE_FOLDER=/data
+VOLUME /data
+EXPOSE 4317 4318 9469
+ENTRYPOINT ["/rabtrace"]
+CMD ["agent"]

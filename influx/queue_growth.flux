@@ -1,0 +1,11 @@
+// Which queues grow: messages per second, by the slope of the depth over the last ten minutes.
+from(bucket: "rabtrace")
+    |> range(start: -10m)
+    |> filter(fn: (r) => r._measurement == "rabbitmq_queue" and r._field == "messages")
+    |> map(fn: (r) => ({r with _value: float(v: r._value)}))
+    |> derivative(unit: 1s, nonNegative: false)
+    |> mean()
+    |> filter(fn: (r) => r._value > 0.0)
+    |> keep(columns: ["vhost", "queue", "_value"])
+    |> group()
+    |> sort(columns: ["_value"], desc: true)
