@@ -78,3 +78,8 @@ pub(super) fn colour(stream: &impl IsTerminal) -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !set("NO_COLOR") && (stream.is_terminal() || set("CLICOLOR_FORCE"))
 }
+
+/// Whether a person looks at stdout.
+pub(super) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}

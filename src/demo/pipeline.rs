@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use lapin::options::ConfirmSelectOptions;
 use lapin::{ConnectionProperties, ErrorKind};
-use opentelemetry::global::GlobalTracerProvider;
 use rabtrace_lapin::{TraceConfig, TracedConnection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -104,8 +103,7 @@ impl Pipeline {
     }
 
     async fn connect(&mut self, name: &'static str, telemetry: &Telemetry, amqp_url: &str) -> anyhow::Result<Service> {
-        let provider = GlobalTracerProvider::new(telemetry.tracer_provider.clone());
-        let config = TraceConfig::new().with_tracer_provider(provider).with_service_name(name);
+        let config = TraceConfig::new().with_tracer_provider(&telemetry.tracer_provider).with_service_name(name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connection = TracedConnection::connect_with_config(amqp_url, properties, config).await?;
         let channel = connection.create_channel().await?;
