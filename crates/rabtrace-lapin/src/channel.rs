@@ -86,9 +86,9 @@ impl TracedChannel {
             } else {
                 Confirms::Off
             };
-            let published = self
-                .inner
-                .basic_publish(exchange, routing_key, options, payload, properties);
+            let published =
+                self.inner
+                    .basic_publish(exchange, routing_key, options, payload, properties);
             match published.await {
                 Ok(confirm) => Ok(TracedConfirm::new(confirm, publish, confirms)),
                 Err(error) => {
@@ -226,12 +226,7 @@ impl TracedChannel {
 
 impl Source {
     /// The span of a `basic_get` that brought a message; linked to its creation context.
-    fn received(
-        &self,
-        delivery: &lapin::message::Delivery,
-        ambient: &Context,
-        begun: SystemTime,
-    ) {
+    fn received(&self, delivery: &lapin::message::Delivery, ambient: &Context, begun: SystemTime) {
         let mut attributes = message_attributes(&delivery.routing_key, &delivery.properties);
         attributes.extend(delivery_attributes(delivery));
         let extracted = propagation::extract(delivery.properties.headers().as_ref());

@@ -153,7 +153,9 @@ fn service_name(variable: impl Fn(&str) -> Option<String>) -> String {
     let stated = variable("OTEL_SERVICE_NAME").filter(|name| !name.is_empty());
     let resource = || {
         let attributes = variable("OTEL_RESOURCE_ATTRIBUTES")?;
-        let pairs = attributes.split(',').filter_map(|pair| pair.split_once('='));
+        let pairs = attributes
+            .split(',')
+            .filter_map(|pair| pair.split_once('='));
         let (_, name) = { pairs }.find(|(key, _)| key.trim() == "service.name")?;
         let name = percent_decode_str(name.trim()).decode_utf8().ok()?;
         (!name.is_empty()).then(|| name.into_owned())
@@ -187,7 +189,10 @@ mod tests {
             "planner",
         );
         check(
-            &[("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=my%20planner,c")],
+            &[(
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "a=b, service.name=my%20planner,c",
+            )],
             "my planner",
         );
     }

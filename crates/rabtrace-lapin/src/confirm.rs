@@ -12,9 +12,9 @@ use std::time::{Instant, SystemTime};
 use lapin::message::BasicReturnMessage;
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Confirmation, PublisherConfirm, Result};
+use opentelemetry::baggage::BaggageExt;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanContext};
-use opentelemetry::baggage::BaggageExt;
 use opentelemetry::{Context, KeyValue};
 
 use crate::path::Direction;
@@ -132,7 +132,11 @@ impl PublishSpan {
     }
 
     pub(crate) fn fail(&mut self, outcome: PublishOutcome, error: &lapin::Error) {
-        fail(&mut self.span, semconv::error_type(error), error.to_string());
+        fail(
+            &mut self.span,
+            semconv::error_type(error),
+            error.to_string(),
+        );
         self.end(outcome);
     }
 
@@ -214,6 +218,8 @@ impl Future for TracedConfirm {
 
 impl fmt::Debug for TracedConfirm {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("TracedConfirm").finish_non_exhaustive()
+        formatter
+            .debug_struct("TracedConfirm")
+            .finish_non_exhaustive()
     }
 }

@@ -51,10 +51,7 @@ impl TracedConsumer {
 impl Stream for TracedConsumer {
     type Item = lapin::Result<Delivery>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        task: &mut TaskContext<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let polled = Pin::new(&mut self.inner).poll_next(task);
         polled.map(|item| {
             let result = item?;

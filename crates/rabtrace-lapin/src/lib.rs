@@ -28,3 +28,6 @@ pub mod message {
     pub use crate::delivery::{BasicGetMessage, Delivery, DeliveryResult};
     pub use lapin::message::BasicReturnMessage;
 }
+
+#[cfg(test)]
+mod tests;

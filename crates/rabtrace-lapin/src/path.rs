@@ -155,10 +155,7 @@ fn step_hash(parent: Option<u64>, service: &str, direction: Direction, destinati
         &[0xff],
         destination.as_bytes(),
     ];
-    parts
-        .into_iter()
-        .flatten()
-        .fold(FNV_OFFSET, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
-        })
+    parts.into_iter().flatten().fold(FNV_OFFSET, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
+    })
 }

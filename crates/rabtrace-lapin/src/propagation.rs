@@ -78,15 +78,16 @@ fn text(value: &AMQPValue) -> Option<&str> {
 
 /// `{version}-{trace id}-{parent id}-{flags}` in lower-case hexadecimal; ids of zeros, version
 /// `ff`, and trailing text in version `00` are invalid.
-fn span_context(
-    parent: &str,
-    state: impl FnOnce() -> Option<TraceState>,
-) -> Option<SpanContext> {
+fn span_context(parent: &str, state: impl FnOnce() -> Option<TraceState>) -> Option<SpanContext> {
     let bytes = parent.as_bytes();
-    let well_formed = bytes.iter().take(55).enumerate().all(|(at, byte)| match at {
-        2 | 35 | 52 => *byte == b'-',
-        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-    });
+    let well_formed = bytes
+        .iter()
+        .take(55)
+        .enumerate()
+        .all(|(at, byte)| match at {
+            2 | 35 | 52 => *byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        });
     let version = parent.get(..2)?;
     let ends_well = match parent.get(55..)? {
         "" => true,
@@ -109,8 +110,12 @@ fn span_context(
 /// Members that are not well formed are left out, the others kept.
 fn trace_state(text: &str) -> TraceState {
     let well_formed = |member: &&str| {
-        let named = member.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());
-        let printable = member.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+        let named = member
+            .split_once('=')
+            .is_some_and(|(key, _)| !key.trim().is_empty());
+        let printable = member
+            .bytes()
+            .all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
         named && printable && member.parse::<TraceState>().is_ok()
     };
     let members: Vec<&str> = text.split(',').filter(well_formed).collect();
@@ -157,9 +162,9 @@ pub(crate) fn inject(properties: BasicProperties, injection: &Injection<'_>) -> 
     let mut room = size::room(&properties, injection.frame_max);
     let headers = properties.headers().as_ref().map(FieldTable::inner);
     let mut headers = headers.cloned().unwrap_or_default();
-    let mut put = |key, value: Option<String>| value.is_some_and(|value| {
-        put(&mut headers, &mut room, (key, value))
-    });
+    let mut put = |key, value: Option<String>| {
+        value.is_some_and(|value| put(&mut headers, &mut room, (key, value)))
+    };
     if !put(TRACEPARENT, Some(traceparent(injection.context))) {
         return properties;
     }
@@ -215,5 +220,9 @@ fn tracestate(state: &TraceState) -> Option<String> {
 }
 
 fn length(members: &[String]) -> usize {
-    members.iter().map(|member| member.len() + 1).sum::<usize>().saturating_sub(1)
+    members
+        .iter()
+        .map(|member| member.len() + 1)
+        .sum::<usize>()
+        .saturating_sub(1)
 }

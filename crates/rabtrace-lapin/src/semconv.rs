@@ -226,13 +226,23 @@ mod tests {
         check(["events", "", ""], "events", None, "events");
         check(["events", "a.b", ""], "events:a.b", None, "events");
         check(["", "tasks", "tasks"], "tasks", None, "tasks");
-        check(["events", "a.b", "audit"], "events:a.b:audit", None, "audit");
+        check(
+            ["events", "a.b", "audit"],
+            "events:a.b:audit",
+            None,
+            "audit",
+        );
         check(["events", "", "audit"], "events:audit", None, "audit");
     }
 
     #[test]
     fn generated_names_collapse_into_templates() {
-        check(["", "amq.gen-x1", ""], "amq.gen-x1", Some("amq.gen"), "amq.gen");
+        check(
+            ["", "amq.gen-x1", ""],
+            "amq.gen-x1",
+            Some("amq.gen"),
+            "amq.gen",
+        );
         check(
             ["events", "a", "amq.gen-x1"],
             "events:a:amq.gen-x1",

@@ -172,12 +172,21 @@ fn add_destination(
         return;
     }
     let label = destination.label.clone();
-    attributes.push(KeyValue::new(semconv::MESSAGING_DESTINATION_TEMPLATE, label));
+    attributes.push(KeyValue::new(
+        semconv::MESSAGING_DESTINATION_TEMPLATE,
+        label,
+    ));
     if operation.operation_type == SETTLE {
         return;
     }
-    attributes.push(KeyValue::new(semconv::MESSAGING_DESTINATION_ANONYMOUS, true));
-    attributes.push(KeyValue::new(semconv::MESSAGING_DESTINATION_TEMPORARY, true));
+    attributes.push(KeyValue::new(
+        semconv::MESSAGING_DESTINATION_ANONYMOUS,
+        true,
+    ));
+    attributes.push(KeyValue::new(
+        semconv::MESSAGING_DESTINATION_TEMPORARY,
+        true,
+    ));
 }
 
 fn link(context: SpanContext) -> Link {
@@ -192,7 +201,10 @@ pub(crate) fn message_attributes(
     // Room for what `Telemetry::start` and the path add.
     let mut attributes = Vec::with_capacity(18);
     let mut add = |key, value: Option<&ShortString>| {
-        if let Some(value) = value.map(ShortString::as_str).filter(|text| !text.is_empty()) {
+        if let Some(value) = value
+            .map(ShortString::as_str)
+            .filter(|text| !text.is_empty())
+        {
             attributes.push(KeyValue::new(key, value.to_owned()));
         }
     };
@@ -200,7 +212,10 @@ pub(crate) fn message_attributes(
         semconv::MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY,
         Some(routing_key),
     );
-    add(semconv::MESSAGING_MESSAGE_ID, properties.message_id().as_ref());
+    add(
+        semconv::MESSAGING_MESSAGE_ID,
+        properties.message_id().as_ref(),
+    );
     add(
         semconv::MESSAGING_MESSAGE_CONVERSATION_ID,
         properties.correlation_id().as_ref(),

@@ -7,14 +7,14 @@ use super::*;
 #[test]
 fn the_hash_is_stable_across_versions() {
     let origin = checkpoint(None, "gateway", (Direction::Out, "planner_queue"), 1_000);
-    assert_eq!(origin.context.hash, 0x0);
+    assert_eq!(origin.context.hash, 0xc850_1272_e597_3fd5);
     let next = checkpoint(
         Some(&origin.context),
         "planner",
         (Direction::In, "planner_queue"),
         1_500,
     );
-    assert_eq!(next.context.hash, 0x0);
+    assert_eq!(next.context.hash, 0x2b09_320a_fc85_91cc);
     assert_eq!(next.parent_hash, Some(origin.context.hash));
 }
 
