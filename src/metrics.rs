@@ -2,8 +2,6 @@
 //!
 //! Cardinality is constant: labels take fixed words only, never a name from outside.
 
-use std::sync::Arc;
-
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -170,6 +168,3 @@ impl Metrics {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
-
-/// The set as every part holds it.
-pub type SharedMetrics = Arc<Metrics>;

@@ -117,7 +117,7 @@ impl App {
         if config.forward.endpoint.is_some() {
             let (requests, requests_in) = mpsc::channel(64);
             let setup = ForwardSetup { config: config.forward.clone(), client, metrics: metrics.clone(), component: health.component("upstream") };
-            running.spawn(Stage::Sinks, "forward", done(Forward::new(setup).run(requests_in, sinks.clone())));
+            running.spawn(Stage::Sinks, "forward", done(Forward::new(setup)?.run(requests_in, sinks.clone())));
             outputs.forward = Some(requests);
         }
         let writer = store.writer(metrics.clone(), health.component("store"));

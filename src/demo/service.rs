@@ -12,7 +12,8 @@ use lapin::types::FieldTable;
 use opentelemetry::trace::{FutureExt, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
-use rabtrace_lapin::{Delivery, TracedChannel};
+use rabtrace_lapin::TracedChannel;
+use rabtrace_lapin::message::Delivery;
 use tokio::task::JoinSet;
 
 /// Messages of the whole pipeline, each copy in a queue counted once.

@@ -14,7 +14,7 @@ use lapin::BasicProperties;
 use lapin::options::{BasicNackOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use opentelemetry::KeyValue;
-use rabtrace_lapin::Delivery;
+use rabtrace_lapin::message::Delivery;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;

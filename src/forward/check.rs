@@ -6,27 +6,8 @@ use bytes::Bytes;
 
 use super::upstream::{Outcome, SetupError, Upstream};
 use crate::config::{self, Protocol, mask_url};
+use crate::health::{Failure, Finding};
 use crate::model::Signal;
-
-/// Why the upstream cannot be used, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What happened.
-    pub why: String,
-    /// The next step.
-    pub fix: String,
-}
-
-/// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What was checked.
-    pub name: &'static str,
-    /// Its URL without a password.
-    pub url: String,
-    /// What it answered, or why it did not.
-    pub outcome: Result<String, Failure>,
-}
 
 /// Sends an empty request for traces to the upstream; `None` if there is none configured.
 pub async fn check(config: &config::Forward, client: &reqwest::Client) -> Option<Finding> {

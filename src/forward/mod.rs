@@ -15,6 +15,6 @@ mod check;
 mod run;
 mod upstream;
 
-pub use self::check::{Failure, Finding, check};
+pub use self::check::check;
 pub use self::run::{Forward, ForwardSetup};
 pub use self::upstream::SetupError;

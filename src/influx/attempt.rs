@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 
 use super::batch::Batch;
-use super::failure::{Failure, Trouble};
+use super::failure::Trouble;
 use super::response::{Answer, Refused, Verdict, judge};
 use super::server::{Server, identify, no_answer, read, refusal, shown};
+use crate::health::Failure;
 use crate::config;
 
 /// Requests of one attempt at most. A server that refuses line after line without naming them is

@@ -7,21 +7,11 @@ use std::time::Instant;
 
 use reqwest::header::AUTHORIZATION;
 
-use super::failure::{Failure, Trouble};
+use super::failure::Trouble;
 use super::response::{Verdict, judge, reason};
 use super::server::{Api, Server, identify, no_answer, read, refusal, shown};
 use crate::config;
-
-/// What was found out about one connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The part it belongs to.
-    pub name: &'static str,
-    /// Its URL, masked.
-    pub url: String,
-    /// What works, or what does not and how to mend it.
-    pub outcome: Result<String, Failure>,
-}
+use crate::health::{Failure, Finding};
 
 /// Asks the server of `config` for its version and lets it check the token and the bucket; none
 /// when no URL is set. Takes at most three times `influx.timeout`.

@@ -28,7 +28,6 @@ mod retry_after;
 mod server;
 mod sink;
 
-pub use check::{Finding, check};
-pub use failure::Failure;
+pub use check::check;
 pub use line_protocol::encode;
 pub use sink::{Influx, InfluxSetup};

@@ -10,8 +10,9 @@ use std::time::Instant;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use super::failure::{Failure, Trouble};
+use super::failure::Trouble;
 use super::response::{Answer, Verdict, judge};
+use crate::health::Failure;
 use crate::config;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Rows as tables.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets::NOTHING};
 
 use super::{milliseconds, rate, safe};
 use crate::store::{ErrorRow, PathRow, QueueRow, RecentTrace, SlowRow, SqlResult};
@@ -9,7 +9,7 @@ use crate::store::{ErrorRow, PathRow, QueueRow, RecentTrace, SlowRow, SqlResult}
 #[must_use]
 pub fn table(heading: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heading.iter().copied());
     for row in rows {
         table.add_row(row.iter().map(|cell| {

@@ -1,4 +1,6 @@
 //! Ring two: the real broker and real peers, started by each test itself, on free ports.
 
+mod agent;
 mod broker;
+mod demo;
 mod support;
