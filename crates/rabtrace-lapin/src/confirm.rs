@@ -177,7 +177,6 @@ impl Drop for PublishSpan {
 ///
 /// The publish's span ends when it resolves. Dropped unresolved, it ends the span as `dropped`,
 /// and lapin keeps the confirm for [`wait_for_confirms`](lapin::Channel::wait_for_confirms).
-#[must_use = "the outcome of the publish is known when this resolves"]
 pub struct TracedConfirm {
     inner: PublisherConfirm,
     publish: PublishSpan,
