@@ -6,6 +6,8 @@
 //! or records every span and throws it away. Broker and client share the machine: compare the
 //! figures of one run with each other only.
 
+#![expect(clippy::expect_used, reason = "a benchmark without its broker ends")]
+
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -140,7 +140,7 @@ impl PublishSpan {
         self.end(outcome);
     }
 
-    fn resolve(&mut self, result: &Result<Confirmation>) {
+    pub(crate) fn resolve(&mut self, result: &Result<Confirmation>) {
         let (outcome, message) = match result {
             Ok(Confirmation::Ack(message)) => (PublishOutcome::Acked, message.as_ref()),
             Ok(Confirmation::Nack(message)) => (PublishOutcome::Nacked, message.as_ref()),
