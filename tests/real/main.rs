@@ -3,4 +3,5 @@
 mod agent;
 mod broker;
 mod demo;
+mod lapin;
 mod support;

@@ -140,7 +140,7 @@ impl PublishSpan {
         self.end(outcome);
     }
 
-    fn resolve(&mut self, result: &Result<Confirmation>) {
+    pub(crate) fn resolve(&mut self, result: &Result<Confirmation>) {
         let (outcome, message) = match result {
             Ok(Confirmation::Ack(message)) => (PublishOutcome::Acked, message.as_ref()),
             Ok(Confirmation::Nack(message)) => (PublishOutcome::Nacked, message.as_ref()),
@@ -177,7 +177,6 @@ impl Drop for PublishSpan {
 ///
 /// The publish's span ends when it resolves. Dropped unresolved, it ends the span as `dropped`,
 /// and lapin keeps the confirm for [`wait_for_confirms`](lapin::Channel::wait_for_confirms).
-#[must_use = "the outcome of the publish is known when this resolves"]
 pub struct TracedConfirm {
     inner: PublisherConfirm,
     publish: PublishSpan,

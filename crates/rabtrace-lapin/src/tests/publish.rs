@@ -1,11 +1,15 @@
 //! Publishes.
 
+use lapin::Confirmation;
+use lapin::message::BasicReturnMessage;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Sampler;
 
-use super::{BasicProperties, PublishSpan, Service, ShortString, attribute, is_root, shown};
+use super::{
+    BasicProperties, PublishSpan, Service, ShortString, attribute, is_root, message, shown,
+};
 use crate::propagation;
 
 #[test]
@@ -118,4 +122,29 @@ fn replies_to_generated_queues_have_no_generated_span_name() {
     assert_eq!(text("messaging.destination.anonymous"), "true");
     assert_eq!(text("messaging.destination.temporary"), "true");
     assert_eq!(text("rabtrace.destination"), "amq.rabbitmq.reply-to");
+}
+
+#[test]
+fn a_returned_message_counts_for_the_publish_that_it_belongs_to() {
+    let service = Service::new("gateway");
+    let (exchange, routing_key) = (ShortString::default(), ShortString::from("nowhere"));
+    let start = || {
+        let (to, properties) = ((&exchange, &routing_key), BasicProperties::default());
+        PublishSpan::start(&service.telemetry, to, properties, &Context::new())
+    };
+    let returned = |properties| BasicReturnMessage {
+        delivery: message((0, "", "nowhere"), properties),
+        reply_code: 312,
+        reply_text: "NO_ROUTE".into(),
+    };
+    let (mut own, properties) = start();
+    let (mut other, _) = start();
+    // lapin may hand the message of one publish to another's confirm.
+    other.resolve(&Ok(Confirmation::Ack(Some(returned(properties.clone())))));
+    own.resolve(&Ok(Confirmation::Ack(Some(returned(properties)))));
+    let outcomes = service.spans();
+    let outcomes = outcomes
+        .iter()
+        .map(|span| attribute(span, "rabtrace.publish.outcome").unwrap());
+    assert_eq!(outcomes.collect::<Vec<_>>(), ["acked", "returned"]);
 }
