@@ -4,4 +4,5 @@ mod agent;
 mod broker;
 mod demo;
 mod lapin;
+mod monitor;
 mod support;
