@@ -159,18 +159,19 @@ fn text_escape(byte: u8) -> Option<&'static [u8]> {
     }
 }
 
-/// Copies `text`, and for each byte that `escape` knows what it gives.
+/// Copies `text`, and for each byte that `escape` knows what it gives. Runs between such bytes
+/// are copied whole.
+#[inline]
 fn write_escaped(text: &str, buffer: &mut Vec<u8>, escape: impl Fn(u8) -> Option<&'static [u8]>) {
     let mut rest = text.as_bytes();
-    while let Some((at, escaped)) = rest
-        .iter()
-        .enumerate()
-        .find_map(|(at, byte)| escape(*byte).map(|escaped| (at, escaped)))
-    {
-        let (plain, after) = rest.split_at(at);
+    while let Some(at) = rest.iter().position(|byte| escape(*byte).is_some()) {
+        let (plain, from) = rest.split_at(at);
         buffer.extend_from_slice(plain);
-        buffer.extend_from_slice(escaped);
-        rest = after.get(1..).unwrap_or_default();
+        let Some((special, after)) = from.split_first() else {
+            return;
+        };
+        buffer.extend_from_slice(escape(*special).unwrap_or_default());
+        rest = after;
     }
     buffer.extend_from_slice(rest);
 }
@@ -185,34 +186,64 @@ pub(super) fn cut(text: &str, limit: usize) -> &str {
 }
 
 fn write_integer(number: i64, buffer: &mut Vec<u8>) {
-    let mut digits = [0_u8; 20];
-    let mut rest = number.unsigned_abs();
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-        length += 1;
-        if rest == 0 {
-            break;
-        }
-    }
     if number < 0 {
         buffer.push(b'-');
     }
-    buffer.extend_from_slice(digits.get(digits.len() - length..).unwrap_or_default());
+    write_digits(number.unsigned_abs(), 1, buffer);
+}
+
+/// Writes the decimal digits of `number`, with zeros before them to be `width` at least.
+fn write_digits(number: u64, width: usize, buffer: &mut Vec<u8>) {
+    let (mut digits, mut start, mut rest) = ([b'0'; 20], 20, number);
+    while rest > 0 {
+        let [.., low] = (rest % 10).to_be_bytes();
+        rest /= 10;
+        start -= 1;
+        if let Some(digit) = digits.get_mut(start) {
+            *digit = b'0' + low;
+        }
+    }
+    let start = start.min(digits.len().saturating_sub(width));
+    buffer.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 fn write_float(number: f64, buffer: &mut Vec<u8>) {
-    /// Below it every whole float is exact as an integer, and its digits are quickest so.
+    /// Six decimals: a duration in milliseconds has no more.
+    const SCALE: f64 = 1e6;
+    /// Below it every whole float is exact as an integer.
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    if number.fract() == 0.0 && number.abs() < EXACT {
+    let scaled = (number * SCALE).round();
+    // Division rounds to the nearest float, as reading a decimal does: if it gives the number
+    // back, then so do its digits.
+    #[expect(clippy::float_cmp, reason = "exactly the same number or the slow way")]
+    let exact = scaled.abs() < EXACT && scaled / SCALE == number;
+    if exact {
         #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
-        write_integer(number as i64, buffer);
+        write_millionths(scaled as i64, buffer);
     } else {
         // The debug form has the shortest digits that read back the same, with an exponent when
         // the number is very large or small. Writing to a `Vec` does not fail.
         let _ = write!(buffer, "{number:?}");
     }
+}
+
+/// Writes `millionths` of one as a decimal without zeros at its end.
+fn write_millionths(millionths: i64, buffer: &mut Vec<u8>) {
+    if millionths < 0 {
+        buffer.push(b'-');
+    }
+    let millionths = millionths.unsigned_abs();
+    write_digits(millionths / 1_000_000, 1, buffer);
+    let (mut decimals, mut width) = (millionths % 1_000_000, 6);
+    if decimals == 0 {
+        return;
+    }
+    while decimals % 10 == 0 {
+        decimals /= 10;
+        width -= 1;
+    }
+    buffer.push(b'.');
+    write_digits(decimals, width, buffer);
 }
 
 /// Standard base64 with padding (RFC 4648, section 4).

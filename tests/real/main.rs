@@ -3,6 +3,7 @@
 mod agent;
 mod broker;
 mod demo;
+mod influx;
 mod lapin;
 mod monitor;
 mod support;

@@ -68,6 +68,13 @@ fn values() {
     check(&one(FieldValue::Int(0)), "m f=0i 1\n");
     check(&one(FieldValue::Float(-3.0)), "m f=-3 1\n");
     check(&one(FieldValue::Float(0.1)), "m f=0.1 1\n");
+    check(&one(FieldValue::Float(-12.070_300)), "m f=-12.0703 1\n");
+    check(&one(FieldValue::Float(1e-6)), "m f=0.000001 1\n");
+    check(&one(FieldValue::Float(1e-7)), "m f=1e-7 1\n");
+    check(
+        &one(FieldValue::Float(0.1 + 0.2)),
+        "m f=0.30000000000000004 1\n",
+    );
     check(&one(FieldValue::Float(1e300)), "m f=1e300 1\n");
     check(&one(FieldValue::Bool(true)), "m f=true 1\n");
     check(
@@ -141,6 +148,9 @@ fn odd_value() -> impl Strategy<Value = FieldValue> {
             Just(f64::MAX)
         ]
         .prop_map(FieldValue::Float),
+        (any::<i32>(), 0_i32..9).prop_map(|(number, decimals)| {
+            FieldValue::Float(f64::from(number) / 10_f64.powi(decimals))
+        }),
         any::<bool>().prop_map(FieldValue::Bool),
         odd_text().prop_map(|text| FieldValue::Text(text.into())),
         prop::collection::vec(any::<u8>(), 0..40).prop_map(FieldValue::Bytes),
