@@ -6,4 +6,5 @@ mod demo;
 mod influx;
 mod lapin;
 mod monitor;
+mod otlp;
 mod support;
