@@ -174,7 +174,7 @@ fn mistakes_are_told_with_their_place() {
     };
     check(
         "SELECT *\nFORM spans",
-        &["syntax error", "line 2, column 6", "^"],
+        &["syntax error", "line 2, column 1", "^"],
     );
     check(
         "SELECT * FROM span",

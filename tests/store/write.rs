@@ -196,7 +196,6 @@ fn columns_appear_with_their_first_value_and_strange_names_are_refused() {
     let reader = store.reader().unwrap();
     let text = "SELECT time, a, b, one, two, a_value, time_value, \"order\" FROM task_metrics";
     let answer = reader.sql(text, SqlLimits::default()).unwrap();
-    let null = Value::Null;
     let expected = json!([
         [BASE - HOUR, "1", null, 1, null, null, null, null],
         [BASE, null, "2", null, 2.0, null, null, null],
@@ -295,7 +294,7 @@ fn a_better_text_of_a_path_replaces_the_first_one() {
 fn what_a_transaction_could_not_write_is_not_remembered() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
-    // SQLite takes no value of a billion bytes and more; here the limit is met by its length.
+    // Waits for the lock as long as the store does: 5 s.
     let other = rusqlite::Connection::open(folder.path().join("rabtrace.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let failed = std::thread::scope(|scope| {

@@ -46,42 +46,31 @@ fn points(reader: &Reader) -> u64 {
     reader.stats().unwrap().points
 }
 
+/// Pages that the database may have: beyond, SQLite says what it says when the disk is full.
+fn set_room(store: &Store, pages: u32) {
+    store
+        .database
+        .pragma_update(None, "max_page_count", pages)
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_is_told_and_what_waited_is_written_when_there_is_room() {
+async fn a_full_disk_is_told_holds_back_and_is_counted_at_the_stop() {
     let folder = tempfile::tempdir().unwrap();
     let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
     let mut store = open(folder.path());
     store.write(&[batch(1)]).unwrap();
     let reader = store.reader().unwrap();
-    // SQLite says SQLITE_FULL beyond this number of pages, as it does when the disk is full.
-    let limit = folder.path().join("limit");
-    std::fs::write(&limit, "").unwrap();
-    store
-        .database
-        .pragma_update(None, "max_page_count", 60)
-        .unwrap();
-    let seen = limit.clone();
-    store
-        .database
-        .progress_handler(
-            1,
-            Some(move || {
-                // Never interrupts; the handler is where the test waits for nothing.
-                let _ = seen.exists();
-                false
-            }),
-        )
-        .unwrap();
+    set_room(&store, 60);
     let writer = store.writer(Arc::clone(&metrics), health.component("store"));
     let (sender, receiver) = mpsc::channel(2);
     let stop = CancellationToken::new();
     let task = tokio::spawn(writer.run(receiver, stop.clone()));
     sender.send(batch(400_000)).await.unwrap();
-    let full = || health.overall() == Status::Unhealthy;
-    eventually("unhealthy", full).await;
+    eventually("unhealthy", || health.overall() == Status::Unhealthy).await;
     let report = health.reports().remove("store").unwrap();
     assert!(report.message.contains("full"), "{}", report.message);
-    // The channel fills: that is what holds the senders back.
+    // The batch is kept and the channel fills: that is what holds the senders back.
     sender.send(batch(1)).await.unwrap();
     sender.send(batch(1)).await.unwrap();
     assert!(
@@ -92,5 +81,61 @@ async fn a_full_disk_is_told_and_what_waited_is_written_when_there_is_room() {
     stop.cancel();
     drop(sender);
     task.await.unwrap();
-    assert!(metrics.dropped_total() >= 1);
+    // What fits is written still; what does not is counted.
+    assert_eq!((points(&reader), metrics.dropped_total()), (3, 1));
+    assert_eq!(metrics.points_stored.get(), 2);
+}
+
+#[tokio::test]
+async fn what_waited_for_the_disk_is_written_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let store = open(folder.path());
+    let reader = store.reader().unwrap();
+    set_room(&store, 60);
+    let mut writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let waiting = Arc::new(vec![batch(1), batch(400_000)]);
+    let failed = writer.attempt(&waiting).await.unwrap();
+    assert!(failed.unwrap_err().to_string().contains("full"));
+    assert_eq!(points(&reader), 0);
+    set_room(writer.store.as_ref().unwrap(), 1_000_000);
+    writer.write(waiting, &CancellationToken::new()).await;
+    assert_eq!((points(&reader), metrics.dropped_total()), (2, 0));
+    assert_eq!(health.overall(), Status::Healthy);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_of_another_program_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let store = open(folder.path());
+    store.database.busy_timeout(Duration::ZERO).unwrap();
+    let reader = store.reader().unwrap();
+    let other = rusqlite::Connection::open(reader.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let (sender, receiver) = mpsc::channel(2);
+    let task = tokio::spawn(writer.run(receiver, CancellationToken::new()));
+    sender.send(batch(1)).await.unwrap();
+    eventually("unhealthy", || health.overall() == Status::Unhealthy).await;
+    other.execute_batch("COMMIT").unwrap();
+    eventually("healthy again", || health.overall() == Status::Healthy).await;
+    drop(sender);
+    task.await.unwrap();
+    assert_eq!((points(&reader), metrics.dropped_total()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_batch_that_the_database_refuses_is_lost_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let store = open(folder.path());
+    let reader = store.reader().unwrap();
+    let limit = rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH;
+    store.database.set_limit(limit, 100_000).unwrap();
+    let mut writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let batches = Arc::new(vec![batch(1), batch(200_000), batch(2)]);
+    writer.write(batches, &CancellationToken::new()).await;
+    assert_eq!((points(&reader), metrics.points_stored.get()), (2, 2));
+    assert_eq!(metrics.dropped_total(), 1);
 }
