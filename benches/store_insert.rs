@@ -1,2 +1,99 @@
-//! To be filled.
-fn main() {}
+//! Batches of 1,000 spans into the embedded store: one transaction each, on a temporary folder.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rabtrace::config;
+use rabtrace::model::{
+    AttributeValue, Attributes, Direction, Hop, PathStep, Span, SpanId, SpanKind, SpanStatus,
+    StoreBatch, TraceId,
+};
+use rabtrace::store::Store;
+
+const SPANS: u64 = 1_000;
+
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::Text(Arc::from(text))
+}
+
+/// A consumer span as the library makes it, with random ids.
+fn hop(resource: &Arc<Attributes>, start: u64) -> Hop {
+    let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
+    let queue: Arc<str> = Arc::from(["planner_queue", "weather_queue"][(span % 2) as usize]);
+    let attributes = [
+        ("messaging.system", text("rabbitmq")),
+        ("messaging.operation.type", text("process")),
+        ("messaging.destination.name", text(&queue)),
+        ("messaging.message.body.size", AttributeValue::Int(512)),
+        ("server.address", text("localhost")),
+        ("task.id", text("9f1c2b7e")),
+    ];
+    let attributes = attributes.map(|(name, value)| (Arc::from(name), value));
+    Hop {
+        span: Span {
+            trace_id: TraceId::from_bytes(&trace.to_be_bytes()).expect("not zero"),
+            span_id: SpanId::from_bytes(&span.to_be_bytes()).expect("not zero"),
+            parent_span_id: SpanId::from_bytes(&(span ^ 1).to_be_bytes()),
+            service: Arc::from("planner"),
+            name: Arc::from("process planner_queue"),
+            kind: SpanKind::Consumer,
+            status: SpanStatus::Unset,
+            status_message: String::new(),
+            start_unix_nano: start,
+            end_unix_nano: start + span % 100_000_000,
+            attributes: attributes.into(),
+            resource: Arc::clone(resource),
+            events: Vec::new(),
+            links: Vec::new(),
+        },
+        destination: Some(Arc::clone(&queue)),
+        queue_wait: Some(Duration::from_micros(span % 10_000)),
+        step: Some(PathStep {
+            hash: span % 12,
+            parent: None,
+            direction: Direction::In,
+            destination: queue,
+            edge: None,
+            total: None,
+        }),
+        path: Some(Arc::from("gateway > planner_queue > planner")),
+    }
+}
+
+fn batch(resource: &Arc<Attributes>) -> StoreBatch {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let start = u64::try_from(since.as_nanos()).unwrap_or_default();
+    StoreBatch {
+        hops: (0..SPANS).map(|at| hop(resource, start + at)).collect(),
+        ..StoreBatch::default()
+    }
+}
+
+fn insert(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = config::Store {
+        folder: folder.path().to_owned(),
+        retention: Duration::from_secs(86_400),
+        max_bytes: 1 << 40,
+    };
+    let mut store = Store::open(&config, SystemTime::now).expect("a new store");
+    let resource = Arc::new(vec![(Arc::from("host.name"), text("host"))]);
+    let mut group = criterion.benchmark_group("store_insert");
+    group.throughput(Throughput::Elements(SPANS));
+    group
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(3));
+    group.bench_function("1000_spans", |bencher| {
+        bencher.iter_batched(
+            || [batch(&resource)],
+            |batches| black_box(store.write(&batches)).expect("written"),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, insert);
+criterion_main!(benches);

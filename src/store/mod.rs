@@ -1,1 +1,41 @@
-//! To be filled.
+//! The embedded store: spans, path statistics and measurements of the last hours, in one SQLite
+//! file that any tool opens.
+//!
+//! ```text
+//!  StoreBatch ─► Writer ─► rabtrace.db (WAL) ─► Reader ─► api, cli
+//! ```
+//!
+//! Input: [`StoreBatch`](crate::model::StoreBatch)es over a bounded channel. Output: a [`Reader`]
+//! that answers the questions of the API and the CLI, and SQL over views (`spans`,
+//! `message_flow`, `paths`, and one view for each measurement).
+//!
+//! One table per hour and kind, dropped whole by retention (age, then bytes). Names, services,
+//! destinations, paths, tag sets and resources are small integer keys into dictionaries that
+//! shrink with the hours. The index by trace id is made when an hour is closed, so that inserting
+//! stays cheap. `paths` reads the 10 s roll-ups, never the spans.
+//!
+//! When the disk is full or fails, the batch is kept and tried again; the channel fills and holds
+//! the flow back, which makes the receiver refuse. Nothing is dropped for that, and the component
+//! `store` says so. Only one agent writes to a folder; readers need no agent.
+
+mod catalogue;
+mod error;
+mod open;
+mod query;
+mod reader;
+mod retention;
+mod schema;
+mod views;
+mod write;
+mod writer;
+
+pub use error::StoreError;
+pub use open::Store;
+pub use query::{
+    ErrorRow, PathRow, QueueRow, RecentTrace, SlowRow, SqlLimits, SqlResult, StoreStats, Trace,
+    TraceSpan,
+};
+pub use reader::Reader;
+pub use retention::Maintained;
+pub use write::Written;
+pub use writer::Writer;

@@ -1,0 +1,248 @@
+//! Which hours and measurements the file has: read once from its schema, kept up by the writer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::Connection;
+
+use super::schema::{Kind, is_plain, parse, series_table, trace_index};
+
+/// Measurements at most; a point of a further one is refused.
+const MAX_MEASUREMENTS: usize = 100;
+/// Tags, and fields, of one measurement at most; further ones are left out.
+const MAX_COLUMNS: usize = 200;
+
+/// A measurement: its columns are the same in all of its hours.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Measurement {
+    pub(super) hours: BTreeSet<i64>,
+    /// Names of the tags.
+    pub(super) tags: Vec<String>,
+    /// Names of the fields.
+    pub(super) fields: Vec<String>,
+}
+
+/// What the file has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Catalogue {
+    /// Hours with spans, and whether they have their index.
+    pub(super) spans: BTreeMap<i64, bool>,
+    pub(super) flow: BTreeSet<i64>,
+    pub(super) measurements: BTreeMap<String, Measurement>,
+    /// Views that no longer show what there is.
+    pub(super) stale_views: BTreeSet<String>,
+}
+
+impl Catalogue {
+    /// Reads the schema of the file.
+    pub(super) fn read(database: &Connection) -> rusqlite::Result<Self> {
+        let mut catalogue = Self::default();
+        let mut names =
+            database.prepare("SELECT type, name FROM sqlite_schema WHERE type <> 'view'")?;
+        let mut rows = names.query([])?;
+        let mut indexes = BTreeSet::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(1)?;
+            if row.get_ref(0)?.as_str()? == "index" {
+                indexes.insert(name);
+                continue;
+            }
+            match parse(&name) {
+                Some((hour, Kind::Spans)) => {
+                    catalogue.spans.insert(hour, false);
+                }
+                Some((hour, Kind::Flow)) => {
+                    catalogue.flow.insert(hour);
+                }
+                Some((hour, Kind::Points(of))) => {
+                    catalogue
+                        .measurements
+                        .entry(of.to_owned())
+                        .or_default()
+                        .hours
+                        .insert(hour);
+                }
+                Some((_, Kind::Details)) | None => {}
+            }
+        }
+        for (hour, indexed) in &mut catalogue.spans {
+            *indexed = indexes.contains(&trace_index(*hour));
+        }
+        for (name, measurement) in &mut catalogue.measurements {
+            measurement.tags = columns(database, &series_table(name), "tag_")?;
+            if let Some(hour) = measurement.hours.first() {
+                measurement.fields = columns(database, &Kind::Points(name).table(*hour), "field_")?;
+            }
+        }
+        Ok(catalogue)
+    }
+
+    /// All hours that have anything.
+    pub(super) fn hours(&self) -> BTreeSet<i64> {
+        let points = self.measurements.values().flat_map(|of| &of.hours);
+        self.spans
+            .keys()
+            .chain(&self.flow)
+            .chain(points)
+            .copied()
+            .collect()
+    }
+
+    /// Sees to it that spans of that hour can be written.
+    pub(super) fn open_spans(&mut self, database: &Connection, hour: i64) -> rusqlite::Result<()> {
+        if self.spans.contains_key(&hour) {
+            return Ok(());
+        }
+        Kind::Spans.create(database, hour, &[])?;
+        Kind::Details.create(database, hour, &[])?;
+        self.spans.insert(hour, false);
+        self.stale_views.insert("spans".to_owned());
+        Ok(())
+    }
+
+    /// Sees to it that windows of that hour can be written.
+    pub(super) fn open_flow(&mut self, database: &Connection, hour: i64) -> rusqlite::Result<()> {
+        if self.flow.insert(hour) {
+            Kind::Flow.create(database, hour, &[])?;
+            self.stale_views.insert("message_flow".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Sees to it that points of that measurement and hour can be written; whether they can.
+    pub(super) fn open_points(
+        &mut self,
+        database: &Connection,
+        measurement: &str,
+        hour: i64,
+    ) -> rusqlite::Result<bool> {
+        if let Some(known) = self.measurements.get(measurement) {
+            if known.hours.contains(&hour) {
+                return Ok(true);
+            }
+        } else if !may_be_stored(measurement) || self.measurements.len() >= MAX_MEASUREMENTS {
+            return Ok(false);
+        } else {
+            database.execute_batch(&format!(
+                "CREATE TABLE IF NOT EXISTS \"{}\" (id INTEGER PRIMARY KEY, key TEXT NOT NULL \
+                 UNIQUE, last_hour INTEGER NOT NULL)",
+                series_table(measurement)
+            ))?;
+        }
+        let entry = self.measurements.entry(measurement.to_owned()).or_default();
+        let fields: Vec<String> = entry
+            .fields
+            .iter()
+            .map(|name| format!("field_{name}"))
+            .collect();
+        Kind::Points(measurement).create(database, hour, &fields)?;
+        entry.hours.insert(hour);
+        self.stale_views.insert(measurement.to_owned());
+        Ok(true)
+    }
+
+    /// Sees to it that the measurement has that tag; whether it has.
+    pub(super) fn open_tag(
+        &mut self,
+        database: &Connection,
+        measurement: &str,
+        tag: &str,
+    ) -> rusqlite::Result<bool> {
+        let Some(entry) = self.measurements.get_mut(measurement) else {
+            return Ok(false);
+        };
+        if entry.tags.iter().any(|known| known == tag) {
+            return Ok(true);
+        }
+        if !is_plain(tag) || entry.tags.len() >= MAX_COLUMNS {
+            return Ok(false);
+        }
+        add_column(database, &series_table(measurement), &format!("tag_{tag}"))?;
+        entry.tags.push(tag.to_owned());
+        self.stale_views.insert(measurement.to_owned());
+        Ok(true)
+    }
+
+    /// Sees to it that all hours of the measurement have that field; whether they have.
+    pub(super) fn open_field(
+        &mut self,
+        database: &Connection,
+        measurement: &str,
+        field: &str,
+    ) -> rusqlite::Result<bool> {
+        let Some(entry) = self.measurements.get_mut(measurement) else {
+            return Ok(false);
+        };
+        if entry.fields.iter().any(|known| known == field) {
+            return Ok(true);
+        }
+        if !is_plain(field) || entry.fields.len() >= MAX_COLUMNS {
+            return Ok(false);
+        }
+        for hour in &entry.hours {
+            let table = Kind::Points(measurement).table(*hour);
+            add_column(database, &table, &format!("field_{field}"))?;
+        }
+        entry.fields.push(field.to_owned());
+        self.stale_views.insert(measurement.to_owned());
+        Ok(true)
+    }
+
+    /// Drops everything of one hour.
+    pub(super) fn drop_hour(&mut self, database: &Connection, hour: i64) -> rusqlite::Result<()> {
+        let mut tables = Vec::new();
+        if self.spans.remove(&hour).is_some() {
+            tables.extend([Kind::Spans.table(hour), Kind::Details.table(hour)]);
+            self.stale_views.insert("spans".to_owned());
+        }
+        if self.flow.remove(&hour) {
+            tables.push(Kind::Flow.table(hour));
+            self.stale_views.insert("message_flow".to_owned());
+        }
+        for (name, measurement) in &mut self.measurements {
+            if measurement.hours.remove(&hour) {
+                tables.push(Kind::Points(name).table(hour));
+                self.stale_views.insert(name.clone());
+            }
+        }
+        // A view over a table that is gone would make every later change of the schema fail.
+        for view in &self.stale_views {
+            database.execute_batch(&format!("DROP VIEW IF EXISTS \"{view}\""))?;
+        }
+        for table in tables {
+            database.execute_batch(&format!("DROP TABLE \"{table}\""))?;
+        }
+        for (name, _) in self
+            .measurements
+            .iter()
+            .filter(|(_, of)| of.hours.is_empty())
+        {
+            database.execute_batch(&format!("DROP TABLE \"{}\"", series_table(name)))?;
+        }
+        self.measurements.retain(|_, of| !of.hours.is_empty());
+        Ok(())
+    }
+}
+
+/// Names that belong to the store itself are no measurements.
+fn may_be_stored(measurement: &str) -> bool {
+    let own = ["spans", "message_flow", "paths"].contains(&measurement)
+        || ["hour_", "series_", "dictionary_", "sqlite_"]
+            .iter()
+            .any(|prefix| measurement.starts_with(prefix));
+    is_plain(measurement) && !own
+}
+
+fn add_column(database: &Connection, table: &str, column: &str) -> rusqlite::Result<()> {
+    database.execute_batch(&format!("ALTER TABLE \"{table}\" ADD COLUMN \"{column}\""))
+}
+
+/// The columns of a table that begin with `prefix`, without it.
+fn columns(database: &Connection, table: &str, prefix: &str) -> rusqlite::Result<Vec<String>> {
+    let mut names = database.prepare("SELECT name FROM pragma_table_info(?1)")?;
+    let names = names.query_map([table], |row| row.get::<_, String>(0))?;
+    let mut columns = Vec::new();
+    for name in names {
+        columns.extend(name?.strip_prefix(prefix).map(str::to_owned));
+    }
+    Ok(columns)
+}

@@ -1,0 +1,161 @@
+//! Closing hours and dropping them: by age, then by bytes.
+
+use std::collections::BTreeSet;
+
+use super::error::StoreError;
+use super::schema::{Kind, hour_of, start_of, trace_index};
+use super::write::Dictionaries;
+use super::{Store, views};
+
+/// How long after its end an hour is closed: late spans come in until then.
+const LATE_NANOS: i64 = 5 * 60 * 1_000_000_000;
+/// Pages that go back to the disk in one go.
+const VACUUM_PAGES: u32 = 20_000;
+
+/// What one round of maintenance did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Hours that got their index by trace id.
+    pub hours_closed: u64,
+    /// Hours dropped because they were too old.
+    pub hours_dropped_by_age: u64,
+    /// Hours dropped because the file was too large.
+    pub hours_dropped_by_size: u64,
+}
+
+impl Store {
+    /// Indexes hours that ended, drops those that are too old, and the oldest ones while the file
+    /// is too large: closed hours first, then, if it must be, the open one. Blocks.
+    ///
+    /// # Errors
+    /// If SQLite fails; what was done before stays done.
+    pub fn maintain(&mut self) -> Result<Maintained, StoreError> {
+        let done = self.maintain_all();
+        self.stale |= done.is_err();
+        Ok(done?)
+    }
+
+    fn maintain_all(&mut self) -> rusqlite::Result<Maintained> {
+        self.refresh()?;
+        let mut done = Maintained::default();
+        let now = self.now();
+        let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
+        let limit = now.saturating_sub(retention);
+        let old: BTreeSet<i64> = self
+            .catalogue
+            .hours()
+            .into_iter()
+            .filter(|hour| start_of(hour + 1) <= limit)
+            .collect();
+        done.hours_dropped_by_age = count(&old);
+        self.drop_hours(&old)?;
+        while self.used_bytes()? > self.config.max_bytes {
+            let Some(oldest) = self.catalogue.hours().first().copied() else {
+                break;
+            };
+            self.drop_hours(&BTreeSet::from([oldest]))?;
+            done.hours_dropped_by_size += 1;
+        }
+        done.hours_closed = self.close_hours(hour_of(now.saturating_sub(LATE_NANOS)))?;
+        if done.hours_dropped_by_age + done.hours_dropped_by_size > 0 {
+            self.shrink()?;
+            tracing::info!(
+                by_age = done.hours_dropped_by_age,
+                by_size = done.hours_dropped_by_size,
+                "retention dropped hours of the store"
+            );
+        }
+        Ok(done)
+    }
+
+    /// Indexes the hours before `open`.
+    fn close_hours(&mut self, open: i64) -> rusqlite::Result<u64> {
+        let mut closed = 0;
+        for (hour, indexed) in self.catalogue.spans.range_mut(..open) {
+            if *indexed {
+                continue;
+            }
+            self.database.execute_batch(&format!(
+                "CREATE INDEX {} ON {} (trace)",
+                trace_index(*hour),
+                Kind::Spans.table(*hour)
+            ))?;
+            *indexed = true;
+            closed += 1;
+        }
+        Ok(closed)
+    }
+
+    fn drop_hours(&mut self, hours: &BTreeSet<i64>) -> rusqlite::Result<()> {
+        if hours.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.database.unchecked_transaction()?;
+        for hour in hours {
+            self.catalogue.drop_hour(&transaction, *hour)?;
+        }
+        let mut dictionaries: Vec<String> = ["operations", "checkpoints", "paths", "resources"]
+            .map(|of| format!("dictionary_{of}"))
+            .into();
+        dictionaries.extend(
+            self.catalogue
+                .measurements
+                .keys()
+                .map(|of| format!("series_{of}")),
+        );
+        // With no hour left, everything of the past goes.
+        let oldest = self.catalogue.hours().first().copied();
+        let oldest = oldest.unwrap_or_else(|| hour_of(self.now()));
+        for table in dictionaries {
+            transaction.execute(
+                &format!("DELETE FROM \"{table}\" WHERE last_hour < ?1"),
+                [oldest],
+            )?;
+        }
+        views::rebuild(&transaction, &mut self.catalogue)?;
+        transaction.commit()?;
+        self.dictionaries = Dictionaries::default();
+        Ok(())
+    }
+
+    /// Bytes of the pages that hold something.
+    fn used_bytes(&self) -> rusqlite::Result<u64> {
+        let [pages, free, size] = self.pages()?;
+        Ok(pages
+            .saturating_sub(free)
+            .saturating_mul(size)
+            .unsigned_abs())
+    }
+
+    /// Pages of the file, pages of these that are free, bytes of a page.
+    fn pages(&self) -> rusqlite::Result<[i64; 3]> {
+        let number = |name: &str| {
+            self.database
+                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+        };
+        Ok([
+            number("page_count")?,
+            number("freelist_count")?,
+            number("page_size")?,
+        ])
+    }
+
+    /// Gives free pages back to the disk while the file itself is larger than it may be; else
+    /// they are kept for the next hour.
+    fn shrink(&self) -> rusqlite::Result<()> {
+        let [pages, _, size] = self.pages()?;
+        if pages.saturating_mul(size).unsigned_abs() <= self.config.max_bytes {
+            return Ok(());
+        }
+        let mut statement = self
+            .database
+            .prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    }
+}
+
+fn count(hours: &BTreeSet<i64>) -> u64 {
+    u64::try_from(hours.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,239 @@
+//! Dictionaries: texts to the integer keys under which the hours' tables have them.
+//!
+//! Each keeps in memory what it looked up; beyond [`MAX_CACHED`] entries it forgets all of them
+//! and looks up again. An entry is touched once an hour, so that retention knows what is in use.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use rusqlite::{Connection, ToSql};
+
+use super::super::schema::series_table;
+use crate::model::Attributes;
+
+/// Entries that one dictionary keeps in memory.
+const MAX_CACHED: usize = 100_000;
+
+struct Known {
+    id: i64,
+    last_hour: i64,
+}
+
+/// What was looked up in one dictionary.
+pub(super) struct Cache<K>(HashMap<K, Known>);
+
+impl<K> Default for Cache<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Cache<K> {
+    /// The key in memory, if it is known to be in use in that hour.
+    fn find(&self, key: &K, hour: i64) -> Option<i64> {
+        let known = self.0.get(key)?;
+        (known.last_hour >= hour).then_some(known.id)
+    }
+
+    fn keep(&mut self, key: K, id: i64, hour: i64) {
+        if self.0.len() >= MAX_CACHED {
+            self.0.clear();
+        }
+        let entry = self.0.entry(key).or_insert(Known {
+            id,
+            last_hour: hour,
+        });
+        entry.last_hour = entry.last_hour.max(hour);
+    }
+}
+
+/// Service, name, kind and destination of a span.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Operation {
+    pub(super) service: Arc<str>,
+    pub(super) name: Arc<str>,
+    pub(super) kind: &'static str,
+    pub(super) destination: Option<Arc<str>>,
+}
+
+/// Where a path was measured.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Checkpoint {
+    pub(super) path: i64,
+    pub(super) service: Arc<str>,
+    pub(super) destination: Arc<str>,
+    pub(super) direction: &'static str,
+}
+
+/// All dictionaries.
+#[derive(Default)]
+pub(in crate::store) struct Dictionaries {
+    pub(super) operations: Cache<Operation>,
+    pub(super) paths: Cache<u64>,
+    pub(super) checkpoints: Cache<Checkpoint>,
+    resources: Cache<String>,
+    /// The resource of the span before: spans of one request share theirs.
+    last_resource: Option<(Arc<Attributes>, i64, i64)>,
+    series: HashMap<String, Cache<String>>,
+}
+
+impl Dictionaries {
+    pub(super) fn operation(
+        &mut self,
+        database: &Connection,
+        hour: i64,
+        key: Operation,
+    ) -> rusqlite::Result<i64> {
+        if let Some(id) = self.operations.find(&key, hour) {
+            return Ok(id);
+        }
+        let destination = key.destination.as_deref().unwrap_or_default();
+        let id = upsert(
+            database,
+            "dictionary_operations",
+            &["service", "name", "kind", "destination"],
+            &[&key.service, &key.name, &key.kind, &destination, &hour],
+        )?;
+        self.operations.keep(key, id, hour);
+        Ok(id)
+    }
+
+    pub(super) fn checkpoint(
+        &mut self,
+        database: &Connection,
+        hour: i64,
+        key: Checkpoint,
+    ) -> rusqlite::Result<i64> {
+        if let Some(id) = self.checkpoints.find(&key, hour) {
+            return Ok(id);
+        }
+        let id = upsert(
+            database,
+            "dictionary_checkpoints",
+            &["path", "service", "destination", "direction"],
+            &[
+                &key.path,
+                &key.service,
+                &key.destination,
+                &key.direction,
+                &hour,
+            ],
+        )?;
+        self.checkpoints.keep(key, id, hour);
+        Ok(id)
+    }
+
+    /// The key of a resource's attributes; none if it has none.
+    pub(super) fn resource(
+        &mut self,
+        database: &Connection,
+        hour: i64,
+        resource: &Arc<Attributes>,
+    ) -> rusqlite::Result<Option<i64>> {
+        if let Some((last, last_hour, id)) = &self.last_resource
+            && Arc::ptr_eq(last, resource)
+            && *last_hour >= hour
+        {
+            return Ok(Some(*id));
+        }
+        let Some(text) = super::json::attributes(resource) else {
+            return Ok(None);
+        };
+        let id = match self.resources.find(&text, hour) {
+            Some(id) => id,
+            None => {
+                let id = upsert(
+                    database,
+                    "dictionary_resources",
+                    &["attributes"],
+                    &[&text, &hour],
+                )?;
+                self.resources.keep(text, id, hour);
+                id
+            }
+        };
+        self.last_resource = Some((Arc::clone(resource), hour, id));
+        Ok(Some(id))
+    }
+
+    /// The key of a path; one that is not known yet gets `text`.
+    pub(super) fn path(
+        &mut self,
+        database: &Connection,
+        hour: i64,
+        path: Path<'_>,
+    ) -> rusqlite::Result<i64> {
+        if let Some(id) = self.paths.find(&path.hash, hour) {
+            return Ok(id);
+        }
+        // A text that begins with "?" has a parent that was not known; any other one is better.
+        let mut statement = database.prepare_cached(
+            "INSERT INTO dictionary_paths (hash, text, ends_in_delivery, last_hour) \
+             VALUES (?1, ?2, ?3, ?4) ON CONFLICT (hash) DO UPDATE SET \
+             text = CASE WHEN text LIKE '?%' THEN excluded.text ELSE text END, \
+             ends_in_delivery = max(ends_in_delivery, excluded.ends_in_delivery), \
+             last_hour = max(last_hour, excluded.last_hour) RETURNING id",
+        )?;
+        let id = statement.query_row(
+            (
+                path.hash.cast_signed(),
+                path.text,
+                path.ends_in_delivery,
+                hour,
+            ),
+            |row| row.get(0),
+        )?;
+        self.paths.keep(path.hash, id, hour);
+        Ok(id)
+    }
+
+    /// The key of a series, named by its tags as JSON; and whether it is new, so that its tags
+    /// must be written.
+    pub(super) fn series(
+        &mut self,
+        database: &Connection,
+        hour: i64,
+        (measurement, key): (&str, String),
+    ) -> rusqlite::Result<(i64, bool)> {
+        let known = self.series.get(measurement);
+        if let Some(id) = known.and_then(|cache| cache.find(&key, hour)) {
+            return Ok((id, false));
+        }
+        let id = upsert(
+            database,
+            &series_table(measurement),
+            &["key"],
+            &[&key, &hour],
+        )?;
+        self.series
+            .entry(measurement.to_owned())
+            .or_default()
+            .keep(key, id, hour);
+        Ok((id, true))
+    }
+}
+
+/// A path that something refers to.
+pub(super) struct Path<'a> {
+    pub(super) hash: u64,
+    pub(super) text: &'a str,
+    pub(super) ends_in_delivery: bool,
+}
+
+/// The id of a row of a dictionary, made or touched; the values end with the hour.
+fn upsert(
+    database: &Connection,
+    table: &str,
+    columns: &[&str],
+    values: &[&dyn ToSql],
+) -> rusqlite::Result<i64> {
+    let names = columns.join(", ");
+    let marks = vec!["?"; values.len()].join(", ");
+    let mut statement = database.prepare_cached(&format!(
+        "INSERT INTO \"{table}\" ({names}, last_hour) VALUES ({marks}) \
+         ON CONFLICT ({names}) DO UPDATE SET last_hour = max(last_hour, excluded.last_hour) \
+         RETURNING id"
+    ))?;
+    statement.query_row(values, |row| row.get(0))
+}

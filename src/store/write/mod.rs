@@ -1,0 +1,109 @@
+//! Writing batches: all of what is given goes in with one transaction, or nothing does.
+
+mod dictionary;
+mod flow;
+mod json;
+mod points;
+mod spans;
+
+pub(super) use dictionary::Dictionaries;
+
+use rusqlite::Connection;
+
+use super::catalogue::Catalogue;
+use super::error::StoreError;
+use super::schema::hour_of;
+use super::{Store, views};
+use crate::model::StoreBatch;
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Spans.
+    pub spans: u64,
+    /// Points.
+    pub points: u64,
+    /// Rows of path statistics.
+    pub windows: u64,
+    /// Points, tags and fields that were left out: their names are not of the data model's form,
+    /// belong to the store, or are too many.
+    pub refused: u64,
+}
+
+/// What the parts of one transaction share.
+struct Session<'a> {
+    database: &'a Connection,
+    catalogue: &'a mut Catalogue,
+    dictionaries: &'a mut Dictionaries,
+    hours: Hours,
+}
+
+/// Which hours may have a table.
+#[derive(Clone, Copy)]
+struct Hours {
+    oldest: i64,
+    now: i64,
+}
+
+impl Hours {
+    /// The hour under which a row of that time is kept: its own, or the present one if the time
+    /// is older than retention or in the future, so that a wrong clock makes no tables.
+    fn of(self, unix_nano: i64) -> i64 {
+        let hour = hour_of(unix_nano);
+        if (self.oldest..=self.now + 1).contains(&hour) {
+            hour
+        } else {
+            self.now
+        }
+    }
+}
+
+impl Store {
+    /// Writes all batches in one transaction; blocks.
+    ///
+    /// # Errors
+    /// If SQLite fails; then nothing of them is written.
+    pub fn write(&mut self, batches: &[StoreBatch]) -> Result<Written, StoreError> {
+        let written = self.write_all(batches);
+        // What was rolled back is still in catalogue and dictionaries.
+        self.stale |= written.is_err();
+        Ok(written?)
+    }
+
+    fn write_all(&mut self, batches: &[StoreBatch]) -> rusqlite::Result<Written> {
+        self.refresh()?;
+        let now = self.now();
+        let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
+        let hours = Hours {
+            oldest: hour_of(now.saturating_sub(retention)),
+            now: hour_of(now),
+        };
+        let transaction = self.database.unchecked_transaction()?;
+        let mut session = Session {
+            database: &transaction,
+            catalogue: &mut self.catalogue,
+            dictionaries: &mut self.dictionaries,
+            hours,
+        };
+        let mut written = Written::default();
+        for batch in batches {
+            session.path_texts(&batch.paths)?;
+        }
+        session.spans(batches, &mut written)?;
+        session.windows(batches, &mut written)?;
+        session.points(batches, &mut written)?;
+        views::rebuild(&transaction, &mut self.catalogue)?;
+        transaction.commit()?;
+        Ok(written)
+    }
+
+    /// Reads catalogue and dictionaries again if a transaction failed.
+    pub(super) fn refresh(&mut self) -> rusqlite::Result<()> {
+        if self.stale {
+            self.dictionaries = Dictionaries::default();
+            self.catalogue = Catalogue::read(&self.database)?;
+            self.stale = false;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! The store as a task: takes batches, writes them in few transactions, keeps house once a minute.
+//!
+//! Input: a bounded channel of batches. Output: the file; counters `spans_stored` and
+//! `points_stored`; the component's health. When the disk fails or is full, the batches at hand
+//! are kept and tried again after a pause, and the channel holds the senders back. A batch that
+//! the database itself refuses is dropped alone and counted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Receiver;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::error::{StoreError, is_transient};
+use super::{Store, Written};
+use crate::health::Component;
+use crate::metrics::SharedMetrics;
+use crate::model::StoreBatch;
+
+/// Rows after which a transaction is not made larger.
+const MAX_ROWS: usize = 20_000;
+/// Longest time that a batch waits for others to share its transaction.
+const GATHER: Duration = Duration::from_millis(250);
+/// Time between two rounds of maintenance.
+const MAINTENANCE: Duration = Duration::from_secs(60);
+/// Pauses between attempts: from the first to the longest, doubling.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// How long senders may still hand over after the stop signal.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Attempts after the stop signal.
+const LAST_ATTEMPTS: u32 = 4;
+
+/// Writes what comes over a channel.
+pub struct Writer {
+    /// None after the blocking thread panicked.
+    store: Option<Store>,
+    metrics: SharedMetrics,
+    component: Component,
+}
+
+impl Writer {
+    pub(super) const fn new(store: Store, metrics: SharedMetrics, component: Component) -> Self {
+        Self {
+            store: Some(store),
+            metrics,
+            component,
+        }
+    }
+
+    /// Runs until all senders are gone, or until `stop`; then takes what is still handed over
+    /// within 5 s, and moves the log into the file.
+    pub async fn run(mut self, mut batches: Receiver<StoreBatch>, stop: CancellationToken) {
+        let mut maintenance = tokio::time::interval(MAINTENANCE);
+        maintenance.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.store.is_some() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = maintenance.tick() => self.maintain().await,
+                first = batches.recv() => match first {
+                    Some(first) => self.take(first, &mut batches, &stop).await,
+                    None => break,
+                },
+            }
+        }
+        self.drain(&mut batches, &stop).await;
+        if let Some(Err(error)) = self.blocking(Store::checkpoint).await {
+            tracing::warn!(%error, "the store's log was not emptied; the next start does it");
+        }
+    }
+
+    async fn drain(&mut self, batches: &mut Receiver<StoreBatch>, stop: &CancellationToken) {
+        let end = tokio::time::Instant::now() + DRAIN;
+        while let Ok(Some(first)) = tokio::time::timeout_at(end, batches.recv()).await {
+            self.take(first, batches, stop).await;
+        }
+        batches.close();
+        while let Some(first) = batches.recv().await {
+            self.take(first, batches, stop).await;
+        }
+    }
+
+    /// Writes a batch together with those that come soon after it.
+    async fn take(
+        &mut self,
+        first: StoreBatch,
+        batches: &mut Receiver<StoreBatch>,
+        stop: &CancellationToken,
+    ) {
+        let end = tokio::time::Instant::now() + GATHER;
+        let mut number = rows(&first);
+        let mut taken = vec![first];
+        while number < MAX_ROWS {
+            let Ok(Some(next)) = tokio::time::timeout_at(end, batches.recv()).await else {
+                break;
+            };
+            number += rows(&next);
+            taken.push(next);
+        }
+        self.write(Arc::new(taken), stop).await;
+    }
+
+    /// Writes, again and again while the disk fails.
+    async fn write(&mut self, batches: Arc<Vec<StoreBatch>>, stop: &CancellationToken) {
+        let mut pause = PAUSES.0;
+        let mut last_attempts = 0;
+        loop {
+            match self.attempt(&batches).await {
+                Some(Ok(())) => return,
+                Some(Err(StoreError::Database(error))) if !is_transient(&error) => {
+                    return self.write_each(&batches, &error).await;
+                }
+                Some(Err(error)) => {
+                    self.metrics.error("store");
+                    self.component.unhealthy(&format!("{error}; batches wait"));
+                }
+                None => return self.lose(&batches, "panic"),
+            }
+            last_attempts += u32::from(stop.is_cancelled());
+            if last_attempts >= LAST_ATTEMPTS {
+                return self.lose(&batches, "stop");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled(), if last_attempts == 0 => {}
+            }
+            let longest = if last_attempts == 0 {
+                PAUSES.1
+            } else {
+                PAUSES.0
+            };
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// One transaction for all of them; none if the thread panicked.
+    async fn attempt(&mut self, batches: &Arc<Vec<StoreBatch>>) -> Option<Result<(), StoreError>> {
+        let begun = Instant::now();
+        let shared = Arc::clone(batches);
+        let written = self.blocking(move |store| store.write(&shared)).await?;
+        Some(written.map(|written| self.count(&written, begun.elapsed())))
+    }
+
+    /// Writes each batch alone, so that only the one is lost that the database refuses.
+    async fn write_each(&mut self, batches: &Arc<Vec<StoreBatch>>, why: &rusqlite::Error) {
+        tracing::error!(error = %why, "the database refused a batch");
+        self.metrics.error("store");
+        for at in 0..batches.len() {
+            let shared = Arc::clone(batches);
+            let begun = Instant::now();
+            let write = move |store: &mut Store| match shared.get(at) {
+                Some(batch) => store.write(std::slice::from_ref(batch)),
+                None => Ok(Written::default()),
+            };
+            match self.blocking(write).await {
+                Some(Ok(written)) => self.count(&written, begun.elapsed()),
+                _ => self.lose(batches.get(at..=at).unwrap_or_default(), "refused"),
+            }
+        }
+    }
+
+    async fn maintain(&mut self) {
+        match self.blocking(Store::maintain).await {
+            Some(Err(error)) => {
+                self.metrics.error("store");
+                self.component
+                    .degraded(&format!("maintenance failed: {error}"));
+            }
+            Some(Ok(_)) | None => {}
+        }
+    }
+
+    fn count(&self, written: &Written, latency: Duration) {
+        self.metrics.spans_stored.inc_by(written.spans);
+        self.metrics.points_stored.inc_by(written.points);
+        if written.refused > 0 {
+            self.metrics.dropped("store", "name", written.refused);
+        }
+        self.component.healthy(latency);
+    }
+
+    fn lose(&self, batches: &[StoreBatch], reason: &str) {
+        let lost: usize = batches.iter().map(rows).sum();
+        let lost = u64::try_from(lost).unwrap_or(u64::MAX);
+        self.metrics.dropped("store", reason, lost);
+        self.component
+            .unhealthy(&format!("{lost} rows were dropped: {reason}"));
+    }
+
+    /// Runs `work` on a thread that may block; none if it panicked, now or before.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut store = self.store.take()?;
+        let joined = tokio::task::spawn_blocking(move || {
+            let result = work(&mut store);
+            (store, result)
+        });
+        match joined.await {
+            Ok((store, result)) => {
+                self.store = Some(store);
+                Some(result)
+            }
+            Err(error) => {
+                self.component
+                    .unhealthy(&format!("the writing thread ended: {error}"));
+                None
+            }
+        }
+    }
+}
+
+fn rows(batch: &StoreBatch) -> usize {
+    batch.hops.len() + batch.points.len() + batch.windows.len()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The task when the disk is full, and when the database refuses a batch.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::health::{Health, Status};
+use crate::metrics::Metrics;
+use crate::model::{Point, StoreBatch};
+use crate::store::{Reader, Store};
+
+fn clock() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn open(folder: &std::path::Path) -> Store {
+    let config = config::Store {
+        folder: folder.to_owned(),
+        retention: Duration::from_secs(3600),
+        max_bytes: 1 << 30,
+    };
+    Store::open(&config, clock).unwrap()
+}
+
+/// A batch of one point with a text of so many bytes.
+fn batch(bytes: usize) -> StoreBatch {
+    let text = "x".repeat(bytes);
+    StoreBatch {
+        points: vec![Point::new("task_metrics", 1_800_000_000_000_000_000).text("t", Some(text))],
+        ..StoreBatch::default()
+    }
+}
+
+async fn eventually(what: &str, probe: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !probe() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn points(reader: &Reader) -> u64 {
+    reader.stats().unwrap().points
+}
+
+/// Pages that the database may have: beyond, SQLite says what it says when the disk is full.
+fn set_room(store: &Store, pages: u32) {
+    store
+        .database
+        .pragma_update(None, "max_page_count", pages)
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_holds_back_and_is_counted_at_the_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let mut store = open(folder.path());
+    store.write(&[batch(1)]).unwrap();
+    let reader = store.reader().unwrap();
+    set_room(&store, 60);
+    let writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let (sender, receiver) = mpsc::channel(2);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(writer.run(receiver, stop.clone()));
+    sender.send(batch(400_000)).await.unwrap();
+    eventually("unhealthy", || health.overall() == Status::Unhealthy).await;
+    let report = health.reports().remove("store").unwrap();
+    assert!(report.message.contains("full"), "{}", report.message);
+    // The batch is kept and the channel fills: that is what holds the senders back.
+    sender.send(batch(1)).await.unwrap();
+    sender.send(batch(1)).await.unwrap();
+    assert!(
+        sender.try_send(batch(1)).is_err(),
+        "the channel took more than it may"
+    );
+    assert_eq!((points(&reader), metrics.dropped_total()), (1, 0));
+    stop.cancel();
+    drop(sender);
+    task.await.unwrap();
+    // What fits is written still; what does not is counted.
+    assert_eq!((points(&reader), metrics.dropped_total()), (3, 1));
+    assert_eq!(metrics.points_stored.get(), 2);
+}
+
+#[tokio::test]
+async fn what_waited_for_the_disk_is_written_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let store = open(folder.path());
+    let reader = store.reader().unwrap();
+    set_room(&store, 60);
+    let mut writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let waiting = Arc::new(vec![batch(1), batch(400_000)]);
+    let failed = writer.attempt(&waiting).await.unwrap();
+    assert!(failed.unwrap_err().to_string().contains("full"));
+    assert_eq!(points(&reader), 0);
+    set_room(writer.store.as_ref().unwrap(), 1_000_000);
+    writer.write(waiting, &CancellationToken::new()).await;
+    assert_eq!((points(&reader), metrics.dropped_total()), (2, 0));
+    assert_eq!(health.overall(), Status::Healthy);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_of_another_program_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let store = open(folder.path());
+    store.database.busy_timeout(Duration::ZERO).unwrap();
+    let reader = store.reader().unwrap();
+    let other = rusqlite::Connection::open(reader.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let (sender, receiver) = mpsc::channel(2);
+    let task = tokio::spawn(writer.run(receiver, CancellationToken::new()));
+    sender.send(batch(1)).await.unwrap();
+    eventually("unhealthy", || health.overall() == Status::Unhealthy).await;
+    other.execute_batch("COMMIT").unwrap();
+    eventually("healthy again", || health.overall() == Status::Healthy).await;
+    drop(sender);
+    task.await.unwrap();
+    assert_eq!((points(&reader), metrics.dropped_total()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_batch_that_the_database_refuses_is_lost_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let store = open(folder.path());
+    let reader = store.reader().unwrap();
+    let limit = rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH;
+    store.database.set_limit(limit, 100_000).unwrap();
+    let mut writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let batches = Arc::new(vec![batch(1), batch(200_000), batch(2)]);
+    writer.write(batches, &CancellationToken::new()).await;
+    assert_eq!((points(&reader), metrics.points_stored.get()), (2, 2));
+    assert_eq!(metrics.dropped_total(), 1);
+}
