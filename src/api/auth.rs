@@ -14,8 +14,13 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
     if wanted.is_empty() {
         return next.run(request).await;
     }
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let given = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let given = given
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
     if same(given.as_bytes(), wanted.as_bytes()) {
         return next.run(request).await;
     }
@@ -29,7 +34,10 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
 
 /// Compares every byte whatever the first differences are, so that time tells nothing but the length.
 fn same(one: &[u8], other: &[u8]) -> bool {
-    let differences = one.iter().zip(other).fold(0, |differences, (a, b)| differences | (a ^ b));
+    let differences = one
+        .iter()
+        .zip(other)
+        .fold(0, |differences, (a, b)| differences | (a ^ b));
     one.len() == other.len() && std::hint::black_box(differences) == 0
 }
 

@@ -19,7 +19,11 @@ pub struct ApiError {
 impl ApiError {
     /// An error with the status of its answer.
     pub fn new(status: StatusCode, error: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { status, error: error.into(), fix: fix.into() }
+        Self {
+            status,
+            error: error.into(),
+            fix: fix.into(),
+        }
     }
 }
 
@@ -32,6 +36,7 @@ impl IntoResponse for ApiError {
 /// The answer to a path that is no route.
 pub(super) async fn not_found(uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(80).collect();
-    let fix = "the routes are /api/v1/{paths,queues,traces,slow,errors,sql}, /metrics, /health, /status";
+    let fix =
+        "the routes are /api/v1/{paths,queues,traces,slow,errors,sql}, /metrics, /health, /status";
     ApiError::new(StatusCode::NOT_FOUND, format!("there is no {path}"), fix)
 }

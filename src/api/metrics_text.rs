@@ -14,14 +14,22 @@ use crate::store::QueueRow;
 const MAX_QUEUES: usize = 1_000;
 
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
-    let now = (api.setup.clock)().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = (api.setup.clock)()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
     // Without the store the agent's own counters are what is needed most.
-    let rows = blocking(&api, move |reader| reader.queues(now)).await.unwrap_or_default();
+    let rows = blocking(&api, move |reader| reader.queues(now))
+        .await
+        .unwrap_or_default();
     let own = api.setup.metrics.encode().map_err(|error| failed(&error))?;
     let queues = queues(rows).map_err(|error| failed(&error))?;
     let text = format!("{own}{queues}");
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok((
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response())
 }
 
 fn failed(error: &prometheus::Error) -> ApiError {
@@ -32,21 +40,37 @@ fn failed(error: &prometheus::Error) -> ApiError {
 fn queues(mut rows: Vec<QueueRow>) -> Result<String, prometheus::Error> {
     rows.sort_by_key(|row| std::cmp::Reverse(row.messages));
     let registry = Registry::new();
-    let family = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
-        let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        registry.register(Box::new(family.clone()))?;
-        Ok(family)
-    };
-    let messages = family("rabtrace_queue_messages", "Messages in a queue, by state.", &["vhost", "queue", "state"])?;
-    let consumers = family("rabtrace_queue_consumers", "Consumers of a queue.", &["vhost", "queue"])?;
-        for row in rows.iter().take(MAX_QUEUES) {
-        for (state, value) in [("ready", row.messages_ready), ("unacknowledged", row.messages_unack)] {
+    let family =
+        |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok(family)
+        };
+    let messages = family(
+        "rabtrace_queue_messages",
+        "Messages in a queue, by state.",
+        &["vhost", "queue", "state"],
+    )?;
+    let consumers = family(
+        "rabtrace_queue_consumers",
+        "Consumers of a queue.",
+        &["vhost", "queue"],
+    )?;
+    for row in rows.iter().take(MAX_QUEUES) {
+        for (state, value) in [
+            ("ready", row.messages_ready),
+            ("unacknowledged", row.messages_unack),
+        ] {
             if let Some(value) = value {
-                messages.with_label_values(&[&row.vhost, &row.queue, state]).set(value);
+                messages
+                    .with_label_values(&[&row.vhost, &row.queue, state])
+                    .set(value);
             }
         }
         if let Some(value) = row.consumers {
-            consumers.with_label_values(&[&row.vhost, &row.queue]).set(value);
+            consumers
+                .with_label_values(&[&row.vhost, &row.queue])
+                .set(value);
         }
     }
     let mut text = Vec::new();

@@ -67,7 +67,10 @@ impl Api {
     /// Makes the interface; nothing listens yet.
     #[must_use]
     pub fn new(setup: ApiSetup) -> Self {
-        Self { setup: Arc::new(setup), started: Instant::now() }
+        Self {
+            setup: Arc::new(setup),
+            started: Instant::now(),
+        }
     }
 
     /// Its routes.
@@ -97,8 +100,14 @@ impl Api {
     ///
     /// # Errors
     /// If the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
         let router = self.router();
-        axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+        axum::serve(listener, router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
     }
 }

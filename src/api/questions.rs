@@ -48,7 +48,9 @@ type Answer<T> = Result<Json<T>, ApiError>;
 impl Span {
     /// Beginning and end of the span, and the limit.
     fn resolve(&self, api: &Api) -> (i64, i64, usize) {
-        let now = (api.setup.clock)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = (api.setup.clock)()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let back = Duration::from_secs(self.since_seconds.unwrap_or(3600));
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let since = nanos(now).saturating_sub(nanos(back));
@@ -87,20 +89,34 @@ pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Ans
     let absent = || {
         let id: String = id.chars().take(64).collect();
         let fix = "`rabtrace trace` lists the newest; older ones went with retention";
-        ApiError::new(StatusCode::NOT_FOUND, format!("there is no trace {id} in the store"), fix)
+        ApiError::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no trace {id} in the store"),
+            fix,
+        )
     };
     found.map(Json).ok_or_else(absent)
 }
 
-pub(super) async fn sql(State(api): State<Api>, body: Result<Json<SqlRequest>, JsonRejection>) -> Answer<SqlResult> {
+pub(super) async fn sql(
+    State(api): State<Api>,
+    body: Result<Json<SqlRequest>, JsonRejection>,
+) -> Answer<SqlResult> {
     let Json(request) = body.map_err(|error| bad_request(&error.body_text()))?;
     let rows = request.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS);
-    let limits = SqlLimits { rows, ..SqlLimits::default() };
-    blocking(&api, move |reader| reader.sql(&request.statement, limits)).await.map(Json)
+    let limits = SqlLimits {
+        rows,
+        ..SqlLimits::default()
+    };
+    blocking(&api, move |reader| reader.sql(&request.statement, limits))
+        .await
+        .map(Json)
 }
 
 fn span(asked: Asked) -> Result<Span, ApiError> {
-    asked.map(|Query(span)| span).map_err(|error| bad_request(&error.body_text()))
+    asked
+        .map(|Query(span)| span)
+        .map_err(|error| bad_request(&error.body_text()))
 }
 
 fn bad_request(why: &str) -> ApiError {
@@ -125,13 +141,19 @@ where
     match tokio::task::spawn_blocking(move || read(&reader)).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(refusal(&error)),
-        Err(error) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "")),
+        Err(error) => Err(ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            error.to_string(),
+            "",
+        )),
     }
 }
 
 fn refusal(error: &StoreError) -> ApiError {
     let status = match error {
-        StoreError::NoTraceId(_) | StoreError::AmbiguousTrace { .. } | StoreError::Sql(_) => StatusCode::BAD_REQUEST,
+        StoreError::NoTraceId(_) | StoreError::AmbiguousTrace { .. } | StoreError::Sql(_) => {
+            StatusCode::BAD_REQUEST
+        }
         StoreError::SqlTimeout(_) => StatusCode::REQUEST_TIMEOUT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };

@@ -65,11 +65,22 @@ pub(super) async fn live() -> &'static str {
 
 /// Every part has been tried, and the store takes data.
 pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, &'static str) {
-    let store = api.setup.health.reports().get("store").map(|report| report.status);
+    let store = api
+        .setup
+        .health
+        .reports()
+        .get("store")
+        .map(|report| report.status);
     match store {
         Some(Status::Healthy | Status::Degraded) => (StatusCode::OK, "ready\n"),
-        Some(Status::Starting) | None => (StatusCode::SERVICE_UNAVAILABLE, "the store has not been written yet\n"),
-        Some(Status::Unhealthy) => (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be written\n"),
+        Some(Status::Starting) | None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store has not been written yet\n",
+        ),
+        Some(Status::Unhealthy) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store cannot be written\n",
+        ),
     }
 }
 
@@ -77,8 +88,15 @@ pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, &'static str) 
 pub(super) async fn health(State(api): State<Api>) -> (StatusCode, Json<HealthReport>) {
     let reports = api.setup.health.reports();
     let status = api.setup.health.overall();
-    let components = reports.into_iter().map(|(name, report)| (name.to_owned(), report)).collect();
-    let code = if status == Status::Unhealthy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let components = reports
+        .into_iter()
+        .map(|(name, report)| (name.to_owned(), report))
+        .collect();
+    let code = if status == Status::Unhealthy {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
     (code, Json(HealthReport { status, components }))
 }
 

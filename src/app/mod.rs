@@ -50,7 +50,15 @@ impl App {
         let store = Store::open(&config.store, SystemTime::now)?;
         let metrics = Metrics::new()?;
         let client = http_client()?;
-        Ok(Self { config, listeners, store, client, health: Health::default(), metrics, window: WINDOW })
+        Ok(Self {
+            config,
+            listeners,
+            store,
+            client,
+            health: Health::default(),
+            metrics,
+            window: WINDOW,
+        })
     }
 
     /// The same with windows of another width, for those who cannot wait ten seconds.
@@ -88,15 +96,31 @@ impl App {
         let mut running = Running::default();
         let reader = self.reader()?;
         let addresses = self.addresses();
-        let Self { config, listeners, store, client, health, metrics, window } = self;
+        let Self {
+            config,
+            listeners,
+            store,
+            client,
+            health,
+            metrics,
+            window,
+        } = self;
         let (batches, batches_in) = mpsc::channel(config.receiver.queue_batches);
         let (polls, polls_in) = mpsc::channel(2);
         let (store_out, store_in) = mpsc::channel(16);
 
         let intake = Intake::new(batches, config.receiver.max_body_bytes, metrics.clone());
         let inputs = running.token(Stage::Inputs);
-        running.spawn(Stage::Inputs, "receiver (gRPC)", receiver::serve_grpc(listeners.grpc, intake.clone(), inputs.clone()));
-        running.spawn(Stage::Inputs, "receiver (HTTP)", receiver::serve_http(listeners.http, intake, inputs.clone()));
+        running.spawn(
+            Stage::Inputs,
+            "receiver (gRPC)",
+            receiver::serve_grpc(listeners.grpc, intake.clone(), inputs.clone()),
+        );
+        running.spawn(
+            Stage::Inputs,
+            "receiver (HTTP)",
+            receiver::serve_http(listeners.http, intake, inputs.clone()),
+        );
         let monitor = Monitor::new(MonitorSetup {
             broker: config.broker.clone(),
             client: client.clone(),
@@ -107,25 +131,60 @@ impl App {
         running.spawn(Stage::Inputs, "monitor", done(monitor.run(polls, inputs)));
 
         let sinks = running.token(Stage::Sinks);
-        let mut outputs = Sinks { store: store_out, influx: None, forward: None };
+        let mut outputs = Sinks {
+            store: store_out,
+            influx: None,
+            forward: None,
+        };
         if config.influx.url.is_some() {
             let (points, points_in) = mpsc::channel(64);
-            let setup = InfluxSetup { config: config.influx.clone(), client: client.clone(), metrics: metrics.clone(), component: health.component("influxdb") };
-            running.spawn(Stage::Sinks, "influx", done(Influx::new(setup).run(points_in, sinks.clone())));
+            let setup = InfluxSetup {
+                config: config.influx.clone(),
+                client: client.clone(),
+                metrics: metrics.clone(),
+                component: health.component("influxdb"),
+            };
+            running.spawn(
+                Stage::Sinks,
+                "influx",
+                done(Influx::new(setup).run(points_in, sinks.clone())),
+            );
             outputs.influx = Some(points);
         }
         if config.forward.endpoint.is_some() {
             let (requests, requests_in) = mpsc::channel(64);
-            let setup = ForwardSetup { config: config.forward.clone(), client, metrics: metrics.clone(), component: health.component("upstream") };
-            running.spawn(Stage::Sinks, "forward", done(Forward::new(setup)?.run(requests_in, sinks.clone())));
+            let setup = ForwardSetup {
+                config: config.forward.clone(),
+                client,
+                metrics: metrics.clone(),
+                component: health.component("upstream"),
+            };
+            running.spawn(
+                Stage::Sinks,
+                "forward",
+                done(Forward::new(setup)?.run(requests_in, sinks.clone())),
+            );
             outputs.forward = Some(requests);
         }
         let writer = store.writer(metrics.clone(), health.component("store"));
         running.spawn(Stage::Sinks, "store", done(writer.run(store_in, sinks)));
-        let flow = FlowTask { batches: batches_in, polls: polls_in, sinks: outputs, window, clock: SystemTime::now };
+        let flow = FlowTask {
+            batches: batches_in,
+            polls: polls_in,
+            sinks: outputs,
+            window,
+            clock: SystemTime::now,
+        };
         running.spawn(Stage::Flow, "flow", done(flow.run()));
 
-        let api = Api::new(ApiSetup { token: config.api.token, reader, health, metrics, addresses, clock: SystemTime::now });
+        let api = Api::new(ApiSetup {
+            token: config.api.token,
+            reader,
+            health,
+            metrics,
+            addresses,
+            clock: SystemTime::now,
+        });
         let api_stop = running.token(Stage::Api);
         running.spawn(Stage::Api, "api", api.serve(listeners.api, api_stop));
         running.until(stop).await
@@ -140,7 +199,10 @@ pub fn http_client() -> anyhow::Result<reqwest::Client> {
     // Another part of the process may have chosen a provider before: then that one serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let agent = concat!("rabtrace/", env!("CARGO_PKG_VERSION"));
-    Ok(reqwest::Client::builder().user_agent(agent).connect_timeout(Duration::from_secs(5)).build()?)
+    Ok(reqwest::Client::builder()
+        .user_agent(agent)
+        .connect_timeout(Duration::from_secs(5))
+        .build()?)
 }
 
 async fn done(work: impl Future<Output = ()>) -> std::io::Result<()> {

@@ -41,11 +41,17 @@ impl Running {
     }
 
     /// Starts a task.
-    pub(super) fn spawn<E>(&mut self, stage: Stage, name: &'static str, work: impl Future<Output = Result<(), E>> + Send + 'static)
-    where
+    pub(super) fn spawn<E>(
+        &mut self,
+        stage: Stage,
+        name: &'static str,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) where
         E: Into<anyhow::Error> + Send,
     {
-        self.0[stage as usize].tasks.spawn(async move { (name, work.await.map_err(Into::into)) });
+        self.0[stage as usize]
+            .tasks
+            .spawn(async move { (name, work.await.map_err(Into::into)) });
     }
 
     /// Runs until `stop` or until a task ends, then stops stage by stage.
@@ -57,7 +63,10 @@ impl Running {
         for stage in STAGES {
             let part = &mut self.0[stage as usize];
             part.token.cancel();
-            let result = part.drain().await.with_context(|| format!("while stopping {stage:?}"));
+            let result = part
+                .drain()
+                .await
+                .with_context(|| format!("while stopping {stage:?}"));
             outcome = outcome.and(result);
         }
         outcome
@@ -98,7 +107,10 @@ impl Part {
         });
         if waited.await.is_err() {
             self.tasks.abort_all();
-            return Err(anyhow::anyhow!("a task did not stop within {} s", GRACE.as_secs()));
+            return Err(anyhow::anyhow!(
+                "a task did not stop within {} s",
+                GRACE.as_secs()
+            ));
         }
         outcome
     }
@@ -114,7 +126,12 @@ mod tests {
     async fn stages_stop_one_after_the_other() {
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut running = Running::default();
-        for (stage, name) in [(Stage::Api, "api"), (Stage::Sinks, "sinks"), (Stage::Flow, "flow"), (Stage::Inputs, "inputs")] {
+        for (stage, name) in [
+            (Stage::Api, "api"),
+            (Stage::Sinks, "sinks"),
+            (Stage::Flow, "flow"),
+            (Stage::Inputs, "inputs"),
+        ] {
             let (token, order) = (running.token(stage), Arc::clone(&order));
             running.spawn(stage, name, async move {
                 token.cancelled().await;
@@ -131,7 +148,9 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_ends_stops_the_agent_with_an_error() {
         let mut running = Running::default();
-        running.spawn(Stage::Sinks, "store", async { Err(std::io::Error::other("disk is gone")) });
+        running.spawn(Stage::Sinks, "store", async {
+            Err(std::io::Error::other("disk is gone"))
+        });
         let error = running.until(CancellationToken::new()).await.unwrap_err();
         assert_eq!(format!("{error:#}"), "store failed: disk is gone");
     }

@@ -28,7 +28,10 @@ struct Span {
 
 impl Span {
     fn query(&self) -> [(&'static str, String); 2] {
-        [("since_seconds", self.since.as_secs().to_string()), ("limit", self.limit.to_string())]
+        [
+            ("since_seconds", self.since.as_secs().to_string()),
+            ("limit", self.limit.to_string()),
+        ]
     }
 }
 
@@ -43,7 +46,10 @@ impl Paths {
     pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
         let (since, now, limit) = (back(self.span.since), now(), self.span.limit);
         let read = move |reader: &crate::store::Reader| reader.paths(since, now, limit);
-        let rows: Vec<PathRow> = Source::open(loaded).await?.rows("/api/v1/paths", &self.span.query(), read).await?;
+        let rows: Vec<PathRow> = Source::open(loaded)
+            .await?
+            .rows("/api/v1/paths", &self.span.query(), read)
+            .await?;
         output::rows(self.span.output, &rows, render::paths)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -61,7 +67,10 @@ impl Queues {
     pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
         let now = now();
         let read = move |reader: &crate::store::Reader| reader.queues(now);
-        let rows: Vec<QueueRow> = Source::open(loaded).await?.rows("/api/v1/queues", &[], read).await?;
+        let rows: Vec<QueueRow> = Source::open(loaded)
+            .await?
+            .rows("/api/v1/queues", &[], read)
+            .await?;
         output::rows(self.output, &rows, render::queues)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -78,7 +87,10 @@ impl Slow {
     pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
         let (since, limit) = (back(self.span.since), self.span.limit);
         let read = move |reader: &crate::store::Reader| reader.slow(since, limit);
-        let rows = Source::open(loaded).await?.rows("/api/v1/slow", &self.span.query(), read).await?;
+        let rows = Source::open(loaded)
+            .await?
+            .rows("/api/v1/slow", &self.span.query(), read)
+            .await?;
         output::rows(self.span.output, &rows, render::slow)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -95,7 +107,10 @@ impl Errors {
     pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
         let (since, limit) = (back(self.span.since), self.span.limit);
         let read = move |reader: &crate::store::Reader| reader.errors(since, limit);
-        let rows = Source::open(loaded).await?.rows("/api/v1/errors", &self.span.query(), read).await?;
+        let rows = Source::open(loaded)
+            .await?
+            .rows("/api/v1/errors", &self.span.query(), read)
+            .await?;
         output::rows(self.span.output, &rows, render::errors)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -116,7 +131,9 @@ impl Trace {
         let Some(id) = &self.id else {
             let (since, limit) = (back(self.span.since), self.span.limit);
             let read = move |reader: &crate::store::Reader| reader.recent_traces(since, limit);
-            let rows = source.rows("/api/v1/traces", &self.span.query(), read).await?;
+            let rows = source
+                .rows("/api/v1/traces", &self.span.query(), read)
+                .await?;
             output::rows(self.span.output, &rows, render::traces)?;
             return Ok(ExitCode::SUCCESS);
         };
@@ -155,17 +172,27 @@ impl Sql {
     pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
         let result: SqlResult = match Source::open(loaded).await? {
             Source::Agent(agent) => {
-                let request = SqlRequest { statement: self.statement.clone(), limit: Some(self.limit) };
+                let request = SqlRequest {
+                    statement: self.statement.clone(),
+                    limit: Some(self.limit),
+                };
                 agent.post("/api/v1/sql", &request).await?
             }
             Source::File(reader) => {
-                let limits = SqlLimits { rows: self.limit, ..SqlLimits::default() };
-                reader.sql(&self.statement, limits).map_err(SourceError::from)?
+                let limits = SqlLimits {
+                    rows: self.limit,
+                    ..SqlLimits::default()
+                };
+                reader
+                    .sql(&self.statement, limits)
+                    .map_err(SourceError::from)?
             }
         };
         match self.output {
             Format::Table => output::text(&render::sql(&result)),
-            Format::Json => output::object(&Rows { rows: objects(&result) })?,
+            Format::Json => output::object(&Rows {
+                rows: objects(&result),
+            })?,
             Format::Ndjson => output::rows(Format::Ndjson, &objects(&result), |_| String::new())?,
         }
         Ok(ExitCode::SUCCESS)
@@ -174,12 +201,21 @@ impl Sql {
 
 /// The rows as objects by column.
 fn objects(result: &SqlResult) -> Vec<serde_json::Map<String, serde_json::Value>> {
-    let object = |row: &Vec<serde_json::Value>| result.columns.iter().cloned().zip(row.iter().cloned()).collect();
+    let object = |row: &Vec<serde_json::Value>| {
+        result
+            .columns
+            .iter()
+            .cloned()
+            .zip(row.iter().cloned())
+            .collect()
+    };
     result.rows.iter().map(object).collect()
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 

@@ -48,7 +48,11 @@ impl Check {
         );
         let mut rows = vec![row(amqp, &loaded.origin("broker.amqp_url"))];
         for finding in broker {
-            let key = if finding.name.contains("prometheus") { "broker.prometheus_urls" } else { "broker.management_url" };
+            let key = if finding.name.contains("prometheus") {
+                "broker.prometheus_urls"
+            } else {
+                "broker.management_url"
+            };
             rows.push(row(finding, &loaded.origin(key)));
         }
         rows.extend(influx.map(|finding| row(finding, &loaded.origin("influx.url"))));
@@ -56,7 +60,11 @@ impl Check {
         rows.extend(grafana.map(|finding| row(finding, &loaded.origin("grafana.url"))));
         let failed = rows.iter().any(|row| !row.ok);
         output::rows(self.output, &rows, text)?;
-        Ok(if failed { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+        Ok(if failed {
+            ExitCode::from(FINDINGS)
+        } else {
+            ExitCode::SUCCESS
+        })
     }
 }
 
@@ -64,8 +72,22 @@ fn row(finding: Finding, origin: &Origin) -> Row {
     let Finding { name, url, outcome } = finding;
     let from = origin.to_string();
     match outcome {
-        Ok(message) => Row { name, url, from, ok: true, message, fix: None },
-        Err(Failure { why, fix }) => Row { name, url, from, ok: false, message: why, fix: Some(fix) },
+        Ok(message) => Row {
+            name,
+            url,
+            from,
+            ok: true,
+            message,
+            fix: None,
+        },
+        Err(Failure { why, fix }) => Row {
+            name,
+            url,
+            from,
+            ok: false,
+            message: why,
+            fix: Some(fix),
+        },
     }
 }
 
@@ -73,13 +95,26 @@ fn text(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
         let mark = if row.ok { "ok    " } else { "FAILED" };
-        text.push_str(&format!("{mark} {:<15} {}    from {}\n", row.name, row.url, row.from));
-        text.push_str(&format!("       {}\n", row.message.replace('\n', "\n       ")));
+        text.push_str(&format!(
+            "{mark} {:<15} {}    from {}\n",
+            row.name, row.url, row.from
+        ));
+        text.push_str(&format!(
+            "       {}\n",
+            row.message.replace('\n', "\n       ")
+        ));
         if let Some(fix) = &row.fix {
-            text.push_str(&format!("       fix   {}\n", fix.replace('\n', "\n             ")));
+            text.push_str(&format!(
+                "       fix   {}\n",
+                fix.replace('\n', "\n             ")
+            ));
         }
     }
-    let off = [("influxdb", "influx.url (INFLUX_HOST)"), ("upstream", "forward.endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)"), ("grafana", "grafana.url (GRAFANA_URL)")];
+    let off = [
+        ("influxdb", "influx.url (INFLUX_HOST)"),
+        ("upstream", "forward.endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)"),
+        ("grafana", "grafana.url (GRAFANA_URL)"),
+    ];
     for (name, key) in off {
         if !rows.iter().any(|row| row.name.starts_with(name)) {
             text.push_str(&format!("off    {name:<15} set {key} to use it\n"));
@@ -97,13 +132,20 @@ async fn amqp(url: &str) -> Finding {
     };
     let outcome = match tokio::time::timeout(TIMEOUT, attempt).await {
         Ok(Ok(())) => Ok(format!("AMQP login works, {:.0?}", begun.elapsed())),
-        Ok(Err(error)) => Err(Failure { fix: amqp_fix(&error.to_string()), why: error.to_string() }),
+        Ok(Err(error)) => Err(Failure {
+            fix: amqp_fix(&error.to_string()),
+            why: error.to_string(),
+        }),
         Err(_) => Err(Failure {
             why: format!("no answer within {} s", TIMEOUT.as_secs()),
             fix: "is a firewall between, or is it another service's port?".to_owned(),
         }),
     };
-    Finding { name: "broker (AMQP)", url: mask_url(url), outcome }
+    Finding {
+        name: "broker (AMQP)",
+        url: mask_url(url),
+        outcome,
+    }
 }
 
 fn amqp_fix(error: &str) -> String {
@@ -123,9 +165,15 @@ fn amqp_fix(error: &str) -> String {
 async fn grafana(url: Option<&str>, client: &reqwest::Client) -> Option<Finding> {
     let url = url?;
     let begun = Instant::now();
-    let response = client.get(format!("{url}/api/health")).timeout(TIMEOUT).send().await;
+    let response = client
+        .get(format!("{url}/api/health"))
+        .timeout(TIMEOUT)
+        .send()
+        .await;
     let outcome = match response {
-        Ok(response) if response.status().is_success() => Ok(format!("answers, {:.0?}", begun.elapsed())),
+        Ok(response) if response.status().is_success() => {
+            Ok(format!("answers, {:.0?}", begun.elapsed()))
+        }
         Ok(response) => Err(Failure {
             why: format!("it answers {} to /api/health", response.status()),
             fix: "is this Grafana's base URL? it may need a path behind a proxy".to_owned(),
@@ -135,5 +183,9 @@ async fn grafana(url: Option<&str>, client: &reqwest::Client) -> Option<Finding>
             fix: "start Grafana, or set grafana.url (GRAFANA_URL) to where it is".to_owned(),
         }),
     };
-    Some(Finding { name: "grafana", url: mask_url(url), outcome })
+    Some(Finding {
+        name: "grafana",
+        url: mask_url(url),
+        outcome,
+    })
 }

@@ -40,14 +40,17 @@ impl Config {
         match self.command {
             Command::Example => output::text(&example_toml()),
             Command::Show { output: format } => {
-                let row = |(key, value, origin): &(&'static str, String, crate::config::Origin)| Row {
-                    key,
-                    value: value.clone(),
-                    origin: origin.to_string(),
-                };
+                let row =
+                    |(key, value, origin): &(&'static str, String, crate::config::Origin)| Row {
+                        key,
+                        value: value.clone(),
+                        origin: origin.to_string(),
+                    };
                 let rows: Vec<Row> = loaded.values.iter().map(row).collect();
                 output::rows(format, &rows, |rows| {
-                    let cells = rows.iter().map(|row| vec![row.key.to_owned(), row.value.clone(), row.origin.clone()]);
+                    let cells = rows
+                        .iter()
+                        .map(|row| vec![row.key.to_owned(), row.value.clone(), row.origin.clone()]);
                     render::table(&["KEY", "VALUE", "FROM"], cells.collect())
                 })?;
             }

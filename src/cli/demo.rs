@@ -46,8 +46,12 @@ impl Demo {
             ("forward.endpoint", &self.otlp, "--otlp"),
             ("store.folder", &self.store, "--store"),
         ];
-        let given = flags.into_iter().filter_map(|(key, value, flag)| Some((key, value.clone()?, flag)));
-        given.map(|(key, value, flag)| (key.to_owned(), value, flag.to_owned())).collect()
+        let given = flags
+            .into_iter()
+            .filter_map(|(key, value, flag)| Some((key, value.clone()?, flag)));
+        given
+            .map(|(key, value, flag)| (key.to_owned(), value, flag.to_owned()))
+            .collect()
     }
 
     pub(super) async fn run(&self, mut loaded: Loaded) -> anyhow::Result<ExitCode> {

@@ -100,26 +100,42 @@ pub async fn run() -> ExitCode {
 impl Cli {
     fn load(&self) -> Result<Loaded, crate::config::ConfigErrors> {
         let here = PathBuf::from("rabtrace.toml");
-        let file = self.config.clone().or_else(|| here.is_file().then_some(here));
-        let flag = |(key, value): &(String, String)| (key.clone(), value.clone(), format!("--set {key}"));
+        let file = self
+            .config
+            .clone()
+            .or_else(|| here.is_file().then_some(here));
+        let flag =
+            |(key, value): &(String, String)| (key.clone(), value.clone(), format!("--set {key}"));
         let mut flags: Vec<_> = self.set.iter().map(flag).collect();
         if let Command::Demo(demo) = &self.command {
             flags.extend(demo.flags());
         }
-        load(&Sources { file, flags, env: &|name| std::env::var(name).ok().filter(|value| !value.is_empty()) })
+        load(&Sources {
+            file,
+            flags,
+            env: &|name| std::env::var(name).ok().filter(|value| !value.is_empty()),
+        })
     }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("it is not of the form KEY=VALUE")?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("it is not of the form KEY=VALUE")?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 /// Prints an error and gives its exit code.
 fn failure(error: &anyhow::Error) -> ExitCode {
     output::error(error);
-    let config = error.downcast_ref::<crate::config::ConfigErrors>().map(|_| USAGE);
-    let code = config.or_else(|| error.downcast_ref::<source::SourceError>().map(source::SourceError::exit_code));
+    let config = error
+        .downcast_ref::<crate::config::ConfigErrors>()
+        .map(|_| USAGE);
+    let code = config.or_else(|| {
+        error
+            .downcast_ref::<source::SourceError>()
+            .map(source::SourceError::exit_code)
+    });
     ExitCode::from(code.unwrap_or(FAILED))
 }
 
@@ -129,9 +145,14 @@ fn start_log(loaded: &Loaded) {
     // The HTTP and gRPC libraries log every connection at debug; they are asked for by name.
     let quiet = "lapin=warn,h2=warn,hyper=warn,tonic=warn,tower=warn,reqwest=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn";
     let filter = tracing_subscriber::EnvFilter::new(format!("{quiet},{}", log.level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     let started = match log.format {
-        LogFormat::Text => builder.with_ansi(output::colour(&std::io::stderr())).try_init(),
+        LogFormat::Text => builder
+            .with_ansi(output::colour(&std::io::stderr()))
+            .try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     // A second start would only be a test's: the first log serves.

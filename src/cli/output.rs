@@ -1,5 +1,9 @@
 //! The only place that prints.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the output module")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the output module"
+)]
 
 use std::io::IsTerminal;
 
@@ -21,7 +25,11 @@ pub enum Format {
 }
 
 /// Prints rows; `table` renders them for a person.
-pub(super) fn rows<T: Serialize>(format: Format, rows: &[T], table: impl FnOnce(&[T]) -> String) -> anyhow::Result<()> {
+pub(super) fn rows<T: Serialize>(
+    format: Format,
+    rows: &[T],
+    table: impl FnOnce(&[T]) -> String,
+) -> anyhow::Result<()> {
     match format {
         Format::Table => text(&table(rows)),
         Format::Json => object(&json!({ "schema_version": SCHEMA_VERSION, "rows": rows }))?,
@@ -37,7 +45,11 @@ pub(super) fn rows<T: Serialize>(format: Format, rows: &[T], table: impl FnOnce(
 /// Prints one object, indented where a person reads it.
 pub(super) fn object<T: Serialize>(value: &T) -> anyhow::Result<()> {
     let pretty = std::io::stdout().is_terminal();
-    text(&if pretty { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? });
+    text(&if pretty {
+        serde_json::to_string_pretty(value)?
+    } else {
+        serde_json::to_string(value)?
+    });
     Ok(())
 }
 

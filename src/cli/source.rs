@@ -28,7 +28,11 @@ pub(super) enum SourceError {
     },
     /// The agent refused.
     #[error("{error}{}", hint(fix))]
-    Refused { status: StatusCode, error: String, fix: String },
+    Refused {
+        status: StatusCode,
+        error: String,
+        fix: String,
+    },
     /// The answer is no answer of an agent.
     #[error("what answers is no agent of this version\n  url   {url}")]
     Strange {
@@ -45,14 +49,22 @@ pub(super) enum SourceError {
 }
 
 fn hint(fix: &str) -> String {
-    if fix.is_empty() { String::new() } else { format!("\n  fix   {fix}") }
+    if fix.is_empty() {
+        String::new()
+    } else {
+        format!("\n  fix   {fix}")
+    }
 }
 
 impl SourceError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Unreachable { .. } | Self::Store(StoreError::Absent(_)) => UNREACHABLE,
-            Self::Refused { status: StatusCode::NOT_FOUND, .. } | Self::NotFound(_) => NOT_FOUND,
+            Self::Refused {
+                status: StatusCode::NOT_FOUND,
+                ..
+            }
+            | Self::NotFound(_) => NOT_FOUND,
             Self::Refused { .. } | Self::Strange { .. } | Self::Store(_) => FAILED,
         }
     }
@@ -71,50 +83,103 @@ impl Agent {
         if address.ip().is_unspecified() {
             address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
-        Ok(Self { base: format!("http://{address}"), token: loaded.config.api.token.clone(), client: http_client()? })
+        Ok(Self {
+            base: format!("http://{address}"),
+            token: loaded.config.api.token.clone(),
+            client: http_client()?,
+        })
     }
 
     /// Whether the process answers.
     pub(super) async fn live(&self) -> Result<(), SourceError> {
-        self.send(self.client.get(format!("{}/health/live", self.base))).await.map(drop)
+        self.send(self.client.get(format!("{}/health/live", self.base)))
+            .await
+            .map(drop)
     }
 
     /// Every part with its state; an unhealthy agent answers too.
     pub(super) async fn health(&self) -> Result<HealthReport, SourceError> {
         let url = format!("{}/health", self.base);
-        let request = self.client.get(&url).bearer_auth(self.token.expose()).timeout(TIMEOUT);
-        let response = request.send().await.map_err(|source| SourceError::Unreachable { url: url.clone(), source })?;
+        let request = self
+            .client
+            .get(&url)
+            .bearer_auth(self.token.expose())
+            .timeout(TIMEOUT);
+        let response = request
+            .send()
+            .await
+            .map_err(|source| SourceError::Unreachable {
+                url: url.clone(),
+                source,
+            })?;
         if response.status() == StatusCode::SERVICE_UNAVAILABLE || response.status().is_success() {
-            return response.json().await.map_err(|source| SourceError::Strange { url, source });
+            return response
+                .json()
+                .await
+                .map_err(|source| SourceError::Strange { url, source });
         }
         Err(refused(response, url).await)
     }
 
     /// The answer to a GET of `path` with `query`.
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, SourceError> {
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, SourceError> {
         let mut url = format!("{}{path}", self.base);
         for (number, (name, value)) in query.iter().enumerate() {
-            let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+            let value =
+                percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
             let _ = write!(url, "{}{name}={value}", if number == 0 { '?' } else { '&' });
         }
-        self.send(self.client.get(url)).await?.json().await.map_err(|source| self.strange(path, source))
+        self.send(self.client.get(url))
+            .await?
+            .json()
+            .await
+            .map_err(|source| self.strange(path, source))
     }
 
     /// The answer to a POST of `body` to `path`.
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T, SourceError> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, SourceError> {
         let request = self.client.post(format!("{}{path}", self.base)).json(body);
-        self.send(request).await?.json().await.map_err(|source| self.strange(path, source))
+        self.send(request)
+            .await?
+            .json()
+            .await
+            .map_err(|source| self.strange(path, source))
     }
 
     fn strange(&self, path: &str, source: reqwest::Error) -> SourceError {
-        SourceError::Strange { url: format!("{}{path}", self.base), source }
+        SourceError::Strange {
+            url: format!("{}{path}", self.base),
+            source,
+        }
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, SourceError> {
-        let request = if self.token.is_empty() { request } else { request.bearer_auth(self.token.expose()) };
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, SourceError> {
+        let request = if self.token.is_empty() {
+            request
+        } else {
+            request.bearer_auth(self.token.expose())
+        };
         let sent = request.timeout(TIMEOUT).send().await;
-        let response = sent.map_err(|source| SourceError::Unreachable { url: self.base.clone(), source })?;
-        if response.status().is_success() { Ok(response) } else { Err(refused(response, self.base.clone()).await) }
+        let response = sent.map_err(|source| SourceError::Unreachable {
+            url: self.base.clone(),
+            source,
+        })?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(refused(response, self.base.clone()).await)
+        }
     }
 }
 
@@ -139,7 +204,8 @@ impl Source {
         match agent.live().await {
             Ok(()) => Ok(Self::Agent(agent)),
             Err(SourceError::Unreachable { .. }) => {
-                let reader = Reader::open(&loaded.config.store.file()).map_err(SourceError::from)?;
+                let reader =
+                    Reader::open(&loaded.config.store.file()).map_err(SourceError::from)?;
                 super::output::remark("no agent answers; reading the store's file");
                 Ok(Self::File(reader))
             }
@@ -148,7 +214,12 @@ impl Source {
     }
 
     /// Rows by a GET of the agent, or by `read` from the file.
-    pub(super) async fn rows<T, F>(self, path: &str, query: &[(&str, String)], read: F) -> Result<Vec<T>, SourceError>
+    pub(super) async fn rows<T, F>(
+        self,
+        path: &str,
+        query: &[(&str, String)],
+        read: F,
+    ) -> Result<Vec<T>, SourceError>
     where
         T: DeserializeOwned + Send + 'static,
         F: FnOnce(&Reader) -> Result<Vec<T>, StoreError> + Send + 'static,

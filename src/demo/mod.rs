@@ -47,8 +47,13 @@ pub struct Options {
 /// # Errors
 /// If the broker cannot be reached or a service fails.
 pub async fn run_pipeline(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let endpoint = options.config.forward.endpoint.context("the pipeline needs an OTLP endpoint")?;
-    let mut pipeline = Pipeline::start(options.config.broker.amqp_url.expose(), endpoint.expose()).await?;
+    let endpoint = options
+        .config
+        .forward
+        .endpoint
+        .context("the pipeline needs an OTLP endpoint")?;
+    let mut pipeline =
+        Pipeline::start(options.config.broker.amqp_url.expose(), endpoint.expose()).await?;
     let failed = wait(options.lasting, &stop, pipeline.failed()).await;
     pipeline.stop().await?;
     failed.map_or(Ok(()), Err)
@@ -58,9 +63,16 @@ pub async fn run_pipeline(options: Options, stop: CancellationToken) -> anyhow::
 ///
 /// # Errors
 /// If the broker cannot be started, a port or the store cannot be used, or a service fails.
-pub async fn run(mut options: Options, stop: CancellationToken, remark: &dyn Fn(&str), show: &dyn Fn(&Screen)) -> anyhow::Result<Report> {
+pub async fn run(
+    mut options: Options,
+    stop: CancellationToken,
+    remark: &dyn Fn(&str),
+    show: &dyn Fn(&Screen),
+) -> anyhow::Result<Report> {
     let begun = Instant::now();
-    let folder = tempfile::Builder::new().prefix("rabtrace-demo-").tempdir()?;
+    let folder = tempfile::Builder::new()
+        .prefix("rabtrace-demo-")
+        .tempdir()?;
     if !options.keep_store {
         options.config.store.folder = folder.path().to_owned();
     }
@@ -77,11 +89,23 @@ pub async fn run(mut options: Options, stop: CancellationToken, remark: &dyn Fn(
     let (reader, metrics, addresses) = (app.reader()?, app.metrics(), app.addresses());
     let agent_stop = CancellationToken::new();
     let agent = tokio::spawn(app.run(agent_stop.clone()));
-    remark(&format!("agent: http://{}  OTLP: {} (gRPC), {} (HTTP)", addresses.api, addresses.grpc, addresses.http));
+    remark(&format!(
+        "agent: http://{}  OTLP: {} (gRPC), {} (HTTP)",
+        addresses.api, addresses.grpc, addresses.http
+    ));
     let since = unix_nano();
-    let mut pipeline = Pipeline::start(amqp_url.expose(), &format!("http://{}", addresses.grpc)).await?;
-    remark(&format!("pipeline runs, {:.1} s after the start", begun.elapsed().as_secs_f64()));
-    let viewer = Viewer { reader: reader.clone(), metrics: metrics.clone(), since, begun };
+    let mut pipeline =
+        Pipeline::start(amqp_url.expose(), &format!("http://{}", addresses.grpc)).await?;
+    remark(&format!(
+        "pipeline runs, {:.1} s after the start",
+        begun.elapsed().as_secs_f64()
+    ));
+    let viewer = Viewer {
+        reader: reader.clone(),
+        metrics: metrics.clone(),
+        since,
+        begun,
+    };
     let failed = tokio::select! {
         failed = async { wait(options.lasting, &stop, pipeline.failed()).await } => failed,
         () = viewer.watch(show) => None,
@@ -117,7 +141,11 @@ fn point_at(config: &mut Config, broker: &Broker) {
 }
 
 /// Waits for the end of the time, the stop, or a failure.
-async fn wait(lasting: Option<Duration>, stop: &CancellationToken, failed: impl Future<Output = anyhow::Error>) -> Option<anyhow::Error> {
+async fn wait(
+    lasting: Option<Duration>,
+    stop: &CancellationToken,
+    failed: impl Future<Output = anyhow::Error>,
+) -> Option<anyhow::Error> {
     let over = async {
         match lasting {
             Some(lasting) => tokio::time::sleep(lasting).await,
@@ -146,7 +174,9 @@ impl Viewer {
         loop {
             ticks.tick().await;
             let (reader, since) = (self.reader.clone(), self.since);
-            let read = tokio::task::spawn_blocking(move || Screen::read(&reader, since, unix_nano())).await;
+            let read =
+                tokio::task::spawn_blocking(move || Screen::read(&reader, since, unix_nano()))
+                    .await;
             if let Ok(Ok(mut screen)) = read
                 && screen.has_paths()
             {
@@ -159,6 +189,8 @@ impl Viewer {
 }
 
 fn unix_nano() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

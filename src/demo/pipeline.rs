@@ -49,7 +49,9 @@ impl Pipeline {
             .await
             .context("the pipeline cannot reach the broker")?;
         let channel = control.create_channel().await?;
-        topology::declare(&channel).await.context("the pipeline's queues cannot be declared")?;
+        topology::declare(&channel)
+            .await
+            .context("the pipeline's queues cannot be declared")?;
         topology::purge(&channel).await?;
         let mut pipeline = Self {
             connections: Vec::new(),
@@ -71,7 +73,9 @@ impl Pipeline {
         let others: [(&'static str, Start); 5] = [
             ("weather", |service| Box::pin(services::weather(service))),
             ("search", |service| Box::pin(services::search(service))),
-            ("responder", |service| Box::pin(services::responder(service))),
+            ("responder", |service| {
+                Box::pin(services::responder(service))
+            }),
             ("audit", |service| Box::pin(services::audit(service))),
             ("billing", |service| Box::pin(services::billing(service))),
         ];
@@ -90,7 +94,12 @@ impl Pipeline {
     }
 
     /// A service with a connection and an SDK of its own, as a process of its own would have.
-    async fn service(&mut self, name: &'static str, amqp_url: &str, endpoint: &str) -> anyhow::Result<(Service, Telemetry)> {
+    async fn service(
+        &mut self,
+        name: &'static str,
+        amqp_url: &str,
+        endpoint: &str,
+    ) -> anyhow::Result<(Service, Telemetry)> {
         let telemetry = Telemetry::new(name, endpoint)?;
         let service = self.connect(name, &telemetry, amqp_url).await?;
         self.telemetries.push(telemetry.clone());
@@ -98,18 +107,36 @@ impl Pipeline {
     }
 
     /// A second channel of the planner, for its replies.
-    async fn again(&mut self, planner: &(Service, Telemetry), amqp_url: &str) -> anyhow::Result<Service> {
+    async fn again(
+        &mut self,
+        planner: &(Service, Telemetry),
+        amqp_url: &str,
+    ) -> anyhow::Result<Service> {
         self.connect("planner", &planner.1, amqp_url).await
     }
 
-    async fn connect(&mut self, name: &'static str, telemetry: &Telemetry, amqp_url: &str) -> anyhow::Result<Service> {
-        let config = TraceConfig::new().with_tracer_provider(&telemetry.tracer_provider).with_service_name(name);
+    async fn connect(
+        &mut self,
+        name: &'static str,
+        telemetry: &Telemetry,
+        amqp_url: &str,
+    ) -> anyhow::Result<Service> {
+        let config = TraceConfig::new()
+            .with_tracer_provider(&telemetry.tracer_provider)
+            .with_service_name(name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = TracedConnection::connect_with_config(amqp_url, properties, config).await?;
+        let connection =
+            TracedConnection::connect_with_config(amqp_url, properties, config).await?;
         let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
         self.connections.push(connection);
-        Ok(Service::new(channel, &telemetry.tracer_provider, Arc::clone(&self.counts)))
+        Ok(Service::new(
+            channel,
+            &telemetry.tracer_provider,
+            Arc::clone(&self.counts),
+        ))
     }
 
     /// Messages put into queues and messages processed so far.
@@ -122,7 +149,8 @@ impl Pipeline {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok((name, Err(error)))) => {
-                    return anyhow::Error::new(error).context(format!("the service {name} of the pipeline failed"));
+                    return anyhow::Error::new(error)
+                        .context(format!("the service {name} of the pipeline failed"));
                 }
                 Some(Err(error)) => return error.into(),
                 Some(Ok((_, Ok(())))) => {}
@@ -149,10 +177,16 @@ impl Pipeline {
         while self.tasks.join_next().await.is_some() {}
         let (queued, dead_lettered) = topology::depths(&channel).await?;
         let telemetries = std::mem::take(&mut self.telemetries);
-        tokio::task::spawn_blocking(move || telemetries.iter().for_each(Telemetry::shut_down)).await?;
+        tokio::task::spawn_blocking(move || telemetries.iter().for_each(Telemetry::shut_down))
+            .await?;
         let (published, consumed) = self.progress();
         self.control.close(200, "done".into()).await?;
-        Ok(Totals { published, consumed, queued, dead_lettered })
+        Ok(Totals {
+            published,
+            consumed,
+            queued,
+            dead_lettered,
+        })
     }
 }
 

@@ -48,9 +48,21 @@ impl Screen {
     /// The screen as text.
     #[must_use]
     pub fn render(&self) -> String {
-        let head = format!("rabtrace demo  {:.0} s, {} spans stored; Ctrl-C ends it", self.elapsed.as_secs_f64(), self.spans);
-        let trace = self.trace.as_ref().map(render::waterfall).unwrap_or_default();
-        format!("{head}\n\n{}\n\n{}\n\n{trace}", render::paths(&self.paths), render::queues(&self.queues))
+        let head = format!(
+            "rabtrace demo  {:.0} s, {} spans stored; Ctrl-C ends it",
+            self.elapsed.as_secs_f64(),
+            self.spans
+        );
+        let trace = self
+            .trace
+            .as_ref()
+            .map(render::waterfall)
+            .unwrap_or_default();
+        format!(
+            "{head}\n\n{}\n\n{}\n\n{trace}",
+            render::paths(&self.paths),
+            render::queues(&self.queues)
+        )
     }
 }
 
@@ -110,7 +122,13 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn read(reader: &Reader, metrics: &Metrics, totals: Totals, since: i64, now: i64) -> Result<Self, StoreError> {
+    pub(super) fn read(
+        reader: &Reader,
+        metrics: &Metrics,
+        totals: Totals,
+        since: i64,
+        now: i64,
+    ) -> Result<Self, StoreError> {
         let screen = Screen::read(reader, since, now)?;
         let paths = screen.paths.iter().map(|row| ReportPath {
             path: row.path.clone(),
@@ -128,7 +146,15 @@ impl Report {
             messages_unack: row.messages_unack,
             consumers: row.consumers,
         });
-        let text = [render::paths(&screen.paths), render::queues(&screen.queues), screen.trace.as_ref().map(render::waterfall).unwrap_or_default()];
+        let text = [
+            render::paths(&screen.paths),
+            render::queues(&screen.queues),
+            screen
+                .trace
+                .as_ref()
+                .map(render::waterfall)
+                .unwrap_or_default(),
+        ];
         Ok(Self {
             schema_version: 1,
             messages_published: totals.published,

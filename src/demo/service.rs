@@ -54,14 +54,24 @@ pub(super) struct Message<'a> {
 }
 
 impl Service {
-    pub(super) fn new(channel: TracedChannel, provider: &SdkTracerProvider, counts: Arc<Counts>) -> Self {
-        Self { channel, tracer: provider.tracer("rabtrace.demo"), counts }
+    pub(super) fn new(
+        channel: TracedChannel,
+        provider: &SdkTracerProvider,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self {
+            channel,
+            tracer: provider.tracer("rabtrace.demo"),
+            counts,
+        }
     }
 
     /// Publishes and waits for the broker's confirm.
     pub(super) async fn publish(&self, message: Message<'_>) -> lapin::Result<()> {
         let body = message.body.to_string();
-        let properties = message.properties.with_content_type("application/json".into());
+        let properties = message
+            .properties
+            .with_content_type("application/json".into());
         let options = BasicPublishOptions::default();
         let confirm = self
             .channel
@@ -74,20 +84,33 @@ impl Service {
             )
             .await?;
         confirm.await?;
-        self.counts.published.fetch_add(message.copies, Ordering::Relaxed);
+        self.counts
+            .published
+            .fetch_add(message.copies, Ordering::Relaxed);
         Ok(())
     }
 
     /// Acknowledges a delivery and counts it.
     pub(super) async fn done(&self, delivery: &Delivery) -> lapin::Result<()> {
-        delivery.ack(lapin::options::BasicAckOptions::default()).await?;
+        delivery
+            .ack(lapin::options::BasicAckOptions::default())
+            .await?;
         self.counts.consumed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     /// Runs `work` in an inner span that lasts at least `lasting`.
-    pub(super) async fn step<F: Future>(&self, name: &'static str, attributes: Vec<KeyValue>, work: F) -> F::Output {
-        let span = self.tracer.span_builder(name).with_attributes(attributes).start(&self.tracer);
+    pub(super) async fn step<F: Future>(
+        &self,
+        name: &'static str,
+        attributes: Vec<KeyValue>,
+        work: F,
+    ) -> F::Output {
+        let span = self
+            .tracer
+            .span_builder(name)
+            .with_attributes(attributes)
+            .start(&self.tracer);
         let context = Context::current_with_span(span);
         let result = work.with_context(context.clone()).await;
         context.span().end();
@@ -96,25 +119,39 @@ impl Service {
 
     /// Runs `work` in the span of an incoming HTTP request.
     pub(super) async fn request<F: Future>(&self, attributes: Vec<KeyValue>, work: F) -> F::Output {
-        let builder = self.tracer.span_builder("POST /notifications").with_kind(opentelemetry::trace::SpanKind::Server);
+        let builder = self
+            .tracer
+            .span_builder("POST /notifications")
+            .with_kind(opentelemetry::trace::SpanKind::Server);
         let span = builder.with_attributes(attributes).start(&self.tracer);
         let context = Context::current_with_span(span);
         let result = work.with_context(context.clone()).await;
-        context.span().set_attribute(KeyValue::new("http.response.status_code", 202));
+        context
+            .span()
+            .set_attribute(KeyValue::new("http.response.status_code", 202));
         context.span().end();
         result
     }
 
     /// Consumes `queue` with `handler`, at most `prefetch` messages at once, until the channel closes.
-    pub(super) async fn consume<H, F>(&self, queue: &str, prefetch: u16, handler: H) -> lapin::Result<()>
+    pub(super) async fn consume<H, F>(
+        &self,
+        queue: &str,
+        prefetch: u16,
+        handler: H,
+    ) -> lapin::Result<()>
     where
         H: Fn(Self, Delivery) -> F,
         F: Future<Output = lapin::Result<()>> + Send + 'static,
     {
-        self.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+        self.channel
+            .basic_qos(prefetch, BasicQosOptions::default())
+            .await?;
         let options = BasicConsumeOptions::default();
-        let mut consumer =
-            self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+        let mut consumer = self
+            .channel
+            .basic_consume(queue.into(), "".into(), options, FieldTable::default())
+            .await?;
         let mut running = JoinSet::new();
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
@@ -131,11 +168,16 @@ impl Service {
 /// Sets attributes on the span that is current: that of the delivery, in a handler.
 pub(super) fn annotate(attributes: Vec<KeyValue>) {
     let context = Context::current();
-    attributes.into_iter().for_each(|attribute| context.span().set_attribute(attribute));
+    attributes
+        .into_iter()
+        .for_each(|attribute| context.span().set_attribute(attribute));
 }
 
 /// Work that takes about `millis`, a third more or less.
 pub(super) async fn work(millis: u64) {
     let micros = millis * 1000;
-    tokio::time::sleep(Duration::from_micros(fastrand::u64(micros * 2 / 3..=micros * 4 / 3))).await;
+    tokio::time::sleep(Duration::from_micros(fastrand::u64(
+        micros * 2 / 3..=micros * 4 / 3,
+    )))
+    .await;
 }

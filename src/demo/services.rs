@@ -31,7 +31,11 @@ const TOOL_TIMEOUT: Duration = Duration::from_millis(800);
 const FAILING_SEARCH: u64 = 9;
 
 /// Takes requests in, one every `pause`, until `stop`.
-pub(super) async fn gateway(service: Service, pause: Duration, stop: CancellationToken) -> lapin::Result<()> {
+pub(super) async fn gateway(
+    service: Service,
+    pause: Duration,
+    stop: CancellationToken,
+) -> lapin::Result<()> {
     let mut ticks = tokio::time::interval(pause);
     let mut number = 0_u64;
     loop {
@@ -47,13 +51,24 @@ pub(super) async fn gateway(service: Service, pause: Duration, stop: Cancellatio
         let attributes = vec![
             KeyValue::new("http.request.method", "POST"),
             KeyValue::new("http.route", "/notifications"),
-            KeyValue::new("http.request.body.size", i64::try_from(body.to_string().len()).unwrap_or(0)),
+            KeyValue::new(
+                "http.request.body.size",
+                i64::try_from(body.to_string().len()).unwrap_or(0),
+            ),
         ];
         let properties = BasicProperties::default()
             .with_message_id(task.as_str().into())
             .with_delivery_mode(2);
-        let message = Message { exchange: "", routing_key: PLANNER_QUEUE, copies: 1, body: &body, properties };
-        service.request(attributes, service.publish(message)).await?;
+        let message = Message {
+            exchange: "",
+            routing_key: PLANNER_QUEUE,
+            copies: 1,
+            body: &body,
+            properties,
+        };
+        service
+            .request(attributes, service.publish(message))
+            .await?;
     }
 }
 
@@ -64,26 +79,43 @@ struct Calls(Arc<Mutex<HashMap<String, oneshot::Sender<()>>>>);
 impl Calls {
     fn open(&self, id: &str) -> oneshot::Receiver<()> {
         let (answer, answered) = oneshot::channel();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), answer);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned(), answer);
         answered
     }
 
     fn close(&self, id: &str) -> Option<oneshot::Sender<()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id)
     }
 }
 
 /// Plans each notification, calls a tool over RPC, hands the result to the responder.
 pub(super) async fn planner(service: Service, replies: Service) -> lapin::Result<()> {
-    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-    let queue = replies.channel.queue_declare("".into(), options, FieldTable::default()).await?;
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..QueueDeclareOptions::default()
+    };
+    let queue = replies
+        .channel
+        .queue_declare("".into(), options, FieldTable::default())
+        .await?;
     let reply_to = queue.name().clone();
     let calls = Calls::default();
     let answered = calls.clone();
     let take_reply = move |service: Service, delivery: Delivery| {
         let calls = answered.clone();
         async move {
-            let id = delivery.properties.correlation_id().as_ref().map(ToString::to_string);
+            let id = delivery
+                .properties
+                .correlation_id()
+                .as_ref()
+                .map(ToString::to_string);
             // A late reply finds nobody who waits for it.
             if let Some(answer) = id.and_then(|id| calls.close(&id)) {
                 let _ = answer.send(());
@@ -96,11 +128,19 @@ pub(super) async fn planner(service: Service, replies: Service) -> lapin::Result
         async move { plan_one(&service, &delivery, &calls, reply_to).await }
     };
     let name = queue.name().to_string();
-    tokio::try_join!(replies.consume(&name, 32, take_reply), service.consume(PLANNER_QUEUE, 16, plan))?;
+    tokio::try_join!(
+        replies.consume(&name, 32, take_reply),
+        service.consume(PLANNER_QUEUE, 16, plan)
+    )?;
     Ok(())
 }
 
-async fn plan_one(service: &Service, delivery: &Delivery, calls: &Calls, reply_to: ShortString) -> lapin::Result<()> {
+async fn plan_one(
+    service: &Service,
+    delivery: &Delivery,
+    calls: &Calls,
+    reply_to: ShortString,
+) -> lapin::Result<()> {
     let body: Value = serde_json::from_slice(&delivery.data).unwrap_or_default();
     let (task, kind) = (text(&body, "task"), text(&body, "kind"));
     annotate(vec![
@@ -127,7 +167,13 @@ async fn plan_one(service: &Service, delivery: &Delivery, calls: &Calls, reply_t
             .with_correlation_id(task.as_str().into())
             .with_reply_to(reply_to)
             .with_delivery_mode(2);
-        let message = Message { exchange: "", routing_key: queue, copies: 1, body: &body, properties };
+        let message = Message {
+            exchange: "",
+            routing_key: queue,
+            copies: 1,
+            body: &body,
+            properties,
+        };
         let tool = vec![
             KeyValue::new("agent.id", "planner-1"),
             KeyValue::new("notification.type", kind),
@@ -144,7 +190,13 @@ async fn plan_one(service: &Service, delivery: &Delivery, calls: &Calls, reply_t
         calls.close(&task);
     }
     let properties = BasicProperties::default().with_message_id(task.as_str().into());
-    let message = Message { exchange: "", routing_key: RESPONDER_QUEUE, copies: 1, body: &body, properties };
+    let message = Message {
+        exchange: "",
+        routing_key: RESPONDER_QUEUE,
+        copies: 1,
+        body: &body,
+        properties,
+    };
     service.publish(message).await?;
     service.done(delivery).await
 }
@@ -166,7 +218,13 @@ pub(super) async fn search(service: Service) -> lapin::Result<()> {
         let body: Value = serde_json::from_slice(&delivery.data).unwrap_or_default();
         if body["failing"] == Value::Bool(true) {
             delivery.set_error(&std::io::Error::other("the index is being rebuilt"));
-            return delivery.nack(BasicNackOptions { requeue: true, multiple: false }).await.map(|_| ());
+            return delivery
+                .nack(BasicNackOptions {
+                    requeue: true,
+                    multiple: false,
+                })
+                .await
+                .map(|_| ());
         }
         reply(&service, &delivery).await?;
         service.done(&delivery).await
@@ -176,10 +234,18 @@ pub(super) async fn search(service: Service) -> lapin::Result<()> {
 
 async fn reply(service: &Service, delivery: &Delivery) -> lapin::Result<()> {
     let properties = &delivery.properties;
-    let (Some(to), Some(id)) = (properties.reply_to(), properties.correlation_id()) else { return Ok(()) };
+    let (Some(to), Some(id)) = (properties.reply_to(), properties.correlation_id()) else {
+        return Ok(());
+    };
     let body = json!({ "answer": "done" });
     let properties = BasicProperties::default().with_correlation_id(id.clone());
-    let message = Message { exchange: "", routing_key: to.as_str(), copies: 1, body: &body, properties };
+    let message = Message {
+        exchange: "",
+        routing_key: to.as_str(),
+        copies: 1,
+        body: &body,
+        properties,
+    };
     service.publish(message).await
 }
 
@@ -198,7 +264,13 @@ pub(super) async fn responder(service: Service) -> lapin::Result<()> {
         work(8).await;
         let properties = BasicProperties::default();
         let key = "notification.completed";
-        let message = Message { exchange: EVENTS, routing_key: key, copies: EVENT_QUEUES, body: &body, properties };
+        let message = Message {
+            exchange: EVENTS,
+            routing_key: key,
+            copies: EVENT_QUEUES,
+            body: &body,
+            properties,
+        };
         service.publish(message).await?;
         service.done(&delivery).await
     };

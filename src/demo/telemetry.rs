@@ -7,9 +7,7 @@ use opentelemetry::metrics::MeterProvider;
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider,
-};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 
 /// How long a finished span waits for its request to fill.
 const EXPORT_DELAY: Duration = Duration::from_millis(500);
@@ -25,22 +23,37 @@ impl Telemetry {
     /// Providers for the service `name` that export by OTLP over gRPC to `endpoint`.
     pub(super) fn new(name: &'static str, endpoint: &str) -> Result<Self, ExporterBuildError> {
         let resource = Resource::builder().with_service_name(name).build();
-        let spans = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+        let spans = SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .build()?;
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(16_384)
             .with_scheduled_delay(EXPORT_DELAY)
             .build();
-        let processor = BatchSpanProcessor::builder(spans).with_batch_config(config).build();
+        let processor = BatchSpanProcessor::builder(spans)
+            .with_batch_config(config)
+            .build();
         let tracer_provider = SdkTracerProvider::builder()
             .with_span_processor(processor)
             .with_resource(resource.clone())
             .build();
-        let metrics = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
-        let reader = PeriodicReader::builder(metrics).with_interval(Duration::from_secs(5)).build();
-        let meter_provider =
-            SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
+        let metrics = MetricExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .build()?;
+        let reader = PeriodicReader::builder(metrics)
+            .with_interval(Duration::from_secs(5))
+            .build();
+        let meter_provider = SdkMeterProvider::builder()
+            .with_reader(reader)
+            .with_resource(resource)
+            .build();
         observe_process(&meter_provider);
-        Ok(Self { tracer_provider, meter_provider })
+        Ok(Self {
+            tracer_provider,
+            meter_provider,
+        })
     }
 
     /// Sends what is left. It blocks: the exporters have threads of their own.
@@ -48,7 +61,10 @@ impl Telemetry {
         for error in [
             self.tracer_provider.shutdown().err(),
             self.meter_provider.shutdown().err(),
-        ].into_iter().flatten() {
+        ]
+        .into_iter()
+        .flatten()
+        {
             tracing::warn!(%error, "telemetry of the pipeline could not be sent to the end");
         }
     }

@@ -33,14 +33,27 @@ pub(super) const EVENT_QUEUES: u64 = 2;
 
 /// Declares everything; what is there already stays.
 pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
-    let exchanges = [(EVENTS, ExchangeKind::Topic), (DEAD_LETTERS, ExchangeKind::Fanout)];
+    let exchanges = [
+        (EVENTS, ExchangeKind::Topic),
+        (DEAD_LETTERS, ExchangeKind::Fanout),
+    ];
     for (name, kind) in exchanges {
-        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await?;
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        channel
+            .exchange_declare(name.into(), kind, options, FieldTable::default())
+            .await?;
     }
     for name in QUEUES {
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(name.into(), options, arguments(name)).await?;
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        channel
+            .queue_declare(name.into(), options, arguments(name))
+            .await?;
     }
     let bindings = [
         (AUDIT_QUEUE, EVENTS, "#"),
@@ -49,7 +62,15 @@ pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
     ];
     for (queue, exchange, key) in bindings {
         let options = QueueBindOptions::default();
-        channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await?;
+        channel
+            .queue_bind(
+                queue.into(),
+                exchange.into(),
+                key.into(),
+                options,
+                FieldTable::default(),
+            )
+            .await?;
     }
     Ok(())
 }
@@ -59,9 +80,18 @@ pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
 fn arguments(queue: &str) -> FieldTable {
     let mut arguments = FieldTable::default();
     if queue == SEARCH_QUEUE {
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(DEAD_LETTERS.into()));
+        arguments.insert(
+            "x-queue-type".into(),
+            AMQPValue::LongString("quorum".into()),
+        );
+        arguments.insert(
+            "x-delivery-limit".into(),
+            AMQPValue::LongLongInt(DELIVERY_LIMIT),
+        );
+        arguments.insert(
+            "x-dead-letter-exchange".into(),
+            AMQPValue::LongString(DEAD_LETTERS.into()),
+        );
     }
     arguments
 }
@@ -69,7 +99,9 @@ fn arguments(queue: &str) -> FieldTable {
 /// Removes what earlier runs left in the queues.
 pub(super) async fn purge(channel: &Channel) -> lapin::Result<()> {
     for name in QUEUES {
-        channel.queue_purge(name.into(), lapin::options::QueuePurgeOptions::default()).await?;
+        channel
+            .queue_purge(name.into(), lapin::options::QueuePurgeOptions::default())
+            .await?;
     }
     Ok(())
 }
@@ -78,10 +110,19 @@ pub(super) async fn purge(channel: &Channel) -> lapin::Result<()> {
 pub(super) async fn depths(channel: &Channel) -> lapin::Result<(u64, u64)> {
     let (mut queued, mut dead) = (0, 0);
     for name in QUEUES {
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = channel.queue_declare(name.into(), options, FieldTable::default()).await?;
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let queue = channel
+            .queue_declare(name.into(), options, FieldTable::default())
+            .await?;
         let count = u64::from(queue.message_count());
-        if name == DEAD_LETTER_QUEUE { dead += count } else { queued += count }
+        if name == DEAD_LETTER_QUEUE {
+            dead += count
+        } else {
+            queued += count
+        }
     }
     Ok((queued, dead))
 }

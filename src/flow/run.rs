@@ -11,8 +11,8 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::MissedTickBehavior;
 
 use super::{Flow, Yield};
-use crate::monitor;
 use crate::model::{Batch, BrokerSnapshot, Point, Signal, StoreBatch};
+use crate::monitor;
 
 /// Where the flow's results go; a sink that is off is none.
 pub struct Sinks {
@@ -96,7 +96,8 @@ impl FlowTask {
     async fn forward_snapshot(&self, snapshot: &BrokerSnapshot, started_unix_nano: u64) {
         if self.sinks.forward.is_some() {
             let request = monitor::otlp_metrics(snapshot, started_unix_nano);
-            self.forward(Signal::Metrics, Bytes::from(request.encode_to_vec())).await;
+            self.forward(Signal::Metrics, Bytes::from(request.encode_to_vec()))
+                .await;
         }
     }
 

@@ -13,8 +13,8 @@ use super::batch::Batch;
 use super::failure::Trouble;
 use super::response::{Answer, Refused, Verdict, judge};
 use super::server::{Server, identify, no_answer, read, refusal, shown};
-use crate::health::Failure;
 use crate::config;
+use crate::health::Failure;
 
 /// Requests of one attempt at most. A server that refuses line after line without naming them is
 /// asked again later; it may be that not the lines are wrong.

@@ -12,8 +12,8 @@ use reqwest::header::HeaderValue;
 
 use super::failure::Trouble;
 use super::response::{Answer, Verdict, judge};
-use crate::health::Failure;
 use crate::config;
+use crate::health::Failure;
 
 #[cfg(test)]
 mod tests;

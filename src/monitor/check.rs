@@ -10,26 +10,7 @@ use super::failure::{Cause, RequestError};
 use super::management::{self, OVERVIEW_PATH};
 use super::prometheus::{DETAILED_PATH, DetailedScrape};
 use crate::config::Broker;
-
-/// What a check of one connection found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What was tried.
-    pub name: &'static str,
-    /// Where, without any login.
-    pub url: String,
-    /// Version and latency in a few words, or what failed.
-    pub outcome: Result<String, Failure>,
-}
-
-/// Why a connection does not work, and how to mend it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What happened.
-    pub why: String,
-    /// What to do.
-    pub fix: String,
-}
+use crate::health::{Failure, Finding};
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {

@@ -25,7 +25,7 @@ mod prometheus;
 mod rates;
 mod round;
 
-pub use check::{Failure, Finding, check};
+pub use check::check;
 pub use failure::{Cause, MonitorError, Plugin, RequestError};
 pub use otlp::otlp_metrics;
 pub use points::points;

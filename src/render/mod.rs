@@ -16,8 +16,14 @@ pub use waterfall::waterfall;
 pub fn health(report: &HealthReport) -> String {
     let mut text = format!("agent is {}\n", word(report.status));
     for (name, part) in &report.components {
-        let latency = part.latency_ms.map_or_else(String::new, |ms| format!("  {ms:.1} ms"));
-        let why = if part.message.is_empty() { String::new() } else { format!("  {}", part.message) };
+        let latency = part
+            .latency_ms
+            .map_or_else(String::new, |ms| format!("  {ms:.1} ms"));
+        let why = if part.message.is_empty() {
+            String::new()
+        } else {
+            format!("  {}", part.message)
+        };
         let _ = writeln!(text, "  {name:<12} {}{latency}{why}", word(part.status));
     }
     text
@@ -47,13 +53,19 @@ pub fn milliseconds(ms: f64) -> String {
 /// A rate with as many digits as it is worth.
 #[must_use]
 pub fn rate(per_second: f64) -> String {
-    if per_second < 10.0 { format!("{per_second:.1}") } else { format!("{per_second:.0}") }
+    if per_second < 10.0 {
+        format!("{per_second:.1}")
+    } else {
+        format!("{per_second:.0}")
+    }
 }
 
 /// A text from outside without control characters: a queue's name must not steer the terminal.
 #[must_use]
 pub fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -64,7 +76,10 @@ mod tests {
     fn numbers_are_short() {
         let texts = [0.04, 0.9999, 3.25, 45.4, 1500.0, 75_000.0].map(milliseconds);
         assert_eq!(texts, ["40µs", "1000µs", "3.2ms", "45ms", "1.50s", "75s"]);
-        assert_eq!((rate(0.25), rate(412.4)), ("0.2".to_owned(), "412".to_owned()));
+        assert_eq!(
+            (rate(0.25), rate(412.4)),
+            ("0.2".to_owned(), "412".to_owned())
+        );
     }
 
     #[test]

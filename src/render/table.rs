@@ -9,12 +9,18 @@ use crate::store::{ErrorRow, PathRow, QueueRow, RecentTrace, SlowRow, SqlResult}
 #[must_use]
 pub fn table(heading: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heading.iter().copied());
     for row in rows {
         table.add_row(row.iter().map(|cell| {
             let number = cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains(' ');
-            let alignment = if number || cell == "-" { CellAlignment::Right } else { CellAlignment::Left };
+            let alignment = if number || cell == "-" {
+                CellAlignment::Right
+            } else {
+                CellAlignment::Left
+            };
             Cell::new(safe(cell)).set_alignment(alignment)
         }));
     }
@@ -44,7 +50,20 @@ pub fn paths(rows: &[PathRow]) -> String {
             or_dash(row.last_hop_wait_p95_ms, milliseconds),
         ]
     });
-    table(&["PATH", "COUNT", "/s", "ERRORS", "REDELIVERED", "p50", "p95", "p99", "LAST WAIT p95"], cells.collect())
+    table(
+        &[
+            "PATH",
+            "COUNT",
+            "/s",
+            "ERRORS",
+            "REDELIVERED",
+            "p50",
+            "p95",
+            "p99",
+            "LAST WAIT p95",
+        ],
+        cells.collect(),
+    )
 }
 
 /// Queues, one row each.
@@ -55,7 +74,11 @@ pub fn queues(rows: &[QueueRow]) -> String {
     }
     let count = |value: Option<i64>| or_dash(value, |value| value.to_string());
     let cells = rows.iter().map(|row| {
-        let name = if row.vhost == "/" { row.queue.clone() } else { format!("{} ({})", row.queue, row.vhost) };
+        let name = if row.vhost == "/" {
+            row.queue.clone()
+        } else {
+            format!("{} ({})", row.queue, row.vhost)
+        };
         vec![
             name,
             row.queue_type.clone().unwrap_or_else(|| "-".to_owned()),
@@ -69,7 +92,18 @@ pub fn queues(rows: &[QueueRow]) -> String {
             or_dash(row.redeliver_rate_per_second, rate),
         ]
     });
-    let heading = ["QUEUE", "TYPE", "MESSAGES", "READY", "UNACKED", "CONSUMERS", "IN/s", "OUT/s", "ACK/s", "REDELIVER/s"];
+    let heading = [
+        "QUEUE",
+        "TYPE",
+        "MESSAGES",
+        "READY",
+        "UNACKED",
+        "CONSUMERS",
+        "IN/s",
+        "OUT/s",
+        "ACK/s",
+        "REDELIVER/s",
+    ];
     table(&heading, cells.collect())
 }
 
@@ -92,7 +126,20 @@ pub fn slow(rows: &[SlowRow]) -> String {
             row.slowest_trace_id.clone(),
         ]
     });
-    table(&["SERVICE", "OPERATION", "DESTINATION", "COUNT", "AVG", "p95", "MAX", "ERRORS", "SLOWEST TRACE"], cells.collect())
+    table(
+        &[
+            "SERVICE",
+            "OPERATION",
+            "DESTINATION",
+            "COUNT",
+            "AVG",
+            "p95",
+            "MAX",
+            "ERRORS",
+            "SLOWEST TRACE",
+        ],
+        cells.collect(),
+    )
 }
 
 /// Failures, one row each.
@@ -111,7 +158,17 @@ pub fn errors(rows: &[ErrorRow]) -> String {
             row.example_trace_id.clone(),
         ]
     });
-    table(&["SERVICE", "OPERATION", "ERROR", "MESSAGE", "COUNT", "EXAMPLE TRACE"], cells.collect())
+    table(
+        &[
+            "SERVICE",
+            "OPERATION",
+            "ERROR",
+            "MESSAGE",
+            "COUNT",
+            "EXAMPLE TRACE",
+        ],
+        cells.collect(),
+    )
 }
 
 /// Traces, one row each.
@@ -130,7 +187,17 @@ pub fn traces(rows: &[RecentTrace]) -> String {
             milliseconds(row.duration_ms),
         ]
     });
-    table(&["TRACE", "SERVICE", "BEGINS WITH", "SPANS", "SERVICES", "DURATION"], cells.collect())
+    table(
+        &[
+            "TRACE",
+            "SERVICE",
+            "BEGINS WITH",
+            "SPANS",
+            "SERVICES",
+            "DURATION",
+        ],
+        cells.collect(),
+    )
 }
 
 /// The answer to a statement.
@@ -142,7 +209,11 @@ pub fn sql(result: &SqlResult) -> String {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let rows = result.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+    let rows = result
+        .rows
+        .iter()
+        .map(|row| row.iter().map(cell).collect())
+        .collect();
     let mut text = table(&heading, rows);
     if result.truncated {
         text.push_str("\n… there are more rows: add a LIMIT of your own, or ask for less");

@@ -27,11 +27,25 @@ pub fn waterfall(trace: &Trace) -> String {
     let Some(begin) = trace.spans.iter().map(|span| span.start_unix_nano).min() else {
         return format!("trace {} has no spans\n", trace.trace_id);
     };
-    let end = trace.spans.iter().map(|span| end_ns(span)).max().unwrap_or(begin);
+    let end = trace
+        .spans
+        .iter()
+        .map(|span| end_ns(span))
+        .max()
+        .unwrap_or(begin);
     let total_ms = ms(end - begin);
     let lines = lines(trace);
-    let width = lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0).min(64);
-    let services: HashSet<&str> = trace.spans.iter().map(|span| span.service_name.as_str()).collect();
+    let width = lines
+        .iter()
+        .map(|line| line.label.chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(64);
+    let services: HashSet<&str> = trace
+        .spans
+        .iter()
+        .map(|span| span.service_name.as_str())
+        .collect();
     let wait: f64 = trace.spans.iter().filter_map(|span| span.queue_ms).sum();
     let mut text = format!(
         "trace {}  {}, {} spans, {} services, {} in queues\n",
@@ -55,11 +69,19 @@ pub fn waterfall(trace: &Trace) -> String {
 
 /// The spans in the order of a tree, children by their start, with the waits between.
 fn lines(trace: &Trace) -> Vec<Line> {
-    let known: HashSet<&str> = trace.spans.iter().map(|span| span.span_id.as_str()).collect();
+    let known: HashSet<&str> = trace
+        .spans
+        .iter()
+        .map(|span| span.span_id.as_str())
+        .collect();
     let mut children: HashMap<&str, Vec<&TraceSpan>> = HashMap::new();
     let mut roots = Vec::new();
     for span in &trace.spans {
-        match span.parent_span_id.as_deref().filter(|parent| known.contains(parent)) {
+        match span
+            .parent_span_id
+            .as_deref()
+            .filter(|parent| known.contains(parent))
+        {
             Some(parent) => children.entry(parent).or_default().push(span),
             None => roots.push(span),
         }
@@ -82,7 +104,11 @@ fn lines(trace: &Trace) -> Vec<Line> {
             });
         }
         lines.push(Line {
-            label: format!("{indent}{}  {}", safe(&span.service_name), safe(&span.span_name)),
+            label: format!(
+                "{indent}{}  {}",
+                safe(&span.service_name),
+                safe(&span.span_name)
+            ),
             from_ns: span.start_unix_nano,
             duration_ms: span.duration_ms,
             glyph: '█',
@@ -94,7 +120,11 @@ fn lines(trace: &Trace) -> Vec<Line> {
 }
 
 /// Pushes spans so that the earliest is popped first.
-fn push_sorted<'a>(left: &mut Vec<(usize, &'a TraceSpan)>, mut spans: Vec<&'a TraceSpan>, depth: usize) {
+fn push_sorted<'a>(
+    left: &mut Vec<(usize, &'a TraceSpan)>,
+    mut spans: Vec<&'a TraceSpan>,
+    depth: usize,
+) {
     spans.sort_by_key(|span| std::cmp::Reverse(span.start_unix_nano));
     left.extend(spans.into_iter().map(|span| (depth, span)));
 }
@@ -105,15 +135,26 @@ fn note(span: &TraceSpan) -> String {
         note.push_str("  redelivered");
     }
     if span.status == "error" {
-        let _ = write!(note, "  error {}", safe(span.status_message.as_deref().unwrap_or_default()));
+        let _ = write!(
+            note,
+            "  error {}",
+            safe(span.status_message.as_deref().unwrap_or_default())
+        );
     }
     note
 }
 
 fn bar(line: &Line, begin_ns: i64, total_ms: f64) -> String {
     let place = |at_ms: f64| {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "clamped to the axis")]
-        let place = (at_ms / total_ms.max(1e-6) * AXIS as f64).round().clamp(0.0, AXIS as f64) as usize;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "clamped to the axis"
+        )]
+        let place = (at_ms / total_ms.max(1e-6) * AXIS as f64)
+            .round()
+            .clamp(0.0, AXIS as f64) as usize;
         place
     };
     let start_ms = ms(line.from_ns - begin_ns);
@@ -127,7 +168,10 @@ fn end_ns(span: &TraceSpan) -> i64 {
     span.start_unix_nano.saturating_add(nanos(span.duration_ms))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a difference of times for display")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a difference of times for display"
+)]
 fn ms(nanos: i64) -> f64 {
     nanos as f64 / 1e6
 }

@@ -11,7 +11,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
-use rabtrace::config::{self, Config, Secret};
+use rabtrace::config::{self, Secret};
 use rabtrace::demo::broker::{Broker, Options};
 use rabtrace::health::{Health, Status};
 use rabtrace::metrics::Metrics;

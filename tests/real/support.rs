@@ -67,7 +67,10 @@ pub(crate) fn rabtrace() -> Command {
     // What the environment of the test holds must not reach the program.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if ["RABTRACE_", "INFLUX_", "OTEL_", "AMQP_", "RABBITMQ_"].iter().any(|prefix| text.starts_with(prefix)) {
+        if ["RABTRACE_", "INFLUX_", "OTEL_", "AMQP_", "RABBITMQ_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
             command.env_remove(&name);
         }
     }
@@ -79,5 +82,9 @@ pub(crate) fn rabtrace() -> Command {
 pub(crate) fn output(command: &mut Command) -> (i32, String, String) {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    (
+        output.status.code().unwrap_or(-1),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
