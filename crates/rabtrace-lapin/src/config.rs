@@ -116,6 +116,14 @@ impl TraceConfig {
         &self.service_name
     }
 
+    /// As [`TraceConfig::with_server`], unless the application stated another one.
+    pub(crate) fn or_server(self, address: &str, port: u16) -> Self {
+        if self.server_address.is_some() {
+            return self;
+        }
+        self.with_server(address, port)
+    }
+
     pub(crate) fn tracer(&self) -> Arc<BoxedTracer> {
         let global = || Arc::new(global::tracer_with_scope(scope()));
         self.tracer.clone().unwrap_or_else(global)
