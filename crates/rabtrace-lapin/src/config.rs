@@ -161,10 +161,10 @@ fn service_name(variable: impl Fn(&str) -> Option<String>) -> String {
     let stated = variable("OTEL_SERVICE_NAME").filter(|name| !name.is_empty());
     let resource = || {
         let attributes = variable("OTEL_RESOURCE_ATTRIBUTES")?;
-        let pairs = attributes
+        let mut pairs = attributes
             .split(',')
             .filter_map(|pair| pair.split_once('='));
-        let (_, name) = { pairs }.find(|(key, _)| key.trim() == "service.name")?;
+        let (_, name) = pairs.find(|(key, _)| key.trim() == "service.name")?;
         let name = percent_decode_str(name.trim()).decode_utf8().ok()?;
         (!name.is_empty()).then(|| name.into_owned())
     };
