@@ -48,7 +48,7 @@ struct Took {
 macro_rules! batch {
     ($channel:expr, $consumer:expr, $queue:expr) => {{
         let begun = Instant::now();
-        let mut confirms = Vec::with_capacity(BATCH as usize);
+        let mut confirms = Vec::new();
         for _ in 0..BATCH {
             let (options, properties) =
                 (BasicPublishOptions::default(), BasicProperties::default());

@@ -116,6 +116,14 @@ impl TraceConfig {
         &self.service_name
     }
 
+    /// As [`TraceConfig::with_server`], unless the application stated another one.
+    pub(crate) fn or_server(self, address: &str, port: u16) -> Self {
+        if self.server_address.is_some() {
+            return self;
+        }
+        self.with_server(address, port)
+    }
+
     pub(crate) fn tracer(&self) -> Arc<BoxedTracer> {
         let global = || Arc::new(global::tracer_with_scope(scope()));
         self.tracer.clone().unwrap_or_else(global)
@@ -153,10 +161,10 @@ fn service_name(variable: impl Fn(&str) -> Option<String>) -> String {
     let stated = variable("OTEL_SERVICE_NAME").filter(|name| !name.is_empty());
     let resource = || {
         let attributes = variable("OTEL_RESOURCE_ATTRIBUTES")?;
-        let pairs = attributes
+        let mut pairs = attributes
             .split(',')
             .filter_map(|pair| pair.split_once('='));
-        let (_, name) = { pairs }.find(|(key, _)| key.trim() == "service.name")?;
+        let (_, name) = pairs.find(|(key, _)| key.trim() == "service.name")?;
         let name = percent_decode_str(name.trim()).decode_utf8().ok()?;
         (!name.is_empty()).then(|| name.into_owned())
     };

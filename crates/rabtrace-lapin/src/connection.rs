@@ -36,14 +36,11 @@ impl TracedConnection {
         config: TraceConfig,
     ) -> Result<Self> {
         let connection = Connection::connect(uri, options).await?;
-        let parsed = uri.parse::<AMQPUri>();
-        Ok(Self::new(
-            connection,
-            match parsed {
-                Ok(uri) => config.with_server(uri.authority.host, uri.authority.port),
-                Err(_) => config,
-            },
-        ))
+        let config = match uri.parse::<AMQPUri>() {
+            Ok(uri) => config.or_server(&uri.authority.host, uri.authority.port),
+            Err(_) => config,
+        };
+        Ok(Self::new(connection, config))
     }
 
     /// Connects to the broker at a URI that is parsed already.
@@ -56,7 +53,7 @@ impl TracedConnection {
         options: ConnectionProperties,
         config: TraceConfig,
     ) -> Result<Self> {
-        let config = config.with_server(uri.authority.host.clone(), uri.authority.port);
+        let config = config.or_server(&uri.authority.host, uri.authority.port);
         let connection = Connection::connect_uri(uri, options).await?;
         Ok(Self::new(connection, config))
     }

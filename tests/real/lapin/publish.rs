@@ -115,27 +115,38 @@ async fn given_up(broker: &Broker) {
     assert!(waited.is_empty());
 }
 
-/// 131,000 bytes of headers leave no room for the context in a frame of 131,072.
+/// 131,000 bytes of headers leave no room for the context in a frame of 131,072, and 8,100 none in
+/// the smaller frame that a connection asks for.
 async fn with_headers_that_fill_the_frame(broker: &Broker) {
     let service = Service::confirming(broker, "gateway").await;
     service.queue("big", FieldTable::default()).await;
     for (length, expect) in [(1_000, true), (130_900, true), (131_000, false)] {
-        let text: LongString = "x".repeat(length).into();
-        let mut headers = FieldTable::default();
-        headers.insert("filler".into(), AMQPValue::LongString(text));
-        let properties = BasicProperties::default().with_headers(headers);
-        let options = BasicPublishOptions::default();
-        let channel = &service.channel;
-        let published =
-            channel.basic_publish("".into(), "big".into(), options, b"body", properties);
-        let confirmation = published.await.unwrap().await.unwrap();
-        assert!(confirmation.is_ack(), "{length}");
-        let get = || channel.basic_get("big".into(), BasicGetOptions { no_ack: true });
-        let message = eventually("the message", Duration::from_secs(10), || async {
-            get().await.unwrap()
-        });
-        let message = message.await;
-        let headers = message.properties.headers().as_ref().unwrap();
-        assert_eq!(headers.contains_key("traceparent"), expect, "{length}");
+        assert_eq!(has_context(&service, length).await, expect, "{length}");
     }
+    let url = format!("{}?frame_max=8192", broker.amqp_url());
+    let service = Service::connect_to(&url, "gateway").await;
+    let service = service.with_confirms().await;
+    for (length, expect) in [(1_000, true), (8_100, false)] {
+        assert_eq!(has_context(&service, length).await, expect, "{length}");
+    }
+}
+
+/// Publishes a message with headers of that length, and tells whether it came with its context.
+async fn has_context(service: &Service, length: usize) -> bool {
+    let text: LongString = "x".repeat(length).into();
+    let mut headers = FieldTable::default();
+    headers.insert("filler".into(), AMQPValue::LongString(text));
+    let properties = BasicProperties::default().with_headers(headers);
+    let options = BasicPublishOptions::default();
+    let channel = &service.channel;
+    let published = channel.basic_publish("".into(), "big".into(), options, b"body", properties);
+    let confirmation = published.await.unwrap().await.unwrap();
+    assert!(confirmation.is_ack(), "{length}");
+    let get = || channel.basic_get("big".into(), BasicGetOptions { no_ack: true });
+    let message = eventually("the message", Duration::from_secs(10), || async {
+        get().await.unwrap()
+    });
+    let message = message.await;
+    let headers = message.properties.headers().as_ref().unwrap();
+    headers.contains_key("traceparent")
 }

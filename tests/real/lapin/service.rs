@@ -44,6 +44,10 @@ pub(super) async fn broker() -> Broker {
 
 impl Service {
     pub(super) async fn connect(broker: &Broker, name: &str) -> Self {
+        Self::connect_to(&broker.amqp_url(), name).await
+    }
+
+    pub(super) async fn connect_to(url: &str, name: &str) -> Self {
         let exporter = Exporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(exporter.clone())
@@ -51,8 +55,8 @@ impl Service {
         let config = TraceConfig::new()
             .with_tracer_provider(&provider)
             .with_service_name(name);
-        let (url, properties) = (broker.amqp_url(), ConnectionProperties::default());
-        let connection = TracedConnection::connect_with_config(&url, properties, config);
+        let properties = ConnectionProperties::default();
+        let connection = TracedConnection::connect_with_config(url, properties, config);
         let connection = connection.await.unwrap();
         Self {
             exporter,
@@ -64,10 +68,13 @@ impl Service {
 
     /// The same, with confirms.
     pub(super) async fn confirming(broker: &Broker, name: &str) -> Self {
-        let service = Self::connect(broker, name).await;
+        Self::connect(broker, name).await.with_confirms().await
+    }
+
+    pub(super) async fn with_confirms(self) -> Self {
         let options = ConfirmSelectOptions::default();
-        service.channel.confirm_select(options).await.unwrap();
-        service
+        self.channel.confirm_select(options).await.unwrap();
+        self
     }
 
     pub(super) async fn queue(&self, name: &str, arguments: FieldTable) {

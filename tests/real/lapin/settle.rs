@@ -4,11 +4,11 @@ use futures_util::StreamExt;
 use opentelemetry::trace::{SpanId, Status};
 use opentelemetry_sdk::trace::SpanData;
 use rabtrace::demo::broker::Broker;
-use rabtrace_lapin::lapin::ErrorKind;
 use rabtrace_lapin::lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions,
 };
 use rabtrace_lapin::lapin::types::FieldTable;
+use rabtrace_lapin::lapin::{Connection, ErrorKind};
 use rabtrace_lapin::message::Delivery;
 
 use super::service::{Service, assert_child, attribute, broker, next};
@@ -166,7 +166,8 @@ async fn with_a_channel_that_goes(broker: &Broker) {
 
 async fn errors_are_lapins_own(broker: &Broker) {
     let service = Service::connect(broker, "planner").await;
-    let lapin_channel = { &*service.connection }.create_channel().await.unwrap();
+    let connection: &Connection = &service.connection;
+    let lapin_channel = connection.create_channel().await.unwrap();
     let get = || BasicGetOptions::default();
     let expect = lapin_channel
         .basic_get("missing".into(), get())

@@ -311,7 +311,7 @@ proptest! {
             true,
             state.clone(),
         );
-        let baggage: Baggage = { baggage.iter() }
+        let baggage: Baggage = baggage.iter()
             .map(|(key, value)| KeyValueMetadata::new(key.clone(), value.clone(), ""))
             .collect();
         let injection = Injection { context: &context, state: &state, baggage: Some(&baggage), frame_max: 0 };

@@ -145,7 +145,8 @@ fn a_redelivery_takes_the_same_step() {
     drop(planner.consume("tasks", properties.clone()));
     drop(planner.consume("tasks", properties));
     let spans = planner.spans();
-    let hashes = { spans.iter() }
+    let hashes = spans
+        .iter()
         .map(|span| attribute(span, "rabtrace.path.hash"))
         .collect::<Vec<_>>();
     assert_eq!(hashes[0], hashes[1]);
@@ -173,7 +174,8 @@ async fn multiple_settles_exactly_those_up_to_the_tag() {
         attribute(&spans[0], "messaging.batch.message_count").as_deref(),
         Some("3")
     );
-    let mut tags: Vec<_> = { spans[1..].iter() }
+    let mut tags: Vec<_> = spans[1..]
+        .iter()
         .map(|span| {
             assert_eq!(
                 attribute(span, "rabtrace.settlement").as_deref(),

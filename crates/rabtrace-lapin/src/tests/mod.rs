@@ -98,7 +98,9 @@ fn message(
 
 /// Name, kind, status and attributes as text, sorted; durations as `some`.
 fn shown(span: &SpanData) -> String {
-    let mut lines: Vec<String> = { span.attributes.iter() }
+    let mut lines: Vec<String> = span
+        .attributes
+        .iter()
         .map(|attribute| {
             let key = attribute.key.as_str();
             let value = attribute.value.to_string();
