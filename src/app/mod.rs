@@ -9,6 +9,7 @@ mod running;
 
 use std::time::{Duration, SystemTime};
 
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,7 @@ use crate::forward::{Forward, ForwardSetup};
 use crate::health::Health;
 use crate::influx::{Influx, InfluxSetup};
 use crate::metrics::Metrics;
+use crate::model::{Batch, BrokerSnapshot};
 use crate::monitor::{Monitor, MonitorSetup};
 use crate::receiver::{self, Intake};
 use crate::store::{Reader, Store};
@@ -105,89 +107,122 @@ impl App {
             metrics,
             window,
         } = self;
-        let (batches, batches_in) = mpsc::channel(config.receiver.queue_batches);
-        let (polls, polls_in) = mpsc::channel(2);
-        let (store_out, store_in) = mpsc::channel(16);
-
-        let intake = Intake::new(batches, config.receiver.max_body_bytes, metrics.clone());
-        let inputs = running.token(Stage::Inputs);
-        running.spawn(
-            Stage::Inputs,
-            "receiver (gRPC)",
-            receiver::serve_grpc(listeners.grpc, intake.clone(), inputs.clone()),
-        );
-        running.spawn(
-            Stage::Inputs,
-            "receiver (HTTP)",
-            receiver::serve_http(listeners.http, intake, inputs.clone()),
-        );
-        let monitor = Monitor::new(MonitorSetup {
-            broker: config.broker.clone(),
-            client: client.clone(),
-            clock: SystemTime::now,
-            metrics: metrics.clone(),
-            component: health.component("rabbitmq"),
-        });
-        running.spawn(Stage::Inputs, "monitor", done(monitor.run(polls, inputs)));
-
-        let sinks = running.token(Stage::Sinks);
-        let mut outputs = Sinks {
-            store: store_out,
-            influx: None,
-            forward: None,
+        let Listeners {
+            grpc, http, api, ..
+        } = listeners;
+        let parts = Parts {
+            config: &config,
+            client: &client,
+            health: &health,
+            metrics: &metrics,
         };
-        if config.influx.url.is_some() {
-            let (points, points_in) = mpsc::channel(64);
-            let setup = InfluxSetup {
-                config: config.influx.clone(),
-                client: client.clone(),
-                metrics: metrics.clone(),
-                component: health.component("influxdb"),
-            };
-            running.spawn(
-                Stage::Sinks,
-                "influx",
-                done(Influx::new(setup).run(points_in, sinks.clone())),
-            );
-            outputs.influx = Some(points);
-        }
-        if config.forward.endpoint.is_some() {
-            let (requests, requests_in) = mpsc::channel(64);
-            let setup = ForwardSetup {
-                config: config.forward.clone(),
-                client,
-                metrics: metrics.clone(),
-                component: health.component("upstream"),
-            };
-            running.spawn(
-                Stage::Sinks,
-                "forward",
-                done(Forward::new(setup)?.run(requests_in, sinks.clone())),
-            );
-            outputs.forward = Some(requests);
-        }
-        let writer = store.writer(metrics.clone(), health.component("store"));
-        running.spawn(Stage::Sinks, "store", done(writer.run(store_in, sinks)));
+        let (batches, polls) = parts.inputs(&mut running, grpc, http);
+        let sinks = parts.sinks(&mut running, store)?;
         let flow = FlowTask {
-            batches: batches_in,
-            polls: polls_in,
-            sinks: outputs,
+            batches,
+            polls,
+            sinks,
             window,
             clock: SystemTime::now,
         };
         running.spawn(Stage::Flow, "flow", done(flow.run()));
-
-        let api = Api::new(ApiSetup {
-            token: config.api.token,
+        let token = config.api.token.clone();
+        let setup = ApiSetup {
+            token,
             reader,
             health,
             metrics,
             addresses,
             clock: SystemTime::now,
-        });
+        };
         let api_stop = running.token(Stage::Api);
-        running.spawn(Stage::Api, "api", api.serve(listeners.api, api_stop));
+        running.spawn(Stage::Api, "api", Api::new(setup).serve(api, api_stop));
         running.until(stop).await
+    }
+}
+
+/// What the parts are made of.
+struct Parts<'a> {
+    config: &'a Config,
+    client: &'a reqwest::Client,
+    health: &'a Health,
+    metrics: &'a Metrics,
+}
+
+impl Parts<'_> {
+    /// Starts what feeds the flow: both receivers and the monitor.
+    fn inputs(
+        &self,
+        running: &mut Running,
+        grpc: TcpListener,
+        http: TcpListener,
+    ) -> (mpsc::Receiver<Batch>, mpsc::Receiver<BrokerSnapshot>) {
+        let receiver = &self.config.receiver;
+        let (batches, batches_in) = mpsc::channel(receiver.queue_batches);
+        let (polls, polls_in) = mpsc::channel(2);
+        let stop = running.token(Stage::Inputs);
+        let intake = Intake::new(batches, receiver.max_body_bytes, self.metrics.clone());
+        let serve = receiver::serve_grpc(grpc, intake.clone(), stop.clone());
+        running.spawn(Stage::Inputs, "receiver (gRPC)", serve);
+        let serve = receiver::serve_http(http, intake, stop.clone());
+        running.spawn(Stage::Inputs, "receiver (HTTP)", serve);
+        let monitor = Monitor::new(MonitorSetup {
+            broker: self.config.broker.clone(),
+            client: self.client.clone(),
+            clock: SystemTime::now,
+            metrics: self.metrics.clone(),
+            component: self.health.component("rabbitmq"),
+        });
+        running.spawn(Stage::Inputs, "monitor", done(monitor.run(polls, stop)));
+        (batches_in, polls_in)
+    }
+
+    /// Starts what the flow feeds: the store, and the sinks that are configured.
+    fn sinks(&self, running: &mut Running, store: Store) -> anyhow::Result<Sinks> {
+        let stop = running.token(Stage::Sinks);
+        let (store_out, store_in) = mpsc::channel(16);
+        let writer = store.writer(self.metrics.clone(), self.health.component("store"));
+        running.spawn(
+            Stage::Sinks,
+            "store",
+            done(writer.run(store_in, stop.clone())),
+        );
+        let mut sinks = Sinks {
+            store: store_out,
+            influx: None,
+            forward: None,
+        };
+        if self.config.influx.url.is_some() {
+            let (points, points_in) = mpsc::channel(64);
+            let influx = Influx::new(InfluxSetup {
+                config: self.config.influx.clone(),
+                client: self.client.clone(),
+                metrics: self.metrics.clone(),
+                component: self.health.component("influxdb"),
+            });
+            running.spawn(
+                Stage::Sinks,
+                "influx",
+                done(influx.run(points_in, stop.clone())),
+            );
+            sinks.influx = Some(points);
+        }
+        if self.config.forward.endpoint.is_some() {
+            let (requests, requests_in) = mpsc::channel(64);
+            let forward = Forward::new(ForwardSetup {
+                config: self.config.forward.clone(),
+                client: self.client.clone(),
+                metrics: self.metrics.clone(),
+                component: self.health.component("upstream"),
+            })?;
+            running.spawn(
+                Stage::Sinks,
+                "forward",
+                done(forward.run(requests_in, stop)),
+            );
+            sinks.forward = Some(requests);
+        }
+        Ok(sinks)
     }
 }
 

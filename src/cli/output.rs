@@ -1,9 +1,4 @@
 //! The only place that prints.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the output module"
-)]
 
 use std::io::IsTerminal;
 

@@ -27,12 +27,7 @@ pub fn waterfall(trace: &Trace) -> String {
     let Some(begin) = trace.spans.iter().map(|span| span.start_unix_nano).min() else {
         return format!("trace {} has no spans\n", trace.trace_id);
     };
-    let end = trace
-        .spans
-        .iter()
-        .map(|span| end_ns(span))
-        .max()
-        .unwrap_or(begin);
+    let end = trace.spans.iter().map(end_ns).max().unwrap_or(begin);
     let total_ms = ms(end - begin);
     let lines = lines(trace);
     let width = lines
