@@ -1,6 +1,8 @@
 //! The monitor against a real broker: its numbers are those of `rabbitmqctl`, whichever plugin
 //! answers; odd names, refused logins, a broker that goes and comes back.
 
+#![expect(clippy::unwrap_used, reason = "these functions serve tests alone")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +13,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
-use rabtrace::config::{self, Config, Secret};
+use rabtrace::config::{self, Secret};
 use rabtrace::demo::broker::{Broker, Options};
 use rabtrace::health::{Health, Status};
 use rabtrace::metrics::Metrics;
