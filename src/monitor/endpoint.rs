@@ -196,7 +196,7 @@ fn reason(body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Endpoint;
+    use super::{Endpoint, read};
     use crate::config::{Broker, Config, Secret};
     use crate::monitor::failure::Cause;
 
@@ -232,6 +232,21 @@ mod tests {
             ("c", "d e"),
         );
         check(("amqp://h", "http://m"), "http://m", ("guest", "guest"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_cut_off() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let endless = || async {
+            let chunk = || Ok::<_, std::convert::Infallible>("x".repeat(1000));
+            axum::body::Body::from_stream(futures_util::stream::iter(std::iter::repeat_with(chunk)))
+        };
+        let router = axum::Router::new().fallback(endless);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let response = reqwest::get(url).await.unwrap();
+        assert_eq!(read(response, 10_000).await, Err(Cause::TooLarge(10_000)));
     }
 
     #[test]

@@ -40,60 +40,7 @@ struct Times {
 }
 
 fn queue_metrics(cluster: &str, queue: &QueueSample, times: &Times) -> Option<ResourceMetrics> {
-    let current = [
-        ("ready", queue.messages_ready),
-        ("unacknowledged", queue.messages_unack),
-    ];
-    let current = current
-        .into_iter()
-        .filter_map(|(state, count)| Some(point(times, count?, vec![text("state", state)])));
-    let one = |count: Option<u64>| -> Vec<NumberDataPoint> {
-        let point = |count| point(times, count, Vec::new());
-        count.map(point).into_iter().collect()
-    };
-    let metrics = [
-        (
-            "rabbitmq.consumer.count",
-            "{consumers}",
-            Kind::Gauge,
-            one(queue.consumers),
-        ),
-        (
-            "rabbitmq.message.current",
-            "{messages}",
-            Kind::Gauge,
-            current.collect(),
-        ),
-        (
-            "rabbitmq.message.published",
-            "{messages}",
-            Kind::Counter,
-            one(queue.messages_publish),
-        ),
-        (
-            "rabbitmq.message.delivered",
-            "{messages}",
-            Kind::Counter,
-            one(queue.messages_deliver_get),
-        ),
-        (
-            "rabbitmq.message.acknowledged",
-            "{messages}",
-            Kind::Counter,
-            one(queue.messages_ack),
-        ),
-        (
-            "rabbitmq.message.redelivered",
-            "{messages}",
-            Kind::Counter,
-            one(queue.messages_redeliver),
-        ),
-    ];
-    let metrics: Vec<Metric> = metrics
-        .into_iter()
-        .filter(|(.., points)| !points.is_empty())
-        .map(|(name, unit, kind, points)| metric((name, unit), kind, points))
-        .collect();
+    let metrics = metrics(queue, times);
     (!metrics.is_empty()).then(|| ResourceMetrics {
         resource: Some(resource(cluster, queue)),
         scope_metrics: vec![ScopeMetrics {
@@ -106,6 +53,64 @@ fn queue_metrics(cluster: &str, queue: &QueueSample, times: &Times) -> Option<Re
             schema_url: String::new(),
         }],
         schema_url: String::new(),
+    })
+}
+
+fn metrics(queue: &QueueSample, times: &Times) -> Vec<Metric> {
+    let states = [
+        ("ready", queue.messages_ready),
+        ("unacknowledged", queue.messages_unack),
+    ];
+    let current = states
+        .into_iter()
+        .filter_map(|(state, count)| Some(point(times, count?, vec![text("state", state)])));
+    let mut metrics = vec![
+        gauge(
+            "rabbitmq.consumer.count",
+            "{consumers}",
+            one(queue.consumers, times),
+        ),
+        gauge("rabbitmq.message.current", "{messages}", current.collect()),
+    ];
+    let counters = [
+        ("rabbitmq.message.published", queue.messages_publish),
+        ("rabbitmq.message.delivered", queue.messages_deliver_get),
+        ("rabbitmq.message.acknowledged", queue.messages_ack),
+        ("rabbitmq.message.redelivered", queue.messages_redeliver),
+    ];
+    metrics.extend(counters.map(|(name, count)| counter(name, one(count, times))));
+    metrics.into_iter().flatten().collect()
+}
+
+fn one(count: Option<u64>, times: &Times) -> Vec<NumberDataPoint> {
+    let point = |count| point(times, count, Vec::new());
+    count.map(point).into_iter().collect()
+}
+
+/// What may fall: a sum that is not monotonic, as the receiver has it.
+fn gauge(name: &str, unit: &str, points: Vec<NumberDataPoint>) -> Option<Metric> {
+    sum(name, unit, (points, false))
+}
+
+/// A total of messages.
+fn counter(name: &str, points: Vec<NumberDataPoint>) -> Option<Metric> {
+    sum(name, "{messages}", (points, true))
+}
+
+fn sum(
+    name: &str,
+    unit: &str,
+    (data_points, is_monotonic): (Vec<NumberDataPoint>, bool),
+) -> Option<Metric> {
+    (!data_points.is_empty()).then(|| Metric {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        data: Some(Data::Sum(Sum {
+            data_points,
+            aggregation_temporality: AggregationTemporality::Cumulative.into(),
+            is_monotonic,
+        })),
+        ..Metric::default()
     })
 }
 
@@ -124,26 +129,6 @@ fn resource(cluster: &str, queue: &QueueSample) -> Resource {
     Resource {
         attributes,
         ..Resource::default()
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    /// May fall: a sum that is not monotonic, as the receiver has it.
-    Gauge,
-    Counter,
-}
-
-fn metric((name, unit): (&str, &str), kind: Kind, data_points: Vec<NumberDataPoint>) -> Metric {
-    Metric {
-        name: name.to_owned(),
-        unit: unit.to_owned(),
-        data: Some(Data::Sum(Sum {
-            data_points,
-            aggregation_temporality: AggregationTemporality::Cumulative.into(),
-            is_monotonic: matches!(kind, Kind::Counter),
-        })),
-        ..Metric::default()
     }
 }
 

@@ -258,24 +258,4 @@ fn poll_sample(source: Source, round: &Round, duration: Duration) -> PollSample 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::skipped;
-    use std::time::Duration;
-
-    #[test]
-    fn polls_that_fell_out_are_counted() {
-        let check = |apart, expect| {
-            let interval = Duration::from_secs(5);
-            assert_eq!(
-                skipped(Duration::from_millis(apart), interval),
-                expect,
-                "{apart}"
-            );
-        };
-        check(5_000, 0);
-        check(4_990, 0);
-        check(5_010, 0);
-        check(10_000, 1);
-        check(20_000, 3);
-    }
-}
+mod tests;

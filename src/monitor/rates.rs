@@ -135,6 +135,18 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_within_a_window_is_not_bridged() {
+        check(
+            &[(0, Some(100)), (1, Some(3)), (5, Some(500)), (6, Some(503))],
+            &[None, None, None, Some(100.0)],
+        );
+        check(
+            &[(0, Some(100)), (1, None), (5, Some(500)), (10, Some(505))],
+            &[None, None, None, Some(1.0)],
+        );
+    }
+
+    #[test]
     fn a_name_that_was_away_starts_anew() {
         let begun = Instant::now();
         let mut rates = Rates::<1>::default();

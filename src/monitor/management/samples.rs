@@ -234,8 +234,12 @@ pub(crate) fn nodes(body: &str) -> Result<Vec<NodeSample>, serde_json::Error> {
             disk_free_alarm: row.disk_free_alarm.0,
             fd_used: row.fd_used.0,
             fd_total: row.fd_total.0,
-            sockets_used: row.sockets_used.0,
-            sockets_total: row.sockets_total.0,
+            // From 4.0 on sockets are not counted any more: both are zero there.
+            sockets_used: row
+                .sockets_used
+                .0
+                .filter(|_| row.sockets_total.0 != Some(0)),
+            sockets_total: row.sockets_total.0.filter(|total| *total > 0),
             proc_used: row.proc_used.0,
             proc_total: row.proc_total.0,
             run_queue: row.run_queue.0,

@@ -59,7 +59,9 @@ fn listing(queues: Vec<QueueSample>) -> QueueList {
 }
 
 /// Name, depth, published, rate.
-fn seen(merged: &Merged) -> Vec<(&str, Option<u64>, Option<u64>, Option<f64>)> {
+type Seen<'a> = (&'a str, Option<u64>, Option<u64>, Option<f64>);
+
+fn seen(merged: &Merged) -> Vec<Seen<'_>> {
     let mut rows: Vec<_> = merged
         .queues
         .iter()

@@ -254,6 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_escaped_is_a_name_before_3_13_and_an_escape_after() {
+        let check = |version, expect: &str| {
+            let text = format!(
+                "# TYPE rabbitmq_detailed_queue_messages gauge\n\
+                 rabbitmq_detailed_queue_messages{{vhost=\"/\",queue=\"c:\\new\\\\x\"}} 1\n\
+                 rabbitmq_build_info{{rabbitmq_version=\"{version}\"}} 1\n"
+            );
+            let scrape = DetailedScrape::parse(&text).unwrap();
+            assert_eq!(names(&scrape), [format!("/ | {expect}")], "{version}");
+        };
+        check("3.10.8", r"c:\new\\x");
+        check("3.12.14", r"c:\new\\x");
+        check("3.13.0", "c:\new\\x");
+        check("4.0.5", "c:\new\\x");
+    }
+
+    #[test]
     fn a_line_that_a_name_broke_is_counted_and_the_rest_stays() {
         let broken = V3_10.replace("\"plain\"} 3", "\"pl\nain\"} 3");
         let scrape = DetailedScrape::parse(&broken).unwrap();

@@ -59,11 +59,15 @@ fn a_row_without_a_name_costs_only_itself() {
 #[test]
 fn nodes_with_words_for_numbers() {
     let body = r#"[{"name":"a@h","running":true,"mem_limit":"memory_monitoring_disabled",
-        "fd_used":51,"uptime":8256,"mem_alarm":false,
+        "fd_used":51,"sockets_used":0,"sockets_total":0,"uptime":8256,"mem_alarm":false,
         "applications":[{"name":"accept","version":"0.3.5"},{"name":"rabbit","version":"4.0.5"}]},
         {"name":"b@h","running":false}]"#;
     let nodes = nodes(body).unwrap();
     assert_eq!((nodes[0].mem_limit, nodes[0].fd_used), (None, Some(51)));
+    assert_eq!(
+        (nodes[0].sockets_used, nodes[0].sockets_total),
+        (None, None)
+    );
     assert_eq!(nodes[0].version.as_deref(), Some("4.0.5"));
     assert_eq!(nodes[0].uptime.unwrap().as_millis(), 8256);
     assert_eq!((nodes[1].running, nodes[1].fd_used), (Some(false), None));
