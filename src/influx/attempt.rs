@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 
 use super::batch::Batch;
+use super::exchange::exchange;
 use super::failure::{Failure, Trouble};
+use super::identify::identify;
 use super::response::{Answer, Refused, Verdict, judge};
-use super::server::{Server, identify, no_answer, read, refusal, shown};
+use super::server::{Server, refusal, shown};
 use crate::config;
 
 /// Requests of one attempt at most. A server that refuses line after line without naming them is
@@ -212,7 +214,6 @@ async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answe
     let mut request = session
         .client
         .post(server.write_url.clone())
-        .timeout(session.config.timeout)
         .header(
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
@@ -224,9 +225,5 @@ async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answe
     if let Some(authorization) = &server.authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-    let began = Instant::now();
-    let failed = |error: reqwest::Error| no_answer(&session.config, &error, began);
-    read(request.send().await.map_err(failed)?)
-        .await
-        .map_err(failed)
+    exchange(&session.config, request).await
 }
