@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 
 use super::batch::Batch;
+use super::exchange::exchange;
 use super::failure::Trouble;
+use super::identify::identify;
 use super::response::{Answer, Refused, Verdict, judge};
-use super::server::{Server, identify, no_answer, read, refusal, shown};
+use super::server::{Server, refusal, shown};
 use crate::config;
 use crate::health::Failure;
 
@@ -213,7 +215,6 @@ async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answe
     let mut request = session
         .client
         .post(server.write_url.clone())
-        .timeout(session.config.timeout)
         .header(
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
@@ -225,9 +226,5 @@ async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answe
     if let Some(authorization) = &server.authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-    let began = Instant::now();
-    let failed = |error: reqwest::Error| no_answer(&session.config, &error, began);
-    read(request.send().await.map_err(failed)?)
-        .await
-        .map_err(failed)
+    exchange(&session.config, request).await
 }

@@ -223,16 +223,39 @@ mod tests {
         assert_eq!(sizes, [19, 49, 109]);
     }
 
+    /// The numbers of the points that are kept, oldest first, without those in flight.
+    fn kept(buffer: &mut Buffer, now: Instant) -> Vec<usize> {
+        buffer.seal();
+        let batches = std::iter::from_fn(|| buffer.take(now));
+        let text: String = batches.map(|batch| batch.text().unwrap()).collect();
+        let time = |line: &str| line.rsplit(' ').next().unwrap().parse().unwrap();
+        text.lines().map(time).collect()
+    }
+
     #[test]
     fn the_oldest_go_first_and_what_is_in_flight_stays() {
         let (mut buffer, now) = (Buffer::new(&config()), Instant::now());
-        buffer.add(&points(3), now);
+        buffer.add(&points(6), now);
         let flying = buffer.take(now).unwrap();
-        let added = buffer.add(&points(60), now);
+        let more: Vec<Point> = points(60).split_off(6);
+        let added = buffer.add(&more, now);
         assert!(added.overflow > 0 && buffer.bytes() <= 400);
-        assert_eq!(buffer.lines() + added.overflow, 63);
-        let dropped = buffer.settle(flying.size(), flying.lines(), vec![flying]);
-        assert!(dropped == 0 || dropped == 3, "only the oldest: {dropped}");
+        assert_eq!(buffer.lines() + added.overflow, 60);
+        let oldest = usize::try_from(added.overflow).unwrap() + 3;
+        let expect: Vec<usize> = (oldest..60).collect();
+        assert_eq!(kept(&mut buffer, now), expect);
+        assert_eq!(flying.text().unwrap().lines().count(), 3);
+    }
+
+    #[test]
+    fn what_comes_back_is_the_oldest_again() {
+        let (mut buffer, now) = (Buffer::new(&config()), Instant::now());
+        buffer.add(&points(6), now);
+        let flying = buffer.take(now).unwrap();
+        let (size, lines) = (flying.size(), flying.lines());
+        let (head, tail) = flying.halves().unwrap();
+        assert_eq!(buffer.settle(size, lines, vec![head, tail]), 0);
+        assert_eq!(kept(&mut buffer, now), [0, 1, 2, 3, 4, 5]);
     }
 
     proptest! {

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use reqwest::header::AUTHORIZATION;
 
+use super::exchange::exchange;
 use super::failure::Trouble;
-use super::response::{Verdict, judge, reason};
-use super::server::{Api, Server, identify, no_answer, read, refusal, shown};
+use super::identify::identify;
+use super::response::{Verdict, judge};
+use super::server::{Api, Server, refusal, shown};
 use crate::config;
 use crate::health::{Failure, Finding};
 
@@ -35,17 +37,14 @@ async fn try_write(config: &config::Influx, client: &reqwest::Client) -> Result<
     let server = identify(config, client).await?;
     let began = Instant::now();
     let (url, body) = harmless(&server);
-    let mut request = client.post(url).timeout(config.timeout).body(body);
+    let mut request = client.post(url).body(body);
     if let Some(authorization) = &server.authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-    let failed = |error: reqwest::Error| no_answer(config, &error, began);
-    let answer = read(request.send().await.map_err(failed)?).await;
-    let answer = answer.map_err(failed)?;
+    let answer = exchange(config, request).await?;
     let millis = began.elapsed().as_secs_f64() * 1e3;
-    let refused = || Err(refusal(config, server.api, &reason(&answer)).into());
     match judge(&answer, body) {
-        Verdict::Park { .. } => refused(),
+        Verdict::Park { reason } => Err(refusal(config, server.api, &reason).into()),
         Verdict::Retry { why, after } => {
             let why = format!("{}: {why}", shown(config));
             Err(Trouble::Passing { why, after })

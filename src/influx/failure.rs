@@ -15,3 +15,9 @@ pub(super) enum Trouble {
     /// A person must mend it; the data is kept meanwhile.
     Lasting(Failure),
 }
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Lasting(failure)
+    }
+}

@@ -27,6 +27,7 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<String>,
     pub(super) date: Option<String>,
+    pub(super) version: Option<String>,
     pub(super) body: String,
 }
 
@@ -66,7 +67,9 @@ pub(super) enum Verdict {
 /// What `answer` to a write of the lines `sent` means.
 pub(super) fn judge(answer: &Answer, sent: &str) -> Verdict {
     match answer.status {
-        200..=299 => Verdict::Taken,
+        204 => Verdict::Taken,
+        // A page with 200 is a login or a proxy before the server, not a write that succeeded.
+        200..=299 if answer.body.trim().is_empty() => Verdict::Taken,
         400 | 422 => judge_lines(answer, sent),
         413 => Verdict::TooLarge {
             reason: reason(answer),
@@ -126,11 +129,8 @@ fn judge_lines(answer: &Answer, sent: &str) -> Verdict {
         };
     }
     let own = own.to_ascii_lowercase();
-    let names = |word: &&str| own.contains(*word);
-    if ["database", "bucket", "organization"]
-        .iter()
-        .any(|word| names(word))
-    {
+    let places = ["database", "bucket", "organization"];
+    if places.iter().any(|place| own.contains(place)) {
         return Verdict::Park {
             reason: reason(answer),
         };

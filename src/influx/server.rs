@@ -1,25 +1,18 @@
-//! The server: which InfluxDB it is, found out by asking, and where and how to write to it.
+//! Where and how each version of InfluxDB is written to. Pure.
 //!
-//! `GET /ping` names the version in `X-Influxdb-Version` (1.x, 2.x, 3.x) or in its body (3.x);
-//! `GET /health` in its body (1.8, 2.x). A server that answers and names none, such as
-//! VictoriaMetrics or a gateway, is written to as 2.x.
+//! Input: the configuration and the version. Output: a [`Server`]: address, parameters and
+//! authorization of a write; and what to tell a person when it refuses one.
 
 use std::fmt;
-use std::time::Instant;
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use super::failure::Trouble;
-use super::response::{Answer, Verdict, judge};
 use crate::config;
 use crate::health::Failure;
 
 #[cfg(test)]
 mod tests;
-
-/// Most bytes of an answer that are read.
-const ANSWER_LIMIT: usize = 8 << 20;
 
 /// The write interface that a server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,103 +44,9 @@ impl fmt::Display for Server {
 }
 
 /// A base URL without its login, and the login as a header.
-struct Address {
-    url: Url,
+pub(super) struct Address {
+    pub(super) url: Url,
     login: Option<HeaderValue>,
-}
-
-/// Asks the server of `config` what it is.
-///
-/// # Errors
-/// [`Trouble`] when it does not answer, is not ready, or refuses the login.
-pub(super) async fn identify(
-    config: &config::Influx,
-    client: &reqwest::Client,
-) -> Result<Server, Trouble> {
-    let address = address(config).map_err(Trouble::Lasting)?;
-    for path in ["ping", "health"] {
-        let mut request = client
-            .get(below(&address.url, path))
-            .timeout(config.timeout);
-        if let Some(header) = authorization(Api::V3, config, &address) {
-            request = request.header(reqwest::header::AUTHORIZATION, header);
-        }
-        let began = Instant::now();
-        let response = request.send().await;
-        let response = response.map_err(|error| no_answer(config, &error, began))?;
-        let version = header_text(&response, "x-influxdb-version");
-        let answer = read(response)
-            .await
-            .map_err(|error| no_answer(config, &error, began))?;
-        if let Some(version) = version.or_else(|| version_in(&answer.body)) {
-            return build(config, &address, Some(version)).map_err(Trouble::Lasting);
-        }
-        // Only 3.x asks for a token here, and it has no other interface for telling its version.
-        if matches!(answer.status, 401 | 403) {
-            return Err(refusal(config, Api::V3, &super::response::reason(&answer)).into());
-        }
-        if let Verdict::Retry { why, after } = judge(&answer, "") {
-            let why = format!("{} is not ready: {why}", shown(config));
-            return Err(Trouble::Passing { why, after });
-        }
-    }
-    build(config, &address, None).map_err(Trouble::Lasting)
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Lasting(failure)
-    }
-}
-
-/// Reads the answer, at most 8 MiB of its body.
-///
-/// # Errors
-/// If the connection breaks or takes too long.
-pub(super) async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
-    let mut body = Vec::new();
-    while body.len() < ANSWER_LIMIT
-        && let Some(chunk) = response.chunk().await?
-    {
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Answer {
-        status: response.status().as_u16(),
-        retry_after: header_text(&response, "retry-after"),
-        date: header_text(&response, "date"),
-        body: String::from_utf8_lossy(&body).into_owned(),
-    })
-}
-
-fn header_text(response: &reqwest::Response, name: &str) -> Option<String> {
-    let value = response.headers().get(name)?.to_str().ok()?;
-    Some(value.to_owned())
-}
-
-fn version_in(body: &str) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_str(body).ok()?;
-    Some(body.get("version")?.as_str()?.to_owned())
-}
-
-/// A request that got no answer.
-pub(super) fn no_answer(
-    config: &config::Influx,
-    error: &reqwest::Error,
-    began: Instant,
-) -> Trouble {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    let why = if error.is_timeout() {
-        format!("no answer within {:.1} s", began.elapsed().as_secs_f64())
-    } else {
-        deepest.to_string()
-    };
-    Trouble::Passing {
-        why: format!("{}: {why}", shown(config)),
-        after: None,
-    }
 }
 
 /// The URL as it may be shown.
@@ -156,7 +55,11 @@ pub(super) fn shown(config: &config::Influx) -> String {
     config::mask_url(url.unwrap_or_default())
 }
 
-fn address(config: &config::Influx) -> Result<Address, Failure> {
+/// Parses `influx.url`.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn address(config: &config::Influx) -> Result<Address, Failure> {
     let text = config.url.as_ref().map(config::Secret::expose);
     let mut url: Url = text.unwrap_or_default().parse().map_err(|error| Failure {
         why: format!("influx.url {:?} is not a URL: {error}", shown(config)),
@@ -180,7 +83,7 @@ fn address(config: &config::Influx) -> Result<Address, Failure> {
 }
 
 /// `url` with `path` behind its own, so that a proxy's prefix stays.
-fn below(url: &Url, path: &str) -> Url {
+pub(super) fn below(url: &Url, path: &str) -> Url {
     let mut url = url.clone();
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().extend(path.split('/'));
@@ -188,7 +91,11 @@ fn below(url: &Url, path: &str) -> Url {
     url
 }
 
-fn build(
+/// The server of that address, written to as its `version` wants it; as 2.x when it names none.
+///
+/// # Errors
+/// If the token cannot be sent.
+pub(super) fn build(
     config: &config::Influx,
     address: &Address,
     version: Option<String>,
@@ -233,7 +140,11 @@ fn build(
 }
 
 /// The header `Authorization`: the token as the version wants it, else the login of the URL.
-fn authorization(api: Api, config: &config::Influx, address: &Address) -> Option<HeaderValue> {
+pub(super) fn authorization(
+    api: Api,
+    config: &config::Influx,
+    address: &Address,
+) -> Option<HeaderValue> {
     let token = config.token.expose();
     if token.is_empty() {
         return address.login.clone();

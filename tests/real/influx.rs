@@ -1,9 +1,16 @@
 //! The InfluxDB sink against servers: scripted ones for each failure, and the real InfluxDB 1.6
 //! and VictoriaMetrics, read back by their own interfaces.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the tests' own parts stop a test where they fail"
+)]
+
 mod influxdb_1;
 mod scripted;
 mod scripted_server;
+mod versions;
 mod victoria_metrics;
 
 use std::time::Duration;

@@ -10,6 +10,7 @@ fn answer(status: u16, body: &str) -> Answer {
         status,
         retry_after: None,
         date: None,
+        version: None,
         body: body.to_owned(),
     }
 }
@@ -31,7 +32,7 @@ fn refused(lines: u64, first: &str, reason: &str) -> Refused {
 #[test]
 fn taken_and_parked() {
     check(204, "", &Verdict::Taken);
-    check(200, "{}", &Verdict::Taken);
+    check(202, "\n", &Verdict::Taken);
     for (status, body, reason) in [
         (
             401,
@@ -45,6 +46,7 @@ fn taken_and_parked() {
         ),
         (403, "", "403"),
         (302, "moved", "302 moved"),
+        (200, "<html>log in</html>", "200 <html>log in</html>"),
         (
             400,
             r#"{"error":"invalid character in database name"}"#,

@@ -1,15 +1,16 @@
 //! Each failure that a server can answer with, by a script.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rabtrace::config::Influx;
 use rabtrace::config::Secret;
 use rabtrace::health::Status;
-use rabtrace::influx::check;
 use rabtrace::model::Point;
 
 use super::scripted_server::{Reply, ScriptedServer, reply};
-use super::{Running, client, config, points};
+use super::{Running, config, points};
 use crate::support::{eventually, free_port};
 
 const VERSION_2: Option<&str> = Some("v2.7.12");
@@ -38,7 +39,7 @@ async fn a_limited_write_is_sent_again_when_the_server_said() {
 #[tokio::test]
 async fn a_failing_server_degrades_the_part_until_it_answers() {
     let (release, gate) = std::sync::mpsc::channel::<()>();
-    let gate = std::sync::Mutex::new(gate);
+    let gate = Mutex::new(gate);
     let server = ScriptedServer::start(VERSION_2, move |_, _| {
         if gate.lock().unwrap().try_recv().is_ok() {
             reply(204, "")
@@ -218,6 +219,57 @@ async fn an_answer_that_takes_too_long_is_a_failure_that_passes() {
 }
 
 #[tokio::test]
+async fn what_a_server_took_is_what_is_counted_through_all_failures() {
+    let taken = Arc::new(Mutex::new(BTreeSet::new()));
+    let keep = taken.clone();
+    let server = ScriptedServer::start(VERSION_2, move |number, write| {
+        let replies = [204, 500, 413, 204, 401, 400, 204, 503, 204];
+        match replies[number % replies.len()] {
+            // A single line is never refused for good here.
+            400 | 413 if write.lines.len() > 1 => reply(413, ""),
+            status @ (401 | 500 | 503) => reply(status, r#"{"message":"by turns"}"#),
+            _ => {
+                keep.lock().unwrap().extend(write.lines.iter().cloned());
+                reply(204, "")
+            }
+        }
+    })
+    .await;
+    let sink = Running::start(Influx {
+        batch_lines: 10,
+        ..config(&server.url)
+    });
+    sink.send(points(1, 205)).await;
+    sink.until_settled(205).await;
+    assert_eq!(sink.stop().await, (205, 0));
+    assert_eq!(taken.lock().unwrap().len(), 205);
+}
+
+#[tokio::test]
+async fn influxdb_3_lists_the_lines_it_refused() {
+    let server = ScriptedServer::start(Some("3.10.0"), |_, write| {
+        let entry = |(at, line): (usize, &String)| {
+            serde_json::json!({
+                "error_message": "a field of another type",
+                "line_number": at + 1,
+                "original_line": line,
+            })
+        };
+        let bad = write.lines.iter().enumerate().skip(1).step_by(2);
+        let data: Vec<_> = bad.map(entry).collect();
+        let error = "partial write of line protocol occurred";
+        let body = serde_json::json!({ "error": error, "data": data });
+        reply(400, body.to_string())
+    })
+    .await;
+    let sink = Running::start(config(&server.url));
+    sink.send(points(1, 11)).await;
+    sink.until_settled(11).await;
+    assert_eq!(server.writes().len(), 1);
+    assert_eq!(sink.stop().await, (6, 5));
+}
+
+#[tokio::test]
 async fn memory_is_bounded_and_every_line_is_accounted_for() {
     const LIMIT: u64 = 64 << 10;
     let url = format!("http://127.0.0.1:{}", free_port());
@@ -265,99 +317,4 @@ async fn a_stop_gives_up_on_a_server_that_hangs() {
     let sink = Running::start(config(&server.url));
     sink.send(points(1, 7)).await;
     assert_eq!(sink.stop().await, (0, 7));
-}
-
-#[tokio::test]
-async fn each_version_gets_its_own_request() {
-    let cases = [
-        (
-            Some("1.8.10"),
-            "u:p",
-            "/write?db=rabtrace&precision=ns",
-            "Basic dTpw",
-        ),
-        (
-            VERSION_2,
-            "t",
-            "/api/v2/write?org=org&bucket=rabtrace&precision=ns",
-            "Token t",
-        ),
-        (
-            Some("3.10.0"),
-            "t",
-            "/api/v3/write_lp?db=rabtrace&precision=nanosecond",
-            "Bearer t",
-        ),
-    ];
-    for (version, token, target, authorization) in cases {
-        let server = ScriptedServer::start(version, |_, _| reply(204, "")).await;
-        let sink = Running::start(Influx {
-            token: Secret::new(token),
-            ..config(&server.url)
-        });
-        sink.send(points(1, 50)).await;
-        sink.send(points(51, 1)).await;
-        sink.until_settled(51).await;
-        for write in server.writes() {
-            assert_eq!(write.target, target);
-            assert_eq!(write.authorization.as_deref(), Some(authorization));
-            assert_eq!(write.gzip, write.lines.len() == 50, "gzip above 1 KiB");
-        }
-        assert_eq!(sink.stop().await, (51, 0));
-    }
-}
-
-#[tokio::test]
-async fn check_tells_what_is_wrong() {
-    let client = client();
-    let cases = [
-        (Some("1.6.7"), 204, "", Ok("1.6.7")),
-        (
-            VERSION_2,
-            400,
-            r#"{"code":"invalid","message":"writing requires points"}"#,
-            Ok("v2.7.12"),
-        ),
-        (VERSION_2, 401, "{}", Err("influx auth create")),
-        (
-            VERSION_2,
-            404,
-            r#"{"message":"bucket \"rabtrace\" not found"}"#,
-            Err("influx bucket create"),
-        ),
-        (Some("1.6.7"), 404, "{}", Err("CREATE DATABASE")),
-        (
-            Some("3.2.0"),
-            400,
-            r#"{"error":"line protocol parsing error","data":{}}"#,
-            Ok("3.2.0"),
-        ),
-        (
-            Some("3.2.0"),
-            400,
-            r#"{"error":"invalid character in database name"}"#,
-            Err("influx.bucket"),
-        ),
-        (Some("3.2.0"), 403, "{}", Err("influxdb3 create token")),
-        (None, 503, "starting", Err("start InfluxDB")),
-    ];
-    for (version, status, body, expect) in cases {
-        let server = ScriptedServer::start(version, move |_, _| reply(status, body)).await;
-        let finding = check(&config(&server.url), &client).await.unwrap();
-        assert_eq!((finding.name, &finding.url), ("influxdb", &server.url));
-        match (finding.outcome, expect) {
-            (Ok(text), Ok(part)) => assert!(text.contains(part), "{text}"),
-            (Err(failure), Err(part)) => assert!(failure.fix.contains(part), "{failure}"),
-            (outcome, expect) => panic!("{outcome:?} where {expect:?} was to be"),
-        }
-        assert_eq!(server.writes().len(), 1);
-    }
-    let away = config(&format!("http://127.0.0.1:{}", free_port()));
-    let failure = check(&away, &client).await.unwrap().outcome.unwrap_err();
-    assert!(failure.why.contains("refused"), "{failure}");
-    assert!(
-        check(&Influx { url: None, ..away }, &client)
-            .await
-            .is_none()
-    );
 }

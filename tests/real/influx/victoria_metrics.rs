@@ -6,34 +6,66 @@ use std::time::{Duration, SystemTime};
 
 use rabtrace::influx::check;
 use rabtrace::model::Point;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Running, client, config};
 use crate::support::{Process, eventually, free_port};
 
+struct VictoriaMetrics {
+    _folder: tempfile::TempDir,
+    _process: Process,
+    url: String,
+}
+
+impl VictoriaMetrics {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
+        let data = folder.path().join("data");
+        let mut command = Command::new("victoria-metrics");
+        command
+            .arg(format!("-storageDataPath={}", data.display()))
+            .arg(format!("-httpListenAddr={address}"));
+        let process = Process::start(&mut command, &folder.path().join("log"));
+        let server = Self {
+            _folder: folder,
+            _process: process,
+            url: format!("http://{address}"),
+        };
+        let answers = || server.read("/health");
+        eventually("it answers", Duration::from_secs(20), answers).await;
+        server
+    }
+
+    async fn read(&self, path: &str) -> Option<String> {
+        let request = client().get(format!("{}{path}", self.url));
+        request.send().await.ok()?.text().await.ok()
+    }
+
+    /// Every series as soon as those of `names` are there: name, tag `queue`, values.
+    async fn series(&self, names: &[&str]) -> Vec<(String, Value, Value)> {
+        let readable = || async {
+            self.read("/internal/force_flush").await?;
+            let all = "/api/v1/export?match[]=%7B__name__!=%22%22%7D";
+            let text = self.read(all).await?;
+            let there = names.iter().all(|name| text.contains(name));
+            there.then_some(text)
+        };
+        let text = eventually("the points", Duration::from_secs(10), readable).await;
+        text.lines()
+            .map(|line| {
+                let row: Value = serde_json::from_str(line).unwrap();
+                let name = row["metric"]["__name__"].as_str().unwrap().to_owned();
+                (name, row["metric"]["queue"].clone(), row["values"].clone())
+            })
+            .collect()
+    }
+}
+
 #[tokio::test]
 async fn points_arrive_and_none_is_injected() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = format!("127.0.0.1:{}", free_port());
-    let mut command = Command::new("victoria-metrics");
-    command
-        .arg(format!(
-            "-storageDataPath={}",
-            folder.path().join("data").display()
-        ))
-        .arg(format!("-httpListenAddr={address}"));
-    let _process = Process::start(&mut command, &folder.path().join("log"));
-    let url = format!("http://{address}");
-    let get = |path: &str| {
-        let address = format!("{url}{path}");
-        async move {
-            let response = client().get(address).send().await.ok()?;
-            response.text().await.ok()
-        }
-    };
-    eventually("it answers", Duration::from_secs(20), || get("/health")).await;
-
-    let found = check(&config(&url), &client()).await.unwrap();
+    let server = VictoriaMetrics::start().await;
+    let found = check(&config(&server.url), &client()).await.unwrap();
     let found = found.outcome.unwrap();
     assert!(found.contains("names no version"), "{found}");
 
@@ -48,42 +80,15 @@ async fn points_arrive_and_none_is_injected() {
     let tagged = Point::new("tagged", now)
         .tag("t", injection)
         .int("n", Some(1));
-    let sink = Running::start(config(&url));
+    let sink = Running::start(config(&server.url));
     sink.send(vec![point, tagged]).await;
     sink.until_settled(2).await;
     assert_eq!(sink.stop().await, (2, 0));
 
-    let readable = || async {
-        get("/internal/force_flush").await?;
-        let text = get("/api/v1/export?match[]=%7B__name__!=%22%22%7D").await?;
-        let all = ["odd_depth", "odd_n", "tagged_n"];
-        all.iter().all(|name| text.contains(name)).then_some(text)
-    };
-    let text = eventually("the point", Duration::from_secs(10), readable).await;
-    let mut series: Vec<(String, Value, Value)> = text
-        .lines()
-        .map(|line| {
-            let row: Value = serde_json::from_str(line).unwrap();
-            let name = row["metric"]["__name__"].as_str().unwrap().to_owned();
-            (name, row["metric"]["queue"].clone(), row["values"].clone())
-        })
-        .collect();
-    series.sort_by(|one, other| one.0.cmp(&other.0));
-    let names: Vec<_> = series.iter().map(|(name, _, _)| name.as_str()).collect();
-    assert!(
-        !names.iter().any(|name| name.starts_with("injected")),
-        "{text}"
-    );
-    let depth = series
-        .iter()
-        .find(|(name, _, _)| name == "odd_depth")
-        .unwrap();
-    assert_eq!(
-        (&depth.1, &depth.2),
-        (&"a b,c=d ö".into(), &serde_json::json!([2.5]))
-    );
-    assert!(
-        names.contains(&"odd_n") && names.contains(&"tagged_n"),
-        "{text}"
-    );
+    let series = server.series(&["odd_depth", "odd_n", "tagged_n"]).await;
+    let injected = series.iter().any(|(name, ..)| name.starts_with("injected"));
+    assert!(!injected, "{series:?}");
+    let depth = series.iter().find(|(name, ..)| name == "odd_depth");
+    let (_, queue, values) = depth.unwrap();
+    assert_eq!((queue, values), (&json!("a b,c=d ö"), &json!([2.5])));
 }
