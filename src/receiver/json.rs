@@ -6,6 +6,7 @@
 //! counts objects, elements and nesting without allocating.
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::scan::ScanError;
 
@@ -39,7 +40,42 @@ pub(super) enum JsonError {
 /// If the body is too large when decoded, or is not a request.
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8], budget: u64) -> Result<T, JsonError> {
     scan(body, budget)?;
-    Ok(serde_json::from_slice(body)?)
+    // A list of a message's fields would pass for the message.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        let error: serde_json::Error = serde::de::Error::custom("a request is an object");
+        return Err(error.into());
+    }
+    let error = match serde_json::from_slice(body) {
+        Ok(request) => return Ok(request),
+        Err(error) => error,
+    };
+    // Protobuf's JSON leaves out empty lists and takes null for any default, which the decoder
+    // does not know; only such bodies pay for a second look.
+    let Ok(mut value) = serde_json::from_slice(body) else {
+        return Err(error.into());
+    };
+    fill_in_defaults(&mut value);
+    serde_json::from_value(value).map_err(|_| error.into())
+}
+
+/// Takes out nulls, and puts an empty list where an array or a map of attributes has none.
+fn fill_in_defaults(value: &mut Value) {
+    match value {
+        Value::Object(entries) => {
+            entries.retain(|_, value| !value.is_null());
+            for (key, value) in entries {
+                if let ("arrayValue" | "kvlistValue", Value::Object(list)) =
+                    (key.as_str(), &mut *value)
+                {
+                    list.entry("values")
+                        .or_insert_with(|| Value::Array(Vec::new()));
+                }
+                fill_in_defaults(value);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(fill_in_defaults),
+        _ => {}
+    }
 }
 
 /// Bytes in memory that the body takes when decoded, about.
@@ -97,6 +133,20 @@ mod tests {
         let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}{{}}]}}]}}]}}"#);
         let outcome = decode::<ExportTraceServiceRequest>(body.as_bytes(), 256 << 20);
         assert!(matches!(outcome, Err(JsonError::Scan(_))), "{outcome:?}");
+    }
+
+    #[test]
+    fn nulls_and_left_out_lists_are_defaults() {
+        let body = br#"{"resourceSpans":[{"resource":null,"scopeSpans":[{"spans":[{
+            "name":"publish","attributes":[{"key":"a","value":{"arrayValue":{}}},
+            {"key":"b","value":{"kvlistValue":{}}}],"events":null,"parentSpanId":null}]}]}]}"#;
+        let request: ExportTraceServiceRequest = decode(body, u64::MAX).unwrap();
+        let span = &request.resource_spans[0].scope_spans[0].spans[0];
+        assert_eq!((span.name.as_str(), span.attributes.len()), ("publish", 2));
+        for wrong in [&b"{"[..], b"[]", b"null", br#"{"resourceSpans":{}}"#] {
+            let outcome = decode::<ExportTraceServiceRequest>(wrong, u64::MAX);
+            assert!(matches!(outcome, Err(JsonError::Invalid(_))), "{wrong:?}");
+        }
     }
 
     #[test]

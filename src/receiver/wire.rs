@@ -22,7 +22,7 @@ pub enum Malformed {
     /// A group ends that did not begin.
     #[error("protobuf has an unexpected end of a group")]
     Group,
-    /// Messages or groups nest deeper than [`MAX_DEPTH`].
+    /// Messages or groups nest deeper than 100 levels.
     #[error("protobuf nests deeper than {MAX_DEPTH} levels")]
     Depth,
 }
