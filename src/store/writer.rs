@@ -58,6 +58,7 @@ impl Writer {
         maintenance.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.store.is_some() {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 _ = maintenance.tick() => self.maintain().await,
                 first = batches.recv() => match first {
