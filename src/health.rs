@@ -156,6 +156,32 @@ impl Component {
     }
 }
 
+/// What one attempt at a connection found, for `rabtrace check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The part it belongs to.
+    pub name: &'static str,
+    /// Its URL, without a password.
+    pub url: String,
+    /// What works, or what does not and how to mend it.
+    pub outcome: Result<String, Failure>,
+}
+
+/// Why a connection does not work, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened.
+    pub why: String,
+    /// The next step.
+    pub fix: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}; fix: {}", self.why, self.fix)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Health, Status};

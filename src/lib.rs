@@ -25,6 +25,9 @@ pub mod influx;
 pub mod store;
 
 pub mod api;
+pub mod render;
+
 pub mod app;
+pub mod cli;
 pub mod demo;
 pub mod shutdown;

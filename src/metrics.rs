@@ -2,8 +2,7 @@
 //!
 //! Cardinality is constant: labels take fixed words only, never a name from outside.
 
-use std::sync::Arc;
-
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -34,84 +33,106 @@ pub struct Metrics {
     pub queues: IntGauge,
 }
 
+/// Registers what it makes.
+struct Maker(Registry);
+
+impl Maker {
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let counter = IntCounter::new(name, help)?;
+        self.0.register(Box::new(counter.clone()))?;
+        Ok(counter)
+    }
+
+    fn family(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let gauge = IntGauge::new(name, help)?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+}
+
 impl Metrics {
     /// A fresh set, all at zero.
     ///
     /// # Errors
-    /// Never in practice: only if two of the names above were equal.
+    /// Never in practice: only if two of the names were equal.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
-        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let family =
-            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-                let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(family.clone()))?;
-                Ok(family)
-            };
-        let buffered_bytes = IntGaugeVec::new(
-            Opts::new(
-                "rabtrace_buffered_bytes",
-                "Bytes that wait in memory for a sink.",
-            ),
-            &["sink"],
-        )?;
-        registry.register(Box::new(buffered_bytes.clone()))?;
-        let queues = IntGauge::new(
-            "rabtrace_queues",
-            "Queues of the broker in the newest snapshot.",
-        )?;
-        registry.register(Box::new(queues.clone()))?;
+        let make = Maker(Registry::new());
         Ok(Self {
-            spans_received: counter(
+            spans_received: make.counter(
                 "rabtrace_spans_received_total",
                 "Spans that came in and were handed over.",
             )?,
-            spans_stored: counter(
+            spans_stored: make.counter(
                 "rabtrace_spans_stored_total",
                 "Spans that are in the store.",
             )?,
-            metric_points_received: counter(
+            metric_points_received: make.counter(
                 "rabtrace_metric_points_received_total",
                 "OTLP metric data points that came in and were handed over.",
             )?,
-            points_written: counter(
+            points_written: make.counter(
                 "rabtrace_points_written_total",
                 "Points that InfluxDB took.",
             )?,
-            points_stored: counter(
+            points_stored: make.counter(
                 "rabtrace_points_stored_total",
                 "Points that are in the store.",
             )?,
-            requests_forwarded: counter(
+            requests_forwarded: make.counter(
                 "rabtrace_requests_forwarded_total",
                 "OTLP requests that the upstream took.",
             )?,
-            polls: counter(
+            polls: make.counter(
                 "rabtrace_polls_total",
                 "Polls of the broker that gave a snapshot.",
             )?,
-            dropped: family(
+            dropped: make.family(
                 "rabtrace_dropped_total",
                 "Spans, points or requests that were dropped.",
                 &["stage", "reason"],
             )?,
-            refused: family(
+            refused: make.family(
                 "rabtrace_refused_total",
                 "OTLP requests that were refused.",
                 &["reason"],
             )?,
-            errors: family(
+            errors: make.family(
                 "rabtrace_errors_total",
                 "Attempts that failed and were made again.",
                 &["stage"],
             )?,
-            buffered_bytes,
-            queues,
-            registry,
+            buffered_bytes: make.gauges(
+                "rabtrace_buffered_bytes",
+                "Bytes that wait in memory for a sink.",
+                &["sink"],
+            )?,
+            queues: make.gauge(
+                "rabtrace_queues",
+                "Queues of the broker in the newest snapshot.",
+            )?,
+            registry: make.0,
         })
     }
 
@@ -142,7 +163,6 @@ impl Metrics {
     /// All drops so far, whatever the stage and reason.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
-        use prometheus::core::Collector;
         let value = |family: &prometheus::proto::MetricFamily| -> f64 {
             family
                 .get_metric()
@@ -170,6 +190,3 @@ impl Metrics {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
-
-/// The set as every part holds it.
-pub type SharedMetrics = Arc<Metrics>;

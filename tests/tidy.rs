@@ -8,7 +8,7 @@ use std::process::Command;
 /// `app` sees everything, and what stands after it are its users.
 const ORDER: &[&str] = &[
     "model", "health", "metrics", "config", "monitor", "receiver", "flow", "store", "spool",
-    "influx", "forward", "api", "shutdown", "app", "demo", "cli", "main", "lib",
+    "influx", "forward", "api", "render", "shutdown", "app", "demo", "cli", "main", "lib",
 ];
 
 fn root() -> &'static Path {

@@ -1,1 +1,113 @@
-//! To be filled.
+//! The agent's own interface over HTTP: a JSON API over the store, `/metrics`, `/health`, `/status`.
+//!
+//! | route | answer |
+//! |---|---|
+//! | `/api/v1/paths`, `/queues`, `/traces`, `/traces/{id}`, `/slow`, `/errors` | rows, as the command line shows them |
+//! | `POST /api/v1/sql` | one read-only statement |
+//! | `/metrics` | the agent's counters and the queues' depths, as Prometheus text |
+//! | `/health/live` | 200 while the process answers |
+//! | `/health/ready` | 200 once it takes and stores data, else 503 |
+//! | `/health` | every part with its state; 503 if one is unhealthy |
+//! | `/status` | version, addresses, counters, store |
+//!
+//! With a token in `api.token` every route but `/health/live` asks for it.
+
+mod auth;
+mod error;
+mod metrics_text;
+mod questions;
+mod state;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Secret;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::store::Reader;
+
+pub use error::ApiError;
+pub use questions::{Rows, SqlRequest};
+pub use state::{Addresses, HealthReport, StatusReport};
+
+/// Largest body of a request, which is the text of a statement.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// What the API is made of.
+pub struct ApiSetup {
+    /// Bearer token; empty for none.
+    pub token: Secret,
+    /// Answers the questions.
+    pub reader: Reader,
+    /// How each part is.
+    pub health: Health,
+    /// The agent's counters.
+    pub metrics: Metrics,
+    /// Where the agent listens.
+    pub addresses: Addresses,
+    /// The wall clock.
+    pub clock: fn() -> SystemTime,
+}
+
+/// The interface over HTTP.
+#[derive(Clone)]
+pub struct Api {
+    setup: Arc<ApiSetup>,
+    started: Instant,
+}
+
+impl Api {
+    /// Makes the interface; nothing listens yet.
+    #[must_use]
+    pub fn new(setup: ApiSetup) -> Self {
+        Self {
+            setup: Arc::new(setup),
+            started: Instant::now(),
+        }
+    }
+
+    /// Its routes.
+    pub fn router(&self) -> Router {
+        let closed = Router::new()
+            .route("/api/v1/paths", get(questions::paths))
+            .route("/api/v1/queues", get(questions::queues))
+            .route("/api/v1/traces", get(questions::traces))
+            .route("/api/v1/traces/{id}", get(questions::trace))
+            .route("/api/v1/slow", get(questions::slow))
+            .route("/api/v1/errors", get(questions::errors))
+            .route("/api/v1/sql", post(questions::sql))
+            .route("/metrics", get(metrics_text::metrics))
+            .route("/health", get(state::health))
+            .route("/health/ready", get(state::ready))
+            .route("/status", get(state::status))
+            .route_layer(middleware::from_fn_with_state(self.clone(), auth::check));
+        Router::new()
+            .route("/health/live", get(state::live))
+            .merge(closed)
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .fallback(error::not_found)
+            .with_state(self.clone())
+    }
+
+    /// Answers on `listener` until `stop`.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
+        let router = self.router();
+        axum::serve(listener, router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+    }
+}

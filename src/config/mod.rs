@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use keys::example_toml;
 pub use load::{ConfigErrors, Loaded, Mistake, Origin, Sources, load};
-pub use values::{Secret, mask_url};
+pub use values::{Secret, duration as parse_duration, mask_url};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]

@@ -52,7 +52,11 @@ pub fn mask_url(url: &str) -> String {
     format!("{scheme}://{user}:***@{}", &rest[at + 1..])
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+/// A duration with its unit: `250ms`, `5s`, `10m`, `24h`, `7d`.
+///
+/// # Errors
+/// If it is not of that form.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

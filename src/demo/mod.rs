@@ -1,3 +1,196 @@
-//! The sample pipeline on a private broker.
+//! `rabtrace demo`: the sample pipeline on a real broker, with the real agent inside.
+//!
+//! The pipeline's services send OTLP over loopback, as any user's would; what the screen shows is
+//! read from the store, as `rabtrace paths`, `queues` and `trace` read it.
 
 pub mod broker;
+mod pipeline;
+mod report;
+mod service;
+mod services;
+mod telemetry;
+mod topology;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::config::{Config, Secret};
+use crate::metrics::Metrics;
+use crate::store::Reader;
+use broker::Broker;
+use pipeline::Pipeline;
+
+pub use report::{Report, Screen};
+
+/// Time between two screens.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Windows of path statistics are short here: nobody waits ten seconds to see the first path.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// What the demo is run with.
+pub struct Options {
+    /// Ends by itself after this time.
+    pub lasting: Option<Duration>,
+    /// Whether a broker is started for it.
+    pub own_broker: bool,
+    /// Whether the store's folder is the user's and stays.
+    pub keep_store: bool,
+    /// The agent's configuration.
+    pub config: Config,
+}
+
+/// Runs the pipeline alone until `stop`: broker and OTLP endpoint are those of the configuration.
+///
+/// # Errors
+/// If the broker cannot be reached or a service fails.
+pub async fn run_pipeline(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let endpoint = options
+        .config
+        .forward
+        .endpoint
+        .context("the pipeline needs an OTLP endpoint")?;
+    let mut pipeline =
+        Pipeline::start(options.config.broker.amqp_url.expose(), endpoint.expose()).await?;
+    let failed = wait(options.lasting, &stop, pipeline.failed()).await;
+    pipeline.stop().await?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// Runs broker, agent and pipeline until `stop` or the end of its time.
+///
+/// # Errors
+/// If the broker cannot be started, a port or the store cannot be used, or a service fails.
+pub async fn run(
+    mut options: Options,
+    stop: CancellationToken,
+    remark: &dyn Fn(&str),
+    show: &dyn Fn(&Screen),
+) -> anyhow::Result<Report> {
+    let begun = Instant::now();
+    let folder = tempfile::Builder::new()
+        .prefix("rabtrace-demo-")
+        .tempdir()?;
+    if !options.keep_store {
+        options.config.store.folder = folder.path().to_owned();
+    }
+    let broker = if options.own_broker {
+        remark("starting a broker");
+        let broker = Broker::start().await?;
+        point_at(&mut options.config, &broker);
+        Some(broker)
+    } else {
+        None
+    };
+    let amqp_url = options.config.broker.amqp_url.clone();
+    let app = build_agent(options.config).await?;
+    let (reader, metrics, addresses) = (app.reader()?, app.metrics(), app.addresses());
+    let agent_stop = CancellationToken::new();
+    let agent = tokio::spawn(app.run(agent_stop.clone()));
+    remark(&format!(
+        "agent: http://{}  OTLP: {} (gRPC), {} (HTTP)",
+        addresses.api, addresses.grpc, addresses.http
+    ));
+    let since = unix_nano();
+    let mut pipeline =
+        Pipeline::start(amqp_url.expose(), &format!("http://{}", addresses.grpc)).await?;
+    remark(&format!(
+        "pipeline runs, {:.1} s after the start",
+        begun.elapsed().as_secs_f64()
+    ));
+    let viewer = Viewer {
+        reader: reader.clone(),
+        metrics: metrics.clone(),
+        since,
+        begun,
+    };
+    let failed = tokio::select! {
+        failed = async { wait(options.lasting, &stop, pipeline.failed()).await } => failed,
+        () = viewer.watch(show) => None,
+    };
+    remark("stopping: the queues run empty");
+    let totals = pipeline.stop().await?;
+    agent_stop.cancel();
+    agent.await.context("the agent panicked")??;
+    let report = Report::read(&reader, &metrics, totals, since, unix_nano())?;
+    if let Some(broker) = broker {
+        broker.stop().await?;
+    }
+    failed.map_or(Ok(report), Err)
+}
+
+/// The agent with the configured ports, or free ones where another agent has them.
+async fn build_agent(config: Config) -> anyhow::Result<App> {
+    let mut free = config.clone();
+    free.receiver.grpc_listen.set_port(0);
+    free.receiver.http_listen.set_port(0);
+    match tokio::net::TcpListener::bind(config.api.listen).await {
+        Ok(listener) => drop(listener),
+        Err(_) => free.api.listen.set_port(0),
+    }
+    Ok(App::build(free).await?.with_window(WINDOW))
+}
+
+fn point_at(config: &mut Config, broker: &Broker) {
+    config.broker.amqp_url = Secret::new(broker.amqp_url());
+    config.broker.management_url = Secret::new(broker.management_url());
+    config.broker.prometheus_urls = vec![Secret::new(broker.prometheus_url())];
+    config.broker.poll_interval = Duration::from_secs(2);
+}
+
+/// Waits for the end of the time, the stop, or a failure.
+async fn wait(
+    lasting: Option<Duration>,
+    stop: &CancellationToken,
+    failed: impl Future<Output = anyhow::Error>,
+) -> Option<anyhow::Error> {
+    let over = async {
+        match lasting {
+            Some(lasting) => tokio::time::sleep(lasting).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = over => None,
+        () = stop.cancelled() => None,
+        error = failed => Some(error),
+    }
+}
+
+/// Reads what the store knows once a second and shows it.
+struct Viewer {
+    reader: Reader,
+    metrics: Metrics,
+    since: i64,
+    begun: Instant,
+}
+
+impl Viewer {
+    async fn watch(&self, show: &dyn Fn(&Screen)) {
+        let mut ticks = tokio::time::interval(REFRESH);
+        let mut shown = 0;
+        loop {
+            ticks.tick().await;
+            let (reader, since) = (self.reader.clone(), self.since);
+            let read =
+                tokio::task::spawn_blocking(move || Screen::read(&reader, since, unix_nano()))
+                    .await;
+            if let Ok(Ok(mut screen)) = read
+                && screen.has_paths()
+            {
+                screen.describe(shown, self.begun.elapsed(), self.metrics.spans_stored.get());
+                show(&screen);
+                shown += 1;
+            }
+        }
+    }
+}
+
+fn unix_nano() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

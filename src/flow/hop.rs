@@ -14,9 +14,11 @@ pub fn hop(span: Span) -> Hop {
         Some(step) => Some(Arc::clone(&step.destination)),
         None => destination(&span),
     };
+    // The time since the publish of a redelivery holds the attempts before it: it is no wait.
+    let again = span.attribute("rabtrace.redelivered") == Some(&AttributeValue::Bool(true));
     let queue_wait = step
         .as_ref()
-        .filter(|step| step.direction == Direction::In)
+        .filter(|step| step.direction == Direction::In && !again)
         .and_then(|step| step.edge);
     Hop {
         span,

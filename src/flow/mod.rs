@@ -20,7 +20,7 @@ use crate::model::{Batch, BrokerSnapshot, Hop, Point, StoreBatch};
 pub use book::PathBook;
 pub use hop::hop;
 pub use platform::Platform;
-pub use run::{FlowTask, Polled, Sinks};
+pub use run::{FlowTask, Sinks};
 pub use windows::Windows;
 
 /// What one input gives.

@@ -6,11 +6,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use prost::Message;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::MissedTickBehavior;
 
 use super::{Flow, Yield};
 use crate::model::{Batch, BrokerSnapshot, Point, Signal, StoreBatch};
+use crate::monitor;
 
 /// Where the flow's results go; a sink that is off is none.
 pub struct Sinks {
@@ -22,22 +24,12 @@ pub struct Sinks {
     pub forward: Option<Sender<(Signal, Bytes)>>,
 }
 
-/// A poll with its points and, for the upstream, its OTLP request.
-pub struct Polled {
-    /// What the poll saw.
-    pub snapshot: BrokerSnapshot,
-    /// The same as points.
-    pub points: Vec<Point>,
-    /// The same as an OTLP metrics request.
-    pub otlp: Bytes,
-}
-
 /// The flow as a task. It ends when both inputs are closed, after the last window is closed.
 pub struct FlowTask {
     /// OTLP requests.
     pub batches: Receiver<Batch>,
     /// Polls of the broker.
-    pub polls: Receiver<Polled>,
+    pub polls: Receiver<BrokerSnapshot>,
     /// Where the results go.
     pub sinks: Sinks,
     /// Width of a window, 10 s in the agent.
@@ -52,6 +44,7 @@ impl FlowTask {
         let mut flow = Flow::new(self.window);
         let mut window = tokio::time::interval_at(self.first_end(), self.window);
         window.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let started = u64::try_from(unix_nano((self.clock)())).unwrap_or_default();
         let (mut batches_open, mut polls_open) = (true, true);
         while batches_open || polls_open {
             let result = tokio::select! {
@@ -66,9 +59,9 @@ impl FlowTask {
                     }
                 },
                 polled = self.polls.recv(), if polls_open => match polled {
-                    Some(polled) => {
-                        self.forward(Signal::Metrics, polled.otlp).await;
-                        flow.take_snapshot(&polled.snapshot, polled.points)
+                    Some(snapshot) => {
+                        self.forward_snapshot(&snapshot, started).await;
+                        flow.take_snapshot(&snapshot, monitor::points(&snapshot))
                     }
                     None => {
                         polls_open = false;
@@ -96,6 +89,15 @@ impl FlowTask {
     async fn forward(&self, signal: Signal, payload: Bytes) {
         if let Some(forward) = self.sinks.forward.as_ref().filter(|_| !payload.is_empty()) {
             let _ = forward.send((signal, payload)).await;
+        }
+    }
+
+    /// The monitor's own numbers go to the upstream as OTLP metrics.
+    async fn forward_snapshot(&self, snapshot: &BrokerSnapshot, started_unix_nano: u64) {
+        if self.sinks.forward.is_some() {
+            let request = monitor::otlp_metrics(snapshot, started_unix_nano);
+            self.forward(Signal::Metrics, Bytes::from(request.encode_to_vec()))
+                .await;
         }
     }
 

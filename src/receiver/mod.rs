@@ -1,1 +1,93 @@
-//! To be filled.
+//! OTLP comes in: traces and metrics over gRPC and HTTP become [`Batch`]es for the flow.
+//!
+//! ```text
+//!  gRPC, HTTP ─► size limit behind gzip ─► scan ─► decode ─► Intake ─► bounded queue
+//! ```
+//!
+//! - Input: [`serve_grpc`] and [`serve_http`] on listeners that are bound already.
+//! - Output: a [`Batch`] with spans or numbers, and the payload as protobuf for the upstream:
+//!   unchanged if it came as protobuf and none of its spans was rejected.
+//! - A request is acknowledged only when it is in the queue. A full queue refuses retryably
+//!   (UNAVAILABLE; 503 with Retry-After); what can never be taken is refused for good
+//!   (INVALID_ARGUMENT, RESOURCE_EXHAUSTED; 400, 413, 415).
+//! - Spans with invalid ids are rejected alone, and reported as partial success.
+//! - Gauges and sums become numbers; histograms and summaries are counted and forwarded only.
+//!   Logs are not taken: UNIMPLEMENTED, 404.
+//! - A body is limited after decompression, and [`scan`](scan()) limits what it becomes when it
+//!   is decoded.
+//!
+//! Source: <https://opentelemetry.io/docs/specs/otlp/>.
+//!
+//! [`Batch`]: crate::model::Batch
+
+mod attribute;
+mod codec;
+mod decode;
+mod grpc;
+mod http;
+mod intake;
+mod json;
+mod scan;
+mod wire;
+
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use self::decode::{metric_points, reject_invalid_spans, spans};
+pub use self::intake::{Accepted, Encoding, Intake, Refusal};
+pub use self::scan::{Counts, ScanError, scan};
+pub use self::wire::Malformed;
+
+pub(crate) use self::codec::RawCodec;
+pub(crate) use self::wire::{Fields, Value};
+
+/// How long a request may take to arrive.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long open requests may go on after the stop.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Paths of the gRPC services, which the forwarder calls as well.
+pub(crate) const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// See [`GRPC_TRACES`].
+pub(crate) const GRPC_METRICS: &str =
+    "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+
+/// Serves OTLP over gRPC until `stop`.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve_grpc(
+    listener: TcpListener,
+    intake: Intake,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    serve(listener, grpc::router(intake), stop).await
+}
+
+/// Serves OTLP over HTTP until `stop`: POST `/v1/traces` and `/v1/metrics`, protobuf or JSON.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve_http(
+    listener: TcpListener,
+    intake: Intake,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    serve(listener, http::router(intake), stop).await
+}
+
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    let stopping = stop.clone().cancelled_owned();
+    tokio::select! {
+        outcome = axum::serve(listener, router).with_graceful_shutdown(stopping) => outcome,
+        () = overdue => Ok(()),
+    }
+}

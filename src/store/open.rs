@@ -17,7 +17,7 @@ use super::write::Dictionaries;
 use super::{Writer, views};
 use crate::config;
 use crate::health::Component;
-use crate::metrics::SharedMetrics;
+use crate::metrics::Metrics;
 
 /// The open store of one agent. Dropping it without [`Store::checkpoint`] loses nothing that was
 /// written.
@@ -75,7 +75,7 @@ impl Store {
 
     /// The part that writes what comes over a channel.
     #[must_use]
-    pub fn writer(self, metrics: SharedMetrics, component: Component) -> Writer {
+    pub fn writer(self, metrics: Metrics, component: Component) -> Writer {
         Writer::new(self, metrics, component)
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{StoreError, is_transient};
 use super::{Store, Written};
 use crate::health::Component;
-use crate::metrics::SharedMetrics;
+use crate::metrics::Metrics;
 use crate::model::StoreBatch;
 
 /// Rows after which a transaction is not made larger.
@@ -35,14 +35,14 @@ const LAST_ATTEMPTS: u32 = 4;
 pub struct Writer {
     /// None after the blocking thread panicked.
     store: Option<Store>,
-    metrics: SharedMetrics,
+    metrics: Metrics,
     component: Component,
     /// When the last round of maintenance began.
     maintained: Instant,
 }
 
 impl Writer {
-    pub(super) fn new(store: Store, metrics: SharedMetrics, component: Component) -> Self {
+    pub(super) fn new(store: Store, metrics: Metrics, component: Component) -> Self {
         Self {
             store: Some(store),
             metrics,

@@ -60,3 +60,31 @@ pub(crate) fn python() -> std::path::PathBuf {
     let chosen = std::env::var_os("RABTRACE_TEST_PYTHON").map(std::path::PathBuf::from);
     chosen.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python3"))
 }
+
+/// The program under test.
+pub(crate) fn rabtrace() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rabtrace"));
+    // What the environment of the test holds must not reach the program.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["RABTRACE_", "INFLUX_", "OTEL_", "AMQP_", "RABBITMQ_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
+            command.env_remove(&name);
+        }
+    }
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// Runs a command to its end: exit code, stdout, stderr.
+pub(crate) fn output(command: &mut Command) -> (i32, String, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap_or(-1),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}

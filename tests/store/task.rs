@@ -1,6 +1,5 @@
 //! The store as a task: nothing is lost under back-pressure or at the stop, readers do not wait.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rabtrace::health::{Health, Status};
@@ -24,10 +23,10 @@ fn batch(number: u64) -> StoreBatch {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_channel_holds_back_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
     let store = open(folder.path());
     let reader = store.reader().unwrap();
-    let writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let writer = store.writer(metrics.clone(), health.component("store"));
     let (sender, receiver) = mpsc::channel(1);
     let task = tokio::spawn(writer.run(receiver, CancellationToken::new()));
     let senders = (0..4_u64).map(|of| {
@@ -77,10 +76,10 @@ async fn a_full_channel_holds_back_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_writes_what_was_handed_over() {
     let folder = tempfile::tempdir().unwrap();
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Metrics::new().unwrap();
     let store = open(folder.path());
     let reader = store.reader().unwrap();
-    let writer = store.writer(Arc::clone(&metrics), Health::default().component("store"));
+    let writer = store.writer(metrics.clone(), Health::default().component("store"));
     let (sender, receiver) = mpsc::channel(100);
     for number in 0..100 {
         sender.send(batch(number)).await.unwrap();

@@ -210,8 +210,8 @@ impl Broker {
         // The watchdog knew the old process: a new one takes its place.
         let new = watch(&self.node, &self.server)?;
         let mut old = std::mem::replace(&mut self.watchdog, new);
-        old.kill()?;
-        old.wait()?;
+        let _ = old.kill();
+        let _ = old.wait();
         self.until_ready().await
     }
 

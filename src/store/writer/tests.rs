@@ -57,12 +57,12 @@ fn set_room(store: &Store, pages: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_told_holds_back_and_is_counted_at_the_stop() {
     let folder = tempfile::tempdir().unwrap();
-    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
     let mut store = open(folder.path());
     store.write(&[batch(1)]).unwrap();
     let reader = store.reader().unwrap();
     set_room(&store, 60);
-    let writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let writer = store.writer(metrics.clone(), health.component("store"));
     let (sender, receiver) = mpsc::channel(2);
     let stop = CancellationToken::new();
     let task = tokio::spawn(writer.run(receiver, stop.clone()));
@@ -89,11 +89,11 @@ async fn a_full_disk_is_told_holds_back_and_is_counted_at_the_stop() {
 #[tokio::test]
 async fn what_waited_for_the_disk_is_written_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
     let store = open(folder.path());
     let reader = store.reader().unwrap();
     set_room(&store, 60);
-    let mut writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let mut writer = store.writer(metrics.clone(), health.component("store"));
     let waiting = Arc::new(vec![batch(1), batch(400_000)]);
     let failed = writer.attempt(&waiting).await.unwrap();
     assert!(failed.unwrap_err().to_string().contains("full"));
@@ -107,13 +107,13 @@ async fn what_waited_for_the_disk_is_written_when_there_is_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_of_another_program_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
-    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
     let store = open(folder.path());
     store.database.busy_timeout(Duration::ZERO).unwrap();
     let reader = store.reader().unwrap();
     let other = rusqlite::Connection::open(reader.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let writer = store.writer(metrics.clone(), health.component("store"));
     let (sender, receiver) = mpsc::channel(2);
     let task = tokio::spawn(writer.run(receiver, CancellationToken::new()));
     sender.send(batch(1)).await.unwrap();
@@ -128,12 +128,12 @@ async fn a_lock_of_another_program_is_waited_for() {
 #[tokio::test]
 async fn a_batch_that_the_database_refuses_is_lost_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Health::default());
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
     let store = open(folder.path());
     let reader = store.reader().unwrap();
     let limit = rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH;
     store.database.set_limit(limit, 100_000).unwrap();
-    let mut writer = store.writer(Arc::clone(&metrics), health.component("store"));
+    let mut writer = store.writer(metrics.clone(), health.component("store"));
     let batches = Arc::new(vec![batch(1), batch(200_000), batch(2)]);
     writer.write(batches, &CancellationToken::new()).await;
     assert_eq!((points(&reader), metrics.points_stored.get()), (2, 2));

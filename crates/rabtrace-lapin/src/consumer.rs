@@ -1,0 +1,123 @@
+//! Consumers: a stream of deliveries, or a delegate that is called with each.
+//!
+//! A delivery's span starts when the stream yields it or the delegate is called, never while it
+//! waits in lapin's buffer. In a delegate, the future runs with the delivery's context active. The
+//! body of a loop over the stream cannot: use [`instrument`](crate::Acker::instrument) there.
+
+use std::future::{self, Future};
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use futures_core::Stream;
+use lapin::types::ShortString;
+use opentelemetry::Context;
+use opentelemetry::trace::FutureExt;
+
+use crate::delivery::{Delivery, DeliveryResult, Source};
+
+/// lapin's [`Consumer`](lapin::Consumer), its deliveries with spans.
+#[derive(Clone, Debug)]
+pub struct TracedConsumer {
+    inner: lapin::Consumer,
+    source: Source,
+}
+
+impl TracedConsumer {
+    pub(crate) fn new(inner: lapin::Consumer, source: Source) -> Self {
+        Self { inner, source }
+    }
+
+    /// The consumer tag.
+    #[must_use]
+    pub fn tag(&self) -> ShortString {
+        self.inner.tag()
+    }
+
+    /// The queue.
+    #[must_use]
+    pub fn queue(&self) -> ShortString {
+        self.inner.queue()
+    }
+
+    /// Calls the delegate with each delivery, in tasks of their own.
+    pub fn set_delegate<D: ConsumerDelegate + 'static>(&self, delegate: D) {
+        self.inner.set_delegate(Traced {
+            delegate,
+            source: self.source.clone(),
+        });
+    }
+}
+
+impl Stream for TracedConsumer {
+    type Item = lapin::Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        let polled = Pin::new(&mut self.inner).poll_next(task);
+        polled.map(|item| {
+            let result = item?;
+            if let Err(error) = &result {
+                self.source.lost(error);
+            }
+            Some(result.map(|delivery| self.source.hand_out(delivery, &Context::current())))
+        })
+    }
+}
+
+/// lapin's [`ConsumerDelegate`](lapin::ConsumerDelegate) for traced deliveries. Any
+/// `Fn(DeliveryResult) -> impl Future<Output = ()>` is one.
+pub trait ConsumerDelegate: Send + Sync {
+    /// Called with each delivery, with `None` when the consumer is cancelled, and with errors.
+    fn on_new_delivery(&self, delivery: DeliveryResult)
+    -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Called when deliveries that were not handled yet are to be given up.
+    fn drop_prefetched_messages(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(future::ready(()))
+    }
+}
+
+impl<F, H> ConsumerDelegate for H
+where
+    F: Future<Output = ()> + Send + 'static,
+    H: Fn(DeliveryResult) -> F + Send + Sync + 'static,
+{
+    fn on_new_delivery(
+        &self,
+        delivery: DeliveryResult,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self(delivery))
+    }
+}
+
+struct Traced<D> {
+    delegate: D,
+    source: Source,
+}
+
+impl<D: ConsumerDelegate> lapin::ConsumerDelegate for Traced<D> {
+    fn on_new_delivery(
+        &self,
+        delivery: lapin::message::DeliveryResult,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let delivery = match delivery {
+            Ok(Some(delivery)) => delivery,
+            Ok(None) => return self.delegate.on_new_delivery(Ok(None)),
+            Err(error) => {
+                self.source.lost(&error);
+                return self.delegate.on_new_delivery(Err(error));
+            }
+        };
+        // lapin's thread calls this: what is active there is not the application's.
+        let delivery = self.source.hand_out(delivery, &Context::new());
+        let context = delivery.context();
+        let handled = {
+            let _active = context.clone().attach();
+            self.delegate.on_new_delivery(Ok(Some(delivery)))
+        };
+        Box::pin(handled.with_context(context))
+    }
+
+    fn drop_prefetched_messages(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.delegate.drop_prefetched_messages()
+    }
+}

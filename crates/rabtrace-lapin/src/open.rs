@@ -1,0 +1,60 @@
+//! The deliveries of one channel that are not settled yet, by delivery tag.
+//!
+//! Settling by tag, through any clone of the channel, finds the spans that it ends here. An entry
+//! is weak and goes when its span ends, so nothing is kept that the application does not keep;
+//! deliveries that need no settlement never enter.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use lapin::types::DeliveryTag;
+
+use crate::acker::{Process, Settlement};
+
+/// Open deliveries by tag.
+#[derive(Debug, Default)]
+pub(crate) struct Open(Mutex<BTreeMap<DeliveryTag, Weak<Process>>>);
+
+impl Open {
+    /// A tag that is taken belongs to a channel that lapin opened again since: tags begin anew.
+    pub(crate) fn insert(&self, process: &Arc<Process>) {
+        let entry = Arc::downgrade(process);
+        let before = self.lock().insert(process.delivery_tag, entry);
+        // Outside of the lock: ending a span removes its entry.
+        if let Some(before) = before.and_then(|before| before.upgrade()) {
+            before.end(Settlement::ChannelLost);
+        }
+    }
+
+    /// Removes the entry if it is this one's, not a later one's with the same tag.
+    pub(crate) fn remove(&self, process: &Process) {
+        let mut open = self.lock();
+        let own = |entry: &Weak<Process>| std::ptr::eq(entry.as_ptr(), process);
+        if open.get(&process.delivery_tag).is_some_and(own) {
+            open.remove(&process.delivery_tag);
+        }
+    }
+
+    /// The delivery with that tag.
+    pub(crate) fn one(&self, tag: DeliveryTag) -> Option<Arc<Process>> {
+        self.lock().get(&tag).and_then(Weak::upgrade)
+    }
+
+    /// The deliveries up to that tag, itself included; all of them for tag 0.
+    pub(crate) fn up_to(&self, tag: DeliveryTag) -> Vec<Arc<Process>> {
+        let last = if tag == 0 { DeliveryTag::MAX } else { tag };
+        let open = self.lock();
+        let entries = open.range(..=last);
+        entries.filter_map(|(_, entry)| entry.upgrade()).collect()
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DeliveryTag, Weak<Process>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,161 @@
+//! The path of a message: the chain of services and destinations that it and its ancestors went
+//! through, carried in `tracestate` and extended at every checkpoint.
+//!
+//! Input: the path context that came with a delivery (or none), the service, the direction, the
+//! destination and the time. Output: the path context to hand on, and how long the step took.
+//! Pure: no clock, no I/O. A value that cannot be read counts as absent and is passed through.
+
+use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
+
+/// The key of the entry in `tracestate`.
+pub const TRACESTATE_KEY: &str = "rabtrace";
+
+/// The version that is written; entries of another one are left alone.
+const VERSION: &str = "1";
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// The direction of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// A message is published.
+    Out,
+    /// A delivery is handed to the application.
+    In,
+}
+
+impl Direction {
+    /// The value of the attribute `rabtrace.direction`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::In => "in",
+        }
+    }
+}
+
+/// What travels with a message: the path so far.
+///
+/// ```
+/// use rabtrace_lapin::path::PathContext;
+///
+/// let context = PathContext { hash: 0x1f, origin_us: 16, last_us: 255 };
+/// let entry = context.to_string();
+/// assert_eq!(entry, "1-000000000000001f-10-ff");
+/// assert_eq!(PathContext::parse(&entry), Some(context));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathContext {
+    /// Hash of the path up to the last checkpoint.
+    pub hash: u64,
+    /// When the path began, in microseconds since the Unix epoch.
+    pub origin_us: u64,
+    /// When the last checkpoint was, in microseconds since the Unix epoch.
+    pub last_us: u64,
+}
+
+impl PathContext {
+    /// Reads the value of the `tracestate` entry; `None` for another version or another form.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        let mut fields = value.split('-');
+        if fields.next()? != VERSION {
+            return None;
+        }
+        let hash = fields.next().filter(|hash| hash.len() == 16)?;
+        let context = Self {
+            hash: hexadecimal(hash)?,
+            origin_us: hexadecimal(fields.next()?)?,
+            last_us: hexadecimal(fields.next()?)?,
+        };
+        fields.next().is_none().then_some(context)
+    }
+}
+
+impl std::fmt::Display for PathContext {
+    /// The value of the `tracestate` entry: `1-{hash}-{origin}-{last}` in hexadecimal, at most 52
+    /// bytes, so that the whole entry stays within 64.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            hash,
+            origin_us,
+            last_us,
+        } = self;
+        write!(formatter, "{VERSION}-{hash:016x}-{origin_us:x}-{last_us:x}")
+    }
+}
+
+/// Lower-case hexadecimal without sign, at most 16 digits.
+fn hexadecimal(text: &str) -> Option<u64> {
+    let digits = text
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !digits {
+        return None;
+    }
+    u64::from_str_radix(text, 16).ok()
+}
+
+/// One step of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The path with this step, to be handed on.
+    pub context: PathContext,
+    /// Hash of the path before this step; none at the origin.
+    pub parent_hash: Option<u64>,
+    /// Since the checkpoint before; none at the origin, and when the clocks disagree.
+    pub edge: Option<Duration>,
+    /// Since the origin, zero there; none when the clocks disagree.
+    pub total: Option<Duration>,
+}
+
+/// Extends `parent` by one step at `now_us` (microseconds since the Unix epoch).
+#[must_use]
+pub fn checkpoint(
+    parent: Option<&PathContext>,
+    service: &str,
+    (direction, destination): (Direction, &str),
+    now_us: u64,
+) -> Checkpoint {
+    let hash = step_hash(
+        parent.map(|parent| parent.hash),
+        service,
+        direction,
+        destination,
+    );
+    let origin_us = parent.map_or(now_us, |parent| parent.origin_us);
+    let since = |then: u64| now_us.checked_sub(then).map(Duration::from_micros);
+    Checkpoint {
+        context: PathContext {
+            hash,
+            origin_us,
+            last_us: now_us,
+        },
+        parent_hash: parent.map(|parent| parent.hash),
+        edge: parent.and_then(|parent| since(parent.last_us)),
+        total: since(origin_us),
+    }
+}
+
+/// FNV-1a (64 bit) over: the parent's hash as eight little-endian bytes if there is one, the
+/// service, 0xff, the direction's name, 0xff, the destination. 0xff is no byte of UTF-8, so
+/// different steps never give the same bytes. Stable across versions and platforms.
+fn step_hash(parent: Option<u64>, service: &str, direction: Direction, destination: &str) -> u64 {
+    let parent = parent.map(u64::to_le_bytes);
+    let parts: [&[u8]; 6] = [
+        parent.as_ref().map_or(&[], |bytes| bytes.as_slice()),
+        service.as_bytes(),
+        &[0xff],
+        direction.as_str().as_bytes(),
+        &[0xff],
+        destination.as_bytes(),
+    ];
+    parts.into_iter().flatten().fold(FNV_OFFSET, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
+    })
+}

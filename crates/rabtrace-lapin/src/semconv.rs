@@ -1,0 +1,270 @@
+//! Names of spans and attributes: OpenTelemetry's messaging conventions v1.44.0 for RabbitMQ, and
+//! the few of ours beyond them. Pure; plain strings, so that no feature of another crate is needed.
+//!
+//! Source: `docs/messaging/{messaging-spans,rabbitmq}.md` of
+//! <https://github.com/open-telemetry/semantic-conventions/tree/v1.44.0>.
+
+use lapin::{Error, ErrorKind};
+
+/// The schema of the attributes.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// `messaging.system`, always [`RABBITMQ`].
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+/// The value of [`MESSAGING_SYSTEM`].
+pub const RABBITMQ: &str = "rabbitmq";
+/// The operation's own name: `publish`, `process`, `receive`, `ack`, `nack`, `reject`.
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+/// The operation's type: `send`, `process`, `receive`, `settle`.
+pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+/// `{exchange}:{routing key}` when publishing, `{exchange}:{routing key}:{queue}` otherwise.
+pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+/// The destination without its generated part; only on anonymous destinations.
+pub const MESSAGING_DESTINATION_TEMPLATE: &str = "messaging.destination.template";
+/// True on a queue whose name the broker made up.
+pub const MESSAGING_DESTINATION_ANONYMOUS: &str = "messaging.destination.anonymous";
+/// True on a queue that goes with its connection.
+pub const MESSAGING_DESTINATION_TEMPORARY: &str = "messaging.destination.temporary";
+/// The routing key, if it is not empty.
+pub const MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY: &str =
+    "messaging.rabbitmq.destination.routing_key";
+/// The delivery tag.
+pub const MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG: &str = "messaging.rabbitmq.message.delivery_tag";
+/// The property `message_id`.
+pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+/// The property `correlation_id`.
+pub const MESSAGING_MESSAGE_CONVERSATION_ID: &str = "messaging.message.conversation_id";
+/// How many messages a settlement with `multiple` settled.
+pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
+/// Host of the broker.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// Port of the broker.
+pub const SERVER_PORT: &str = "server.port";
+/// Why it failed: the broker's code name, `nack`, or lapin's variant name.
+pub const ERROR_TYPE: &str = "error.type";
+
+/// Hash of the path with this step: 16 hexadecimal digits.
+pub const RABTRACE_PATH_HASH: &str = "rabtrace.path.hash";
+/// Hash of the path before this step: 16 hexadecimal digits; absent at the origin.
+pub const RABTRACE_PATH_PARENT: &str = "rabtrace.path.parent";
+/// `out` or `in`.
+pub const RABTRACE_DIRECTION: &str = "rabtrace.direction";
+/// The node of the path: exchange, or queue for the default exchange, when published; queue else.
+pub const RABTRACE_DESTINATION: &str = "rabtrace.destination";
+/// Seconds since the checkpoint before.
+pub const RABTRACE_PATH_EDGE_DURATION: &str = "rabtrace.path.edge.duration";
+/// Seconds since the path's origin.
+pub const RABTRACE_PATH_DURATION: &str = "rabtrace.path.duration";
+/// True when the broker delivered the message before.
+pub const RABTRACE_REDELIVERED: &str = "rabtrace.redelivered";
+/// How a publish ended; see [`crate::PublishOutcome`].
+pub const RABTRACE_PUBLISH_OUTCOME: &str = "rabtrace.publish.outcome";
+/// Seconds until a confirmed publish was written to the socket.
+pub const RABTRACE_PUBLISH_WRITE_DURATION: &str = "rabtrace.publish.write.duration";
+/// How a delivery ended; see [`crate::Settlement`].
+pub const RABTRACE_SETTLEMENT: &str = "rabtrace.settlement";
+
+/// `error.type` where nothing better is known.
+pub const ERROR_TYPE_OTHER: &str = "_OTHER";
+
+/// `messaging.destination.name` when exchange and routing key are both empty.
+const DEFAULT_DESTINATION: &str = "amq.default";
+
+/// Where a message goes to or comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination<'a> {
+    /// The exchange; empty for the default one.
+    pub exchange: &'a str,
+    /// The routing key, often empty.
+    pub routing_key: &'a str,
+    /// The queue, when receiving.
+    pub queue: Option<&'a str>,
+}
+
+impl Destination<'_> {
+    /// `messaging.destination.name`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        joined(
+            self.exchange,
+            self.routing_key,
+            self.queue.unwrap_or_default(),
+        )
+    }
+
+    /// `messaging.destination.template`: the name with generated parts collapsed, if it has any.
+    #[must_use]
+    pub fn template(&self) -> Option<String> {
+        let queue = self.queue.unwrap_or_default();
+        let parts = [self.exchange, self.routing_key, queue];
+        let [exchange, routing_key, collapsed] = parts.map(collapsed);
+        (parts != [exchange, routing_key, collapsed])
+            .then(|| joined(exchange, routing_key, collapsed))
+    }
+
+    /// Whether the broker made the queue's name up.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        let queue = self.queue.unwrap_or(if self.exchange.is_empty() {
+            self.routing_key
+        } else {
+            ""
+        });
+        collapsed(queue) != queue || queue == REPLY_TO
+    }
+
+    /// The node of the path: the queue, else the exchange, else the queue that the default
+    /// exchange routes to.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        let queue = self.queue.unwrap_or_default();
+        let node = [queue, self.exchange, self.routing_key]
+            .into_iter()
+            .find(|part| !part.is_empty());
+        collapsed(node.unwrap_or(DEFAULT_DESTINATION))
+    }
+}
+
+/// Parts that are empty are left out, and a queue that is named as the routing key.
+fn joined(exchange: &str, routing_key: &str, queue: &str) -> String {
+    let queue = if queue == routing_key { "" } else { queue };
+    let parts = [exchange, routing_key, queue];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return DEFAULT_DESTINATION.to_owned();
+    }
+    parts.join(":")
+}
+
+/// The pseudo queue of direct reply-to.
+const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+/// A name that the broker generated, without its random part; every other name unchanged.
+#[must_use]
+pub fn collapsed(name: &str) -> &str {
+    if name.starts_with("amq.gen-") {
+        "amq.gen"
+    } else if name.starts_with(REPLY_TO) {
+        REPLY_TO
+    } else {
+        name
+    }
+}
+
+/// `error.type` of an error of lapin: the broker's code name (`NOT_FOUND`), else the variant.
+#[must_use]
+pub fn error_type(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::ChannelsLimitReached => "ChannelsLimitReached",
+        ErrorKind::InvalidProtocolVersion(_) => "InvalidProtocolVersion",
+        ErrorKind::InvalidChannel(_) => "InvalidChannel",
+        ErrorKind::InvalidChannelState(..) => "InvalidChannelState",
+        ErrorKind::InvalidConnectionState(_) => "InvalidConnectionState",
+        ErrorKind::IOError(_) => "IOError",
+        ErrorKind::RuntimeShutdownError(_) => "RuntimeShutdownError",
+        ErrorKind::ParsingError(_) => "ParsingError",
+        ErrorKind::ProtocolError(error) => reply_code_name(error.get_id()),
+        ErrorKind::SerialisationError(_) => "SerialisationError",
+        ErrorKind::AuthProviderError(_) => "AuthProviderError",
+        ErrorKind::FutureCompleted => "FutureCompleted",
+        ErrorKind::NoDefaultRuntime => "NoDefaultRuntime",
+        ErrorKind::MissingHeartbeatError => "MissingHeartbeatError",
+        _ => ERROR_TYPE_OTHER,
+    }
+}
+
+/// The name that the AMQP 0-9-1 specification gives a reply code.
+#[must_use]
+pub const fn reply_code_name(code: u16) -> &'static str {
+    match code {
+        311 => "CONTENT_TOO_LARGE",
+        312 => "NO_ROUTE",
+        313 => "NO_CONSUMERS",
+        320 => "CONNECTION_FORCED",
+        402 => "INVALID_PATH",
+        403 => "ACCESS_REFUSED",
+        404 => "NOT_FOUND",
+        405 => "RESOURCE_LOCKED",
+        406 => "PRECONDITION_FAILED",
+        501 => "FRAME_ERROR",
+        502 => "SYNTAX_ERROR",
+        503 => "COMMAND_INVALID",
+        504 => "CHANNEL_ERROR",
+        505 => "UNEXPECTED_FRAME",
+        506 => "RESOURCE_ERROR",
+        530 => "NOT_ALLOWED",
+        540 => "NOT_IMPLEMENTED",
+        541 => "INTERNAL_ERROR",
+        _ => ERROR_TYPE_OTHER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    fn check(parts: [&str; 3], name: &str, template: Option<&str>, node: &str) {
+        let [exchange, routing_key, queue] = parts;
+        let destination = Destination {
+            exchange,
+            routing_key,
+            queue: (!queue.is_empty()).then_some(queue),
+        };
+        assert_eq!(destination.name(), name, "{parts:?}");
+        assert_eq!(destination.template().as_deref(), template, "{parts:?}");
+        assert_eq!(destination.node(), node, "{parts:?}");
+        let generated = node == "amq.gen" || node == REPLY_TO;
+        assert_eq!(destination.is_anonymous(), generated, "{parts:?}");
+    }
+
+    #[test]
+    fn destinations_are_named_as_the_conventions_say() {
+        check(["", "", ""], "amq.default", None, "amq.default");
+        check(["", "tasks", ""], "tasks", None, "tasks");
+        check(["events", "", ""], "events", None, "events");
+        check(["events", "a.b", ""], "events:a.b", None, "events");
+        check(["", "tasks", "tasks"], "tasks", None, "tasks");
+        check(
+            ["events", "a.b", "audit"],
+            "events:a.b:audit",
+            None,
+            "audit",
+        );
+        check(["events", "", "audit"], "events:audit", None, "audit");
+    }
+
+    #[test]
+    fn generated_names_collapse_into_templates() {
+        check(
+            ["", "amq.gen-x1", ""],
+            "amq.gen-x1",
+            Some("amq.gen"),
+            "amq.gen",
+        );
+        check(
+            ["events", "a", "amq.gen-x1"],
+            "events:a:amq.gen-x1",
+            Some("events:a:amq.gen"),
+            "amq.gen",
+        );
+        check(
+            ["", "amq.rabbitmq.reply-to.g2.xyz", "amq.rabbitmq.reply-to"],
+            "amq.rabbitmq.reply-to.g2.xyz:amq.rabbitmq.reply-to",
+            Some("amq.rabbitmq.reply-to"),
+            "amq.rabbitmq.reply-to",
+        );
+    }
+
+    #[test]
+    fn errors_have_the_name_of_their_code_or_variant() {
+        let not_found = AMQPError::from_id(404, "no queue".into()).unwrap();
+        let error = Error::from(ErrorKind::ProtocolError(not_found));
+        assert_eq!(error_type(&error), "NOT_FOUND");
+        let error = Error::from(ErrorKind::ChannelsLimitReached);
+        assert_eq!(error_type(&error), "ChannelsLimitReached");
+        assert_eq!(reply_code_name(312), "NO_ROUTE");
+        assert_eq!(reply_code_name(999), ERROR_TYPE_OTHER);
+    }
+}

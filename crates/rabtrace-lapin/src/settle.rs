@@ -1,0 +1,134 @@
+//! The span of a settlement, and what it means for the deliveries that it settles.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
+use lapin::types::DeliveryTag;
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::Span;
+use opentelemetry::{Context, KeyValue};
+
+use crate::acker::{Process, Settlement};
+use crate::semconv;
+use crate::telemetry::{ACK, NACK, Operation, REJECT, Start, Telemetry, fail};
+
+/// One settlement.
+#[derive(Clone, Debug)]
+pub(crate) struct Settle {
+    operation: Operation,
+    settlement: Settlement,
+    multiple: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Answer<'a> {
+    /// It went to the broker.
+    Sent,
+    /// Somebody else had settled it.
+    NotSent,
+    /// It could not be sent.
+    Failed(&'a lapin::Error),
+}
+
+impl Settle {
+    pub(crate) fn ack(options: BasicAckOptions) -> Self {
+        Self {
+            operation: ACK,
+            settlement: Settlement::Ack,
+            multiple: options.multiple,
+        }
+    }
+
+    pub(crate) fn nack(options: BasicNackOptions) -> Self {
+        let requeue = options.requeue;
+        Self {
+            operation: NACK,
+            settlement: if requeue {
+                Settlement::NackRequeue
+            } else {
+                Settlement::NackDiscard
+            },
+            multiple: options.multiple,
+        }
+    }
+
+    pub(crate) fn reject(options: BasicRejectOptions) -> Self {
+        Self {
+            operation: REJECT,
+            settlement: if options.requeue {
+                Settlement::RejectRequeue
+            } else {
+                Settlement::RejectDiscard
+            },
+            multiple: false,
+        }
+    }
+
+    pub(crate) fn is_multiple(&self) -> bool {
+        self.multiple
+    }
+
+    /// Starts the span, unless they are switched off. The last of `targets` is the delivery that
+    /// was named; a single one is the parent, several are linked to.
+    pub(crate) fn start(
+        &self,
+        telemetry: &Telemetry,
+        delivery_tag: DeliveryTag,
+        targets: &[Arc<Process>],
+    ) -> Option<BoxedSpan> {
+        if !telemetry.settle_spans {
+            return None;
+        }
+        let ambient = Context::current();
+        let named = targets.last();
+        let parent = named.map_or(&ambient, |process| &process.context);
+        let mut attributes = Vec::with_capacity(9);
+        let tag = i64::try_from(delivery_tag).unwrap_or(i64::MAX);
+        attributes.push(KeyValue::new(
+            semconv::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG,
+            tag,
+        ));
+        if self.multiple {
+            let count = i64::try_from(targets.len()).unwrap_or(i64::MAX);
+            attributes.push(KeyValue::new(semconv::MESSAGING_BATCH_MESSAGE_COUNT, count));
+        }
+        let mut span = telemetry.start(Start {
+            operation: &self.operation,
+            destination: named.map(|process| &process.destination),
+            parent,
+            link: named.and_then(|process| process.creation.clone()),
+            time: SystemTime::now(),
+            attributes,
+        });
+        for target in targets.iter().rev().skip(1) {
+            if let Some(creation) = &target.creation {
+                span.add_link(creation.clone(), Vec::new());
+            }
+        }
+        Some(span)
+    }
+
+    /// Ends the span and those of the deliveries that are settled now.
+    pub(crate) fn finish(
+        &self,
+        span: Option<BoxedSpan>,
+        targets: &[Arc<Process>],
+        answer: &Answer<'_>,
+    ) {
+        if let Some(mut span) = span {
+            if let Answer::Failed(error) = answer {
+                fail(&mut span, semconv::error_type(error), error.to_string());
+            }
+            span.end();
+        }
+        for target in targets {
+            match answer {
+                Answer::Sent => target.end(self.settlement),
+                Answer::NotSent => {}
+                Answer::Failed(error) => target.lost(error),
+            }
+        }
+    }
+}

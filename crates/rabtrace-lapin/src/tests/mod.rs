@@ -1,0 +1,128 @@
+//! Ring one: the spans of publishes and deliveries, without a broker.
+
+mod delivery;
+mod publish;
+mod tracing_users;
+
+use std::sync::Arc;
+
+use lapin::BasicProperties;
+use lapin::types::ShortString;
+use opentelemetry::Context;
+use opentelemetry::trace::SpanId;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+
+use crate::acker::AckMode;
+use crate::config::TraceConfig;
+use crate::confirm::PublishSpan;
+use crate::delivery::{Delivery, Source};
+use crate::open::Open;
+use crate::telemetry::Telemetry;
+
+/// One service: its tracer, and what it exported.
+struct Service {
+    provider: SdkTracerProvider,
+    exporter: InMemorySpanExporter,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Service {
+    fn new(name: &str) -> Self {
+        Self::sampled(name, Sampler::AlwaysOn)
+    }
+
+    fn sampled(name: &str, sampler: Sampler) -> Self {
+        let exporter = InMemorySpanExporter::default();
+        let provider = SdkTracerProvider::builder()
+            .with_simple_exporter(exporter.clone())
+            .with_sampler(sampler)
+            .build();
+        let config = TraceConfig::new()
+            .with_tracer_provider(&provider)
+            .with_service_name(name)
+            .with_server("broker.example", 5672);
+        Self {
+            telemetry: Arc::new(Telemetry::new(&config)),
+            provider,
+            exporter,
+        }
+    }
+
+    fn spans(&self) -> Vec<SpanData> {
+        self.exporter.get_finished_spans().unwrap()
+    }
+
+    fn source(&self, queue: &str, ack_mode: AckMode) -> Source {
+        Source {
+            telemetry: Arc::clone(&self.telemetry),
+            open: Arc::new(Open::default()),
+            queue: queue.into(),
+            ack_mode,
+        }
+    }
+
+    /// Publishes under `parent`; the properties are those on the wire.
+    fn publish(&self, to: (&str, &str), parent: &Context) -> BasicProperties {
+        let (exchange, routing_key) = (ShortString::from(to.0), ShortString::from(to.1));
+        let properties = BasicProperties::default();
+        PublishSpan::start(
+            &self.telemetry,
+            (&exchange, &routing_key),
+            properties,
+            parent,
+        )
+        .1
+    }
+
+    /// Takes a message from the queue of its routing key.
+    fn consume(&self, routing_key: &str, properties: BasicProperties) -> Delivery {
+        let source = self.source(routing_key, AckMode::Manual);
+        source.hand_out(message((1, "", routing_key), properties), &Context::new())
+    }
+}
+
+fn message(
+    (tag, exchange, routing_key): (u64, &str, &str),
+    properties: BasicProperties,
+) -> lapin::message::Delivery {
+    let mut delivery = lapin::message::Delivery::mock(
+        tag,
+        exchange.into(),
+        routing_key.into(),
+        false,
+        b"body".to_vec(),
+    );
+    delivery.properties = properties;
+    delivery
+}
+
+/// Name, kind, status and attributes as text, sorted; durations as `some`.
+fn shown(span: &SpanData) -> String {
+    let mut lines: Vec<String> = span
+        .attributes
+        .iter()
+        .map(|attribute| {
+            let key = attribute.key.as_str();
+            let value = attribute.value.to_string();
+            if key.ends_with("duration") && value != "0" {
+                return format!("  {key} = some");
+            }
+            format!("  {key} = {value}")
+        })
+        .collect();
+    lines.sort();
+    let head = format!("{} {:?} {:?}", span.name, span.span_kind, span.status);
+    format!("{head}\n{}", lines.join("\n"))
+}
+
+fn attribute(span: &SpanData, name: &str) -> Option<String> {
+    let found = span
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key.as_str() == name);
+    found.map(|attribute| attribute.value.to_string())
+}
+
+fn is_root(span: &SpanData) -> bool {
+    span.parent_span_id == SpanId::INVALID
+}

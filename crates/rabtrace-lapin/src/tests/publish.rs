@@ -1,0 +1,150 @@
+//! Publishes.
+
+use lapin::Confirmation;
+use lapin::message::BasicReturnMessage;
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::trace::{TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::Sampler;
+
+use super::{
+    BasicProperties, PublishSpan, Service, ShortString, attribute, is_root, message, shown,
+};
+use crate::propagation;
+
+#[test]
+fn a_publish_has_the_names_and_attributes_of_the_conventions() {
+    let service = Service::new("gateway");
+    let properties = BasicProperties::default()
+        .with_message_id("m-1".into())
+        .with_correlation_id("c-1".into());
+    let to = (ShortString::from("events"), ShortString::from("order.new"));
+    let started = PublishSpan::start(
+        &service.telemetry,
+        (&to.0, &to.1),
+        properties,
+        &Context::new(),
+    );
+    drop(started);
+    let spans = service.spans();
+    assert_eq!(spans.len(), 1);
+    let expect = "publish events:order.new Producer Unset
+  messaging.destination.name = events:order.new
+  messaging.message.conversation_id = c-1
+  messaging.message.id = m-1
+  messaging.operation.name = publish
+  messaging.operation.type = send
+  messaging.rabbitmq.destination.routing_key = order.new
+  messaging.system = rabbitmq
+  rabtrace.destination = events
+  rabtrace.direction = out
+  rabtrace.path.duration = 0
+  rabtrace.path.hash = 771c5b35fd6cff8e
+  rabtrace.publish.outcome = dropped
+  server.address = broker.example
+  server.port = 5672";
+    assert_eq!(shown(&spans[0]), expect);
+    assert!(is_root(&spans[0]));
+    let scope = &spans[0].instrumentation_scope;
+    assert_eq!(scope.name(), "rabtrace-lapin");
+    assert_eq!(
+        scope.schema_url(),
+        Some("https://opentelemetry.io/schemas/1.44.0")
+    );
+}
+
+#[test]
+fn the_wire_carries_the_span_the_path_and_the_baggage() {
+    let service = Service::new("gateway");
+    let context = Context::new().with_baggage([KeyValue::new("user", "42")]);
+    let properties = service.publish(("", "tasks"), &context);
+    let span = &service.spans()[0];
+    let extracted = propagation::extract(properties.headers().as_ref());
+    let path = extracted.path().unwrap();
+    let hash = format!("{:016x}", path.hash);
+    assert_eq!(attribute(span, "rabtrace.path.hash"), Some(hash));
+    let creation = extracted.creation.unwrap();
+    assert_eq!(creation.span_id(), span.span_context.span_id());
+    assert_eq!(creation.trace_id(), span.span_context.trace_id());
+    assert!(creation.is_sampled());
+    assert_eq!(extracted.baggage.get("user").unwrap().as_str(), "42");
+}
+
+#[test]
+fn unsampled_context_and_path_travel_too() {
+    let service = Service::sampled("gateway", Sampler::AlwaysOff);
+    let properties = service.publish(("", "tasks"), &Context::new());
+    assert!(service.spans().is_empty());
+    let extracted = propagation::extract(properties.headers().as_ref());
+    assert!(extracted.path().is_some());
+    assert!(!extracted.creation.unwrap().is_sampled());
+}
+
+#[test]
+fn without_tracer_and_parent_nothing_is_written() {
+    let service = Service::new("gateway");
+    service.provider.shutdown().unwrap();
+    let properties = service.publish(("", "tasks"), &Context::new());
+    assert_eq!(properties, BasicProperties::default());
+}
+
+#[test]
+fn a_publish_is_a_child_of_the_active_span() {
+    let service = Service::new("gateway");
+    let request = service.provider.tracer("test").start("request");
+    let context = Context::new().with_span(request);
+    service.publish(("", "tasks"), &context);
+    service.publish(("", "tasks"), &context);
+    let spans = service.spans();
+    let parent = context.span().span_context().span_id();
+    assert!(spans.iter().all(|span| span.parent_span_id == parent));
+    // Two in a row are siblings: both are the origin of the same path.
+    let hashes = [0, 1].map(|at| attribute(&spans[at], "rabtrace.path.hash"));
+    assert_eq!(hashes[0], hashes[1]);
+    assert_eq!(attribute(&spans[1], "rabtrace.path.parent"), None);
+}
+
+#[test]
+fn replies_to_generated_queues_have_no_generated_span_name() {
+    let service = Service::new("weather");
+    service.publish(("", "amq.rabbitmq.reply-to.g1.abc"), &Context::new());
+    let span = &service.spans()[0];
+    assert_eq!(span.name, "publish amq.rabbitmq.reply-to");
+    let text = |name| attribute(span, name).unwrap();
+    assert_eq!(
+        text("messaging.destination.name"),
+        "amq.rabbitmq.reply-to.g1.abc"
+    );
+    assert_eq!(
+        text("messaging.destination.template"),
+        "amq.rabbitmq.reply-to"
+    );
+    assert_eq!(text("messaging.destination.anonymous"), "true");
+    assert_eq!(text("messaging.destination.temporary"), "true");
+    assert_eq!(text("rabtrace.destination"), "amq.rabbitmq.reply-to");
+}
+
+#[test]
+fn a_returned_message_counts_for_the_publish_that_it_belongs_to() {
+    let service = Service::new("gateway");
+    let (exchange, routing_key) = (ShortString::default(), ShortString::from("nowhere"));
+    let start = || {
+        let (to, properties) = ((&exchange, &routing_key), BasicProperties::default());
+        PublishSpan::start(&service.telemetry, to, properties, &Context::new())
+    };
+    let returned = |properties| BasicReturnMessage {
+        delivery: message((0, "", "nowhere"), properties),
+        reply_code: 312,
+        reply_text: "NO_ROUTE".into(),
+    };
+    let (mut own, properties) = start();
+    let (mut other, _) = start();
+    // lapin may hand the message of one publish to another's confirm.
+    other.resolve(&Ok(Confirmation::Ack(Some(returned(properties.clone())))));
+    own.resolve(&Ok(Confirmation::Ack(Some(returned(properties)))));
+    let outcomes = service.spans();
+    let outcomes = outcomes
+        .iter()
+        .map(|span| attribute(span, "rabtrace.publish.outcome").unwrap());
+    assert_eq!(outcomes.collect::<Vec<_>>(), ["acked", "returned"]);
+}

@@ -1,0 +1,119 @@
+//! How the agent is: `/health/live`, `/health/ready`, `/health`, `/status`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use crate::health::{ComponentReport, Status};
+
+/// Where an agent listens; with port 0 in the configuration these are the chosen ones.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Addresses {
+    /// OTLP over gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub http: SocketAddr,
+    /// JSON API, `/metrics`, `/health`.
+    pub api: SocketAddr,
+}
+
+/// The answer of `/health`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// The worst of all parts.
+    pub status: Status,
+    /// Every part by its name.
+    pub components: BTreeMap<String, ComponentReport>,
+}
+
+/// The answer of `/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of the agent.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_seconds: f64,
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// The worst of all parts.
+    pub health: Status,
+    /// Spans that came in and were handed over.
+    pub spans_received: u64,
+    /// Spans in the store.
+    pub spans_stored: u64,
+    /// Points in the store.
+    pub points_stored: u64,
+    /// Points that InfluxDB took.
+    pub points_written: u64,
+    /// OTLP requests that the upstream took.
+    pub requests_forwarded: u64,
+    /// Polls of the broker.
+    pub polls: u64,
+    /// Everything that was dropped, for whatever reason.
+    pub dropped: u64,
+}
+
+/// The process answers.
+pub(super) async fn live() -> &'static str {
+    "live\n"
+}
+
+/// Every part has been tried, and the store takes data.
+pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, &'static str) {
+    let store = api
+        .setup
+        .health
+        .reports()
+        .get("store")
+        .map(|report| report.status);
+    match store {
+        Some(Status::Healthy | Status::Degraded) => (StatusCode::OK, "ready\n"),
+        Some(Status::Starting) | None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store has not been written yet\n",
+        ),
+        Some(Status::Unhealthy) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store cannot be written\n",
+        ),
+    }
+}
+
+/// Every part with its state. A degraded part is no reason to restart the agent.
+pub(super) async fn health(State(api): State<Api>) -> (StatusCode, Json<HealthReport>) {
+    let reports = api.setup.health.reports();
+    let status = api.setup.health.overall();
+    let components = reports
+        .into_iter()
+        .map(|(name, report)| (name.to_owned(), report))
+        .collect();
+    let code = if status == Status::Unhealthy {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
+    (code, Json(HealthReport { status, components }))
+}
+
+/// Counters and addresses.
+pub(super) async fn status(State(api): State<Api>) -> Json<StatusReport> {
+    let metrics = &api.setup.metrics;
+    Json(StatusReport {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: api.started.elapsed().as_secs_f64(),
+        addresses: api.setup.addresses,
+        health: api.setup.health.overall(),
+        spans_received: metrics.spans_received.get(),
+        spans_stored: metrics.spans_stored.get(),
+        points_stored: metrics.points_stored.get(),
+        points_written: metrics.points_written.get(),
+        requests_forwarded: metrics.requests_forwarded.get(),
+        polls: metrics.polls.get(),
+        dropped: metrics.dropped_total(),
+    })
+}

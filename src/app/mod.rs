@@ -1,0 +1,246 @@
+//! The agent: the only place that wires parts together and starts tasks.
+//!
+//! [`App::build`] binds every listener and opens the store, so that what cannot work is told
+//! before anything runs; [`App::run`] runs until it is told to stop, then stops in order: inputs,
+//! flow, sinks, API.
+
+mod listeners;
+mod running;
+
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Addresses, Api, ApiSetup};
+use crate::config::Config;
+use crate::flow::{FlowTask, Sinks};
+use crate::forward::{Forward, ForwardSetup};
+use crate::health::Health;
+use crate::influx::{Influx, InfluxSetup};
+use crate::metrics::Metrics;
+use crate::model::{Batch, BrokerSnapshot};
+use crate::monitor::{Monitor, MonitorSetup};
+use crate::receiver::{self, Intake};
+use crate::store::{Reader, Store};
+
+use listeners::Listeners;
+use running::{Running, Stage};
+
+/// Width of the windows of path statistics.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The agent, ready to run.
+pub struct App {
+    config: Config,
+    listeners: Listeners,
+    store: Store,
+    client: reqwest::Client,
+    health: Health,
+    metrics: Metrics,
+    window: Duration,
+}
+
+impl App {
+    /// Binds the listeners and opens the store.
+    ///
+    /// # Errors
+    /// A port in use, a store that cannot be opened: each with its key and what to do.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(&config).await?;
+        let store = Store::open(&config.store, SystemTime::now)?;
+        let metrics = Metrics::new()?;
+        let client = http_client()?;
+        Ok(Self {
+            config,
+            listeners,
+            store,
+            client,
+            health: Health::default(),
+            metrics,
+            window: WINDOW,
+        })
+    }
+
+    /// The same with windows of another width, for those who cannot wait ten seconds.
+    #[must_use]
+    pub fn with_window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.listeners.addresses
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Reads what it stores.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn reader(&self) -> anyhow::Result<Reader> {
+        Ok(Reader::open(&self.config.store.file())?)
+    }
+
+    /// Runs until `stop`, then stops in order.
+    ///
+    /// # Errors
+    /// If a part ends that should not.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut running = Running::default();
+        let reader = self.reader()?;
+        let addresses = self.addresses();
+        let Self {
+            config,
+            listeners,
+            store,
+            client,
+            health,
+            metrics,
+            window,
+        } = self;
+        let Listeners {
+            grpc, http, api, ..
+        } = listeners;
+        let parts = Parts {
+            config: &config,
+            client: &client,
+            health: &health,
+            metrics: &metrics,
+        };
+        let (batches, polls) = parts.inputs(&mut running, grpc, http);
+        let sinks = parts.sinks(&mut running, store)?;
+        let flow = FlowTask {
+            batches,
+            polls,
+            sinks,
+            window,
+            clock: SystemTime::now,
+        };
+        running.spawn(Stage::Flow, "flow", done(flow.run()));
+        let token = config.api.token.clone();
+        let setup = ApiSetup {
+            token,
+            reader,
+            health,
+            metrics,
+            addresses,
+            clock: SystemTime::now,
+        };
+        let api_stop = running.token(Stage::Api);
+        running.spawn(Stage::Api, "api", Api::new(setup).serve(api, api_stop));
+        running.until(stop).await
+    }
+}
+
+/// What the parts are made of.
+struct Parts<'a> {
+    config: &'a Config,
+    client: &'a reqwest::Client,
+    health: &'a Health,
+    metrics: &'a Metrics,
+}
+
+impl Parts<'_> {
+    /// Starts what feeds the flow: both receivers and the monitor.
+    fn inputs(
+        &self,
+        running: &mut Running,
+        grpc: TcpListener,
+        http: TcpListener,
+    ) -> (mpsc::Receiver<Batch>, mpsc::Receiver<BrokerSnapshot>) {
+        let receiver = &self.config.receiver;
+        let (batches, batches_in) = mpsc::channel(receiver.queue_batches);
+        let (polls, polls_in) = mpsc::channel(2);
+        let stop = running.token(Stage::Inputs);
+        let intake = Intake::new(batches, receiver.max_body_bytes, self.metrics.clone());
+        let serve = receiver::serve_grpc(grpc, intake.clone(), stop.clone());
+        running.spawn(Stage::Inputs, "receiver (gRPC)", serve);
+        let serve = receiver::serve_http(http, intake, stop.clone());
+        running.spawn(Stage::Inputs, "receiver (HTTP)", serve);
+        let monitor = Monitor::new(MonitorSetup {
+            broker: self.config.broker.clone(),
+            client: self.client.clone(),
+            clock: SystemTime::now,
+            metrics: self.metrics.clone(),
+            component: self.health.component("rabbitmq"),
+        });
+        running.spawn(Stage::Inputs, "monitor", done(monitor.run(polls, stop)));
+        (batches_in, polls_in)
+    }
+
+    /// Starts what the flow feeds: the store, and the sinks that are configured.
+    fn sinks(&self, running: &mut Running, store: Store) -> anyhow::Result<Sinks> {
+        let stop = running.token(Stage::Sinks);
+        let (store_out, store_in) = mpsc::channel(16);
+        let writer = store.writer(self.metrics.clone(), self.health.component("store"));
+        running.spawn(
+            Stage::Sinks,
+            "store",
+            done(writer.run(store_in, stop.clone())),
+        );
+        let mut sinks = Sinks {
+            store: store_out,
+            influx: None,
+            forward: None,
+        };
+        if self.config.influx.url.is_some() {
+            let (points, points_in) = mpsc::channel(64);
+            let influx = Influx::new(InfluxSetup {
+                config: self.config.influx.clone(),
+                client: self.client.clone(),
+                metrics: self.metrics.clone(),
+                component: self.health.component("influxdb"),
+            });
+            running.spawn(
+                Stage::Sinks,
+                "influx",
+                done(influx.run(points_in, stop.clone())),
+            );
+            sinks.influx = Some(points);
+        }
+        if self.config.forward.endpoint.is_some() {
+            let (requests, requests_in) = mpsc::channel(64);
+            let forward = Forward::new(ForwardSetup {
+                config: self.config.forward.clone(),
+                client: self.client.clone(),
+                metrics: self.metrics.clone(),
+                component: self.health.component("upstream"),
+            })?;
+            running.spawn(
+                Stage::Sinks,
+                "forward",
+                done(forward.run(requests_in, stop)),
+            );
+            sinks.forward = Some(requests);
+        }
+        Ok(sinks)
+    }
+}
+
+/// The client of everything that is asked over HTTP.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub fn http_client() -> anyhow::Result<reqwest::Client> {
+    // Another part of the process may have chosen a provider before: then that one serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let agent = concat!("rabtrace/", env!("CARGO_PKG_VERSION"));
+    Ok(reqwest::Client::builder()
+        .user_agent(agent)
+        .connect_timeout(Duration::from_secs(5))
+        .build()?)
+}
+
+async fn done(work: impl Future<Output = ()>) -> std::io::Result<()> {
+    work.await;
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! The commands that ask: `paths`, `queues`, `trace`, `slow`, `errors`, `sql`.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+
+use super::output::{self, Format};
+use super::source::{Source, SourceError};
+use crate::api::{Rows, SqlRequest};
+use crate::config::{Loaded, parse_duration};
+use crate::render;
+use crate::store::{PathRow, QueueRow, SqlLimits, SqlResult};
+
+/// What most of these commands take.
+#[derive(Args)]
+struct Span {
+    /// How far back: 10m, 2h, 1d.
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    since: Duration,
+    /// Rows at most.
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+impl Span {
+    fn query(&self) -> [(&'static str, String); 2] {
+        [
+            ("since_seconds", self.since.as_secs().to_string()),
+            ("limit", self.limit.to_string()),
+        ]
+    }
+}
+
+/// Arguments of `rabtrace paths`.
+#[derive(Args)]
+pub(super) struct Paths {
+    #[command(flatten)]
+    span: Span,
+}
+
+impl Paths {
+    pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+        let (since, now, limit) = (back(self.span.since), now(), self.span.limit);
+        let read = move |reader: &crate::store::Reader| reader.paths(since, now, limit);
+        let rows: Vec<PathRow> = Source::open(loaded)
+            .await?
+            .rows("/api/v1/paths", &self.span.query(), read)
+            .await?;
+        output::rows(self.span.output, &rows, render::paths)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Arguments of `rabtrace queues`.
+#[derive(Args)]
+pub(super) struct Queues {
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+impl Queues {
+    pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+        let now = now();
+        let read = move |reader: &crate::store::Reader| reader.queues(now);
+        let rows: Vec<QueueRow> = Source::open(loaded)
+            .await?
+            .rows("/api/v1/queues", &[], read)
+            .await?;
+        output::rows(self.output, &rows, render::queues)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Arguments of `rabtrace slow`.
+#[derive(Args)]
+pub(super) struct Slow {
+    #[command(flatten)]
+    span: Span,
+}
+
+impl Slow {
+    pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+        let (since, limit) = (back(self.span.since), self.span.limit);
+        let read = move |reader: &crate::store::Reader| reader.slow(since, limit);
+        let rows = Source::open(loaded)
+            .await?
+            .rows("/api/v1/slow", &self.span.query(), read)
+            .await?;
+        output::rows(self.span.output, &rows, render::slow)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Arguments of `rabtrace errors`.
+#[derive(Args)]
+pub(super) struct Errors {
+    #[command(flatten)]
+    span: Span,
+}
+
+impl Errors {
+    pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+        let (since, limit) = (back(self.span.since), self.span.limit);
+        let read = move |reader: &crate::store::Reader| reader.errors(since, limit);
+        let rows = Source::open(loaded)
+            .await?
+            .rows("/api/v1/errors", &self.span.query(), read)
+            .await?;
+        output::rows(self.span.output, &rows, render::errors)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Arguments of `rabtrace trace`.
+#[derive(Args)]
+pub(super) struct Trace {
+    /// Trace id, or its first digits; without one, the newest traces are listed.
+    id: Option<String>,
+    #[command(flatten)]
+    span: Span,
+}
+
+impl Trace {
+    pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+        let source = Source::open(loaded).await?;
+        let Some(id) = &self.id else {
+            let (since, limit) = (back(self.span.since), self.span.limit);
+            let read = move |reader: &crate::store::Reader| reader.recent_traces(since, limit);
+            let rows = source
+                .rows("/api/v1/traces", &self.span.query(), read)
+                .await?;
+            output::rows(self.span.output, &rows, render::traces)?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let trace = match source {
+            Source::Agent(agent) => {
+                let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+                agent.get(&format!("/api/v1/traces/{id}"), &[]).await?
+            }
+            Source::File(reader) => reader.trace(id).map_err(SourceError::from)?.ok_or_else(|| {
+                SourceError::NotFound(format!("there is no trace {id} in the store\n  fix   rabtrace trace    lists the newest"))
+            })?,
+        };
+        match self.span.output {
+            Format::Table => output::text(&render::waterfall(&trace)),
+            Format::Json => output::object(&trace)?,
+            Format::Ndjson => output::rows(Format::Ndjson, &trace.spans, |_| String::new())?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Arguments of `rabtrace sql`.
+#[derive(Args)]
+pub(super) struct Sql {
+    /// One statement, for instance: SELECT * FROM message_flow LIMIT 5
+    statement: String,
+    /// Rows at most.
+    #[arg(long, default_value_t = 10_000)]
+    limit: usize,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+impl Sql {
+    pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+        let result: SqlResult = match Source::open(loaded).await? {
+            Source::Agent(agent) => {
+                let request = SqlRequest {
+                    statement: self.statement.clone(),
+                    limit: Some(self.limit),
+                };
+                agent.post("/api/v1/sql", &request).await?
+            }
+            Source::File(reader) => {
+                let limits = SqlLimits {
+                    rows: self.limit,
+                    ..SqlLimits::default()
+                };
+                reader
+                    .sql(&self.statement, limits)
+                    .map_err(SourceError::from)?
+            }
+        };
+        match self.output {
+            Format::Table => output::text(&render::sql(&result)),
+            Format::Json => output::object(&Rows {
+                rows: objects(&result),
+            })?,
+            Format::Ndjson => output::rows(Format::Ndjson, &objects(&result), |_| String::new())?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The rows as objects by column.
+fn objects(result: &SqlResult) -> Vec<serde_json::Map<String, serde_json::Value>> {
+    let object = |row: &Vec<serde_json::Value>| {
+        result
+            .columns
+            .iter()
+            .cloned()
+            .zip(row.iter().cloned())
+            .collect()
+    };
+    result.rows.iter().map(object).collect()
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn back(since: Duration) -> i64 {
+    now().saturating_sub(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,191 @@
+//! `rabtrace check`: tries each connection and says how to mend what does not work.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use lapin::{Connection, ConnectionProperties};
+use serde::Serialize;
+
+use super::FINDINGS;
+use super::output::{self, Format};
+use crate::app::http_client;
+use crate::config::{Loaded, Origin, mask_url};
+use crate::health::{Failure, Finding};
+use crate::{forward, influx, monitor};
+
+/// Longest wait for one answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Arguments of `rabtrace check`.
+#[derive(Args)]
+pub(super) struct Check {
+    /// How the findings are printed.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    url: String,
+    from: String,
+    ok: bool,
+    message: String,
+    fix: Option<String>,
+}
+
+impl Check {
+    pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
+        let config = &loaded.config;
+        let client = http_client()?;
+        let (amqp, broker, influx, upstream, grafana) = tokio::join!(
+            amqp(config.broker.amqp_url.expose()),
+            monitor::check(&config.broker, &client),
+            influx::check(&config.influx, &client),
+            forward::check(&config.forward, &client),
+            grafana(config.grafana_url.as_deref(), &client),
+        );
+        let mut rows = vec![row(amqp, &loaded.origin("broker.amqp_url"))];
+        for finding in broker {
+            let key = if finding.name.contains("prometheus") {
+                "broker.prometheus_urls"
+            } else {
+                "broker.management_url"
+            };
+            rows.push(row(finding, &loaded.origin(key)));
+        }
+        rows.extend(influx.map(|finding| row(finding, &loaded.origin("influx.url"))));
+        rows.extend(upstream.map(|finding| row(finding, &loaded.origin("forward.endpoint"))));
+        rows.extend(grafana.map(|finding| row(finding, &loaded.origin("grafana.url"))));
+        let failed = rows.iter().any(|row| !row.ok);
+        output::rows(self.output, &rows, text)?;
+        Ok(if failed {
+            ExitCode::from(FINDINGS)
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+fn row(finding: Finding, origin: &Origin) -> Row {
+    let Finding { name, url, outcome } = finding;
+    let from = origin.to_string();
+    match outcome {
+        Ok(message) => Row {
+            name,
+            url,
+            from,
+            ok: true,
+            message,
+            fix: None,
+        },
+        Err(Failure { why, fix }) => Row {
+            name,
+            url,
+            from,
+            ok: false,
+            message: why,
+            fix: Some(fix),
+        },
+    }
+}
+
+fn text(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let mark = if row.ok { "ok    " } else { "FAILED" };
+        text.push_str(&format!(
+            "{mark} {:<15} {}    from {}\n",
+            row.name, row.url, row.from
+        ));
+        text.push_str(&format!(
+            "       {}\n",
+            row.message.replace('\n', "\n       ")
+        ));
+        if let Some(fix) = &row.fix {
+            text.push_str(&format!(
+                "       fix   {}\n",
+                fix.replace('\n', "\n             ")
+            ));
+        }
+    }
+    let off = [
+        ("influxdb", "influx.url (INFLUX_HOST)"),
+        ("upstream", "forward.endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)"),
+        ("grafana", "grafana.url (GRAFANA_URL)"),
+    ];
+    for (name, key) in off {
+        if !rows.iter().any(|row| row.name.starts_with(name)) {
+            text.push_str(&format!("off    {name:<15} set {key} to use it\n"));
+        }
+    }
+    text
+}
+
+/// Opens an AMQP connection and closes it.
+async fn amqp(url: &str) -> Finding {
+    let begun = Instant::now();
+    let attempt = async {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        connection.close(200, "check".into()).await
+    };
+    let outcome = match tokio::time::timeout(TIMEOUT, attempt).await {
+        Ok(Ok(())) => Ok(format!("AMQP login works, {:.0?}", begun.elapsed())),
+        Ok(Err(error)) => Err(Failure {
+            fix: amqp_fix(&error.to_string()),
+            why: error.to_string(),
+        }),
+        Err(_) => Err(Failure {
+            why: format!("no answer within {} s", TIMEOUT.as_secs()),
+            fix: "is a firewall between, or is it another service's port?".to_owned(),
+        }),
+    };
+    Finding {
+        name: "broker (AMQP)",
+        url: mask_url(url),
+        outcome,
+    }
+}
+
+fn amqp_fix(error: &str) -> String {
+    let text = error.to_ascii_lowercase();
+    let fix = if text.contains("access_refused") || text.contains("access-refused") {
+        "mend user or password in broker.amqp_url; guest may log in only from localhost:\n\
+         rabbitmqctl add_user rabtrace PASSWORD && rabbitmqctl set_permissions rabtrace '.*' '.*' '.*'"
+    } else if text.contains("not_allowed") || text.contains("vhost") {
+        "the user may not use this virtual host: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
+    } else {
+        "is the broker up? set broker.amqp_url (RABTRACE_AMQP_URL, AMQP_URL, RABBITMQ_URL) to where it is"
+    };
+    fix.to_owned()
+}
+
+/// Asks Grafana for its health.
+async fn grafana(url: Option<&str>, client: &reqwest::Client) -> Option<Finding> {
+    let url = url?;
+    let begun = Instant::now();
+    let response = client
+        .get(format!("{url}/api/health"))
+        .timeout(TIMEOUT)
+        .send()
+        .await;
+    let outcome = match response {
+        Ok(response) if response.status().is_success() => {
+            Ok(format!("answers, {:.0?}", begun.elapsed()))
+        }
+        Ok(response) => Err(Failure {
+            why: format!("it answers {} to /api/health", response.status()),
+            fix: "is this Grafana's base URL? it may need a path behind a proxy".to_owned(),
+        }),
+        Err(error) => Err(Failure {
+            why: error.without_url().to_string(),
+            fix: "start Grafana, or set grafana.url (GRAFANA_URL) to where it is".to_owned(),
+        }),
+    };
+    Some(Finding {
+        name: "grafana",
+        url: mask_url(url),
+        outcome,
+    })
+}

@@ -1,0 +1,92 @@
+//! The only place that prints.
+
+use std::io::IsTerminal;
+
+use serde::Serialize;
+use serde_json::json;
+
+/// Version of the JSON that `--output json` prints; it grows when a field changes its meaning.
+const SCHEMA_VERSION: u32 = 1;
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For a person.
+    Table,
+    /// One object: `schema_version` and the rows.
+    Json,
+    /// One object a line.
+    Ndjson,
+}
+
+/// Prints rows; `table` renders them for a person.
+pub(super) fn rows<T: Serialize>(
+    format: Format,
+    rows: &[T],
+    table: impl FnOnce(&[T]) -> String,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Table => text(&table(rows)),
+        Format::Json => object(&json!({ "schema_version": SCHEMA_VERSION, "rows": rows }))?,
+        Format::Ndjson => {
+            for row in rows {
+                text(&serde_json::to_string(row)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints one object, indented where a person reads it.
+pub(super) fn object<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    let pretty = std::io::stdout().is_terminal();
+    text(&if pretty {
+        serde_json::to_string_pretty(value)?
+    } else {
+        serde_json::to_string(value)?
+    });
+    Ok(())
+}
+
+/// Prints a text and a line's end.
+pub(super) fn text(text: &str) {
+    use std::io::Write;
+    // A reader that went away, `head` for instance, is no error of ours.
+    let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// Clears the terminal and prints a text.
+pub(super) fn screen(content: &str) {
+    text(&format!("\x1b[H\x1b[2J{content}"));
+}
+
+/// Prints a remark on stderr.
+pub(super) fn remark(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints an error on stderr: what failed, then why, then what the error itself says to do.
+pub(super) fn error(error: &anyhow::Error) {
+    let mut chain = error.chain().map(ToString::to_string);
+    let first = chain.next().unwrap_or_default();
+    eprintln!("error: {first}");
+    let mut last = first;
+    for cause in chain.filter(|cause| !cause.is_empty()) {
+        // Many libraries repeat the cause in their own message.
+        if !last.contains(&cause) {
+            eprintln!("  why   {cause}");
+        }
+        last = cause;
+    }
+}
+
+/// Whether colours may be used on that stream.
+pub(super) fn colour(stream: &impl IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !set("NO_COLOR") && (stream.is_terminal() || set("CLICOLOR_FORCE"))
+}
+
+/// Whether a person looks at stdout.
+pub(super) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}

@@ -1,0 +1,233 @@
+//! One attempt to write one batch, down to its single lines where that must be.
+//!
+//! Input: a batch and the server, if that is known. Output: [`Written`]: how many lines are
+//! written, how many the server will never take, what is left, and why. Lines of the batch =
+//! taken + refused + left.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+
+use super::batch::Batch;
+use super::failure::Trouble;
+use super::response::{Answer, Refused, Verdict, judge};
+use super::server::{Server, identify, no_answer, read, refusal, shown};
+use crate::config;
+use crate::health::Failure;
+
+/// Requests of one attempt at most. A server that refuses line after line without naming them is
+/// asked again later; it may be that not the lines are wrong.
+const REQUESTS: usize = 64;
+
+/// What every attempt needs.
+pub(super) struct Session {
+    pub(super) config: config::Influx,
+    pub(super) client: reqwest::Client,
+}
+
+/// What came of an attempt.
+pub(super) struct Written {
+    /// The server, where it is known to be there.
+    pub(super) server: Option<Arc<Server>>,
+    /// Bytes of the batch as it was taken from the buffer.
+    pub(super) size: usize,
+    /// Lines of the batch as it was taken from the buffer.
+    pub(super) lines: u64,
+    /// Lines that the server took.
+    pub(super) taken: u64,
+    /// Lines that the server will never take.
+    pub(super) rejected: u64,
+    /// Lines that are larger than the server takes.
+    pub(super) too_large: u64,
+    /// What is left, in its order.
+    pub(super) rest: Vec<Batch>,
+    /// How long the last request took, or why the attempt ended early.
+    pub(super) end: Result<Duration, Trouble>,
+}
+
+/// Writes `batch`; asks the server what it is when `server` is none.
+pub(super) async fn write(
+    session: Arc<Session>,
+    server: Option<Arc<Server>>,
+    batch: Batch,
+) -> Written {
+    let mut attempt = Attempt::new(batch);
+    let end = match server {
+        Some(server) => attempt.send_all(&session, server).await,
+        None => match identify(&session.config, &session.client).await {
+            Ok(server) => attempt.send_all(&session, Arc::new(server)).await,
+            Err(trouble) => Err(trouble),
+        },
+    };
+    attempt.report(&session.config);
+    let mut written = attempt.written;
+    written.rest = attempt.pieces;
+    written.rest.reverse();
+    written.end = end;
+    written
+}
+
+struct Attempt {
+    written: Written,
+    /// What is still to be sent, the first line in the last piece.
+    pieces: Vec<Batch>,
+    /// The first line that was refused, and the server's reason.
+    first: Option<Refused>,
+    /// What the server said when a piece was halved.
+    unexplained: String,
+}
+
+impl Attempt {
+    fn new(batch: Batch) -> Self {
+        let written = Written {
+            server: None,
+            size: batch.size(),
+            lines: batch.lines(),
+            taken: 0,
+            rejected: 0,
+            too_large: 0,
+            rest: Vec::new(),
+            end: Ok(Duration::ZERO),
+        };
+        Self {
+            written,
+            pieces: vec![batch],
+            first: None,
+            unexplained: String::new(),
+        }
+    }
+
+    async fn send_all(
+        &mut self,
+        session: &Session,
+        server: Arc<Server>,
+    ) -> Result<Duration, Trouble> {
+        self.written.server = Some(server.clone());
+        let mut latency = Duration::ZERO;
+        for _ in 0..REQUESTS {
+            let Some(piece) = self.pieces.last() else {
+                return Ok(latency);
+            };
+            let began = Instant::now();
+            let answer = send(session, &server, piece).await?;
+            latency = began.elapsed();
+            let sent = match answer.status {
+                400 | 422 => piece.text().unwrap_or_default(),
+                _ => String::new(),
+            };
+            match judge(&answer, &sent) {
+                Verdict::Retry { why, after } => {
+                    let why = format!("{}: {why}", shown(&session.config));
+                    return Err(Trouble::Passing { why, after });
+                }
+                Verdict::Park { reason } => {
+                    return Err(refusal(&session.config, server.api, &reason).into());
+                }
+                verdict => self.settle(verdict),
+            }
+        }
+        if self.pieces.is_empty() {
+            return Ok(latency);
+        }
+        let (url, reason) = (shown(&session.config), &self.unexplained);
+        Err(Trouble::Lasting(Failure {
+            why: format!("{url} refuses line after line: {reason}"),
+            fix: "see the log of InfluxDB for what is wrong with the request".to_owned(),
+        }))
+    }
+
+    /// Takes the last piece away, and puts back what of it must be sent again.
+    fn settle(&mut self, verdict: Verdict) {
+        let Some(piece) = self.pieces.pop() else {
+            return;
+        };
+        match verdict {
+            Verdict::Taken => self.written.taken += piece.lines(),
+            Verdict::Partial(refused) => {
+                let lines = refused.lines.min(piece.lines());
+                self.written.taken += piece.lines() - lines;
+                self.written.rejected += lines;
+                self.first.get_or_insert(refused);
+            }
+            Verdict::Without { refused, rest } => {
+                let lines = refused.lines.min(piece.lines());
+                self.written.rejected += lines;
+                if lines < piece.lines() {
+                    let rest = Batch::seal(rest.as_bytes(), piece.lines() - lines);
+                    self.pieces.push(rest);
+                }
+                self.first.get_or_insert(refused);
+            }
+            Verdict::Split { reason } | Verdict::TooLarge { reason } if piece.lines() > 1 => {
+                self.halve(&piece, reason);
+            }
+            Verdict::TooLarge { reason } => {
+                self.written.too_large += piece.lines();
+                self.refuse_alone(&piece, reason);
+            }
+            Verdict::Split { reason } => {
+                self.written.rejected += piece.lines();
+                self.refuse_alone(&piece, reason);
+            }
+            Verdict::Retry { .. } | Verdict::Park { .. } => self.pieces.push(piece),
+        }
+    }
+
+    fn halve(&mut self, piece: &Batch, reason: String) {
+        self.unexplained = reason;
+        if let Some((head, tail)) = piece.halves() {
+            self.pieces.push(tail);
+            self.pieces.push(head);
+        } else {
+            // Only a body that cannot be inflated has no halves: memory has gone bad.
+            self.written.rejected += piece.lines();
+        }
+    }
+
+    fn refuse_alone(&mut self, piece: &Batch, reason: String) {
+        let text = piece.text().unwrap_or_default();
+        self.first.get_or_insert_with(|| Refused {
+            lines: piece.lines(),
+            first: super::line_protocol::cut(text.trim_end(), 300).to_owned(),
+            reason,
+        });
+    }
+
+    /// Logs the refused lines, once for the whole batch.
+    fn report(&self, config: &config::Influx) {
+        let lines = self.written.rejected + self.written.too_large;
+        if let Some(first) = self.first.as_ref().filter(|_| lines > 0) {
+            tracing::error!(
+                url = shown(config),
+                lines,
+                first_line = first.first,
+                reason = first.reason,
+                "influxdb refused lines and they are lost"
+            );
+        }
+    }
+}
+
+async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answer, Trouble> {
+    let mut request = session
+        .client
+        .post(server.write_url.clone())
+        .timeout(session.config.timeout)
+        .header(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        )
+        .body(piece.body());
+    if piece.is_gzip() {
+        request = request.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if let Some(authorization) = &server.authorization {
+        request = request.header(AUTHORIZATION, authorization.clone());
+    }
+    let began = Instant::now();
+    let failed = |error: reqwest::Error| no_answer(&session.config, &error, began);
+    read(request.send().await.map_err(failed)?)
+        .await
+        .map_err(failed)
+}

@@ -1,0 +1,126 @@
+//! Whole lines as the body of one request: gzip above 1 KiB, plain below.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+
+/// From this size on a body is compressed.
+const GZIP_FROM: usize = 1024;
+
+/// Lines that are ready to be sent. A clone shares the body.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    body: Bytes,
+    gzip: bool,
+    lines: u64,
+}
+
+impl Batch {
+    /// Makes the body of `text`, which is `lines` lines, each with its newline.
+    pub(super) fn seal(text: &[u8], lines: u64) -> Self {
+        let packed = (text.len() >= GZIP_FROM).then(|| gzip(text).ok()).flatten();
+        let gzip = packed.is_some();
+        let body = packed.unwrap_or_else(|| text.to_vec());
+        Self {
+            // A boxed slice has no spare capacity: what is counted is what is kept.
+            body: Bytes::from(body.into_boxed_slice()),
+            gzip,
+            lines,
+        }
+    }
+
+    /// The body as it is sent.
+    pub(super) fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    /// Whether the body is compressed.
+    pub(super) fn is_gzip(&self) -> bool {
+        self.gzip
+    }
+
+    /// How many lines it has.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Bytes of memory it takes.
+    pub(super) fn size(&self) -> usize {
+        self.body.len() + size_of::<Self>()
+    }
+
+    /// The lines again, each with its newline.
+    ///
+    /// # Errors
+    /// If the body cannot be inflated.
+    pub(super) fn text(&self) -> io::Result<String> {
+        let mut text = String::new();
+        if self.gzip {
+            GzDecoder::new(self.body.as_ref()).read_to_string(&mut text)?;
+        } else {
+            self.body.as_ref().read_to_string(&mut text)?;
+        }
+        Ok(text)
+    }
+
+    /// The first and the second half of its lines; none when it has one line or cannot be read.
+    pub(super) fn halves(&self) -> Option<(Self, Self)> {
+        if self.lines < 2 {
+            return None;
+        }
+        let text = self.text().ok()?;
+        let first = self.lines / 2;
+        let at = text
+            .match_indices('\n')
+            .nth(usize::try_from(first).ok()?.checked_sub(1)?)
+            .map(|(at, _)| at + 1)?;
+        let (head, tail) = text.split_at(at);
+        Some((
+            Self::seal(head.as_bytes(), first),
+            Self::seal(tail.as_bytes(), self.lines - first),
+        ))
+    }
+}
+
+fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::fast());
+    encoder.write_all(text)?;
+    encoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Batch;
+
+    fn lines(number: usize) -> String {
+        (0..number).map(|n| format!("m f={n}i {n}\n")).collect()
+    }
+
+    #[test]
+    fn halves_together_are_the_whole() {
+        for number in [2, 3, 7, 400] {
+            let text = lines(number);
+            let batch = Batch::seal(text.as_bytes(), number as u64);
+            assert_eq!(batch.is_gzip(), number == 400);
+            assert_eq!(batch.text().unwrap(), text);
+            let (head, tail) = batch.halves().unwrap();
+            assert_eq!(head.lines() + tail.lines(), number as u64);
+            assert_eq!(head.text().unwrap() + &tail.text().unwrap(), text);
+            assert_eq!(
+                head.text().unwrap().lines().count() as u64,
+                head.lines(),
+                "{number}"
+            );
+        }
+        assert!(Batch::seal(b"m f=1i 1\n", 1).halves().is_none());
+    }
+
+    #[test]
+    fn compression_makes_it_smaller() {
+        let text = lines(5000);
+        assert!(Batch::seal(text.as_bytes(), 5000).size() < text.len() / 2);
+    }
+}

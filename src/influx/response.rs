@@ -1,0 +1,217 @@
+//! What a server's answer to a write means. Pure.
+//!
+//! Input: status, `Retry-After` and `Date`, body and the lines that were sent. Output: a [`Verdict`].
+//!
+//! | answer | 1.x | 2.x | 3.x |
+//! |---|---|---|---|
+//! | 400, a line that cannot be read | rest written | nothing written, all bad lines quoted | rest written, bad lines listed |
+//! | type conflict, out of retention | 400, rest written | 422, rest written | 400, rest written, listed |
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::line_protocol::cut;
+use super::retry_after;
+
+#[cfg(test)]
+mod tests;
+
+/// Longest reason or line that is logged, in bytes.
+const SHOWN: usize = 300;
+
+/// A server's answer to a write.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<String>,
+    pub(super) date: Option<String>,
+    pub(super) body: String,
+}
+
+/// Lines that the server will never take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// How many.
+    pub(super) lines: u64,
+    /// The first, where the server names it; cut to 300 bytes.
+    pub(super) first: String,
+    /// What the server says about it; cut to 300 bytes.
+    pub(super) reason: String,
+}
+
+/// What to do after an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Everything is written.
+    Taken,
+    /// The refused lines are lost, the rest is written.
+    Partial(Refused),
+    /// Nothing is written; `rest` are the lines without the refused ones, to be sent again.
+    Without { refused: Refused, rest: String },
+    /// Nothing is written because of lines that the server does not name: send both halves.
+    Split { reason: String },
+    /// The body is larger than the server takes: send both halves.
+    TooLarge { reason: String },
+    /// Send the same again later.
+    Retry {
+        why: String,
+        after: Option<Duration>,
+    },
+    /// A person must mend it: token, bucket, database, address.
+    Park { reason: String },
+}
+
+/// What `answer` to a write of the lines `sent` means.
+pub(super) fn judge(answer: &Answer, sent: &str) -> Verdict {
+    match answer.status {
+        200..=299 => Verdict::Taken,
+        400 | 422 => judge_lines(answer, sent),
+        413 => Verdict::TooLarge {
+            reason: reason(answer),
+        },
+        408 | 425 | 429 | 500.. => Verdict::Retry {
+            why: reason(answer),
+            after: answer
+                .retry_after
+                .as_deref()
+                .and_then(|value| retry_after::parse(value, answer.date.as_deref())),
+        },
+        _ => Verdict::Park {
+            reason: reason(answer),
+        },
+    }
+}
+
+/// The status and what the server says of itself, in at most 300 bytes.
+pub(super) fn reason(answer: &Answer) -> String {
+    let message = message(&parse(&answer.body), &answer.body);
+    let text = format!("{} {}", answer.status, message.trim());
+    cut(text.trim_end(), SHOWN).to_owned()
+}
+
+fn parse(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or(Value::Null)
+}
+
+/// The text of the error: `error` on 1.x and 3.x, `message` on 2.x, else the body as it is.
+fn message(reply: &Value, body: &str) -> String {
+    let field = |name: &str| reply.get(name).and_then(Value::as_str);
+    let text = field("message").or_else(|| field("error"));
+    text.unwrap_or(body).to_owned()
+}
+
+fn judge_lines(answer: &Answer, sent: &str) -> Verdict {
+    let reply = parse(&answer.body);
+    let message = message(&reply, &answer.body);
+    if let Some(refused) = listed(&reply, &message) {
+        return Verdict::Partial(refused);
+    }
+    let bad = quoted(&message, sent);
+    // The quoted lines may hold any text, so only what stands before them is the server's own.
+    let own = message
+        .split("unable to parse '")
+        .next()
+        .unwrap_or_default();
+    if let Some((_, why)) = own.split_once("partial write: ") {
+        return Verdict::Partial(partial(&message, why, &bad));
+    }
+    if !bad.lines.is_empty() {
+        let rest = sent.split_inclusive('\n');
+        let rest = rest.filter(|line| !bad.lines.contains(line.trim_end_matches('\n')));
+        return Verdict::Without {
+            refused: bad.refused(sent),
+            rest: rest.collect(),
+        };
+    }
+    let own = own.to_ascii_lowercase();
+    let names = |word: &&str| own.contains(*word);
+    if ["database", "bucket", "organization"]
+        .iter()
+        .any(|word| names(word))
+    {
+        return Verdict::Park {
+            reason: reason(answer),
+        };
+    }
+    Verdict::Split {
+        reason: reason(answer),
+    }
+}
+
+/// The refused lines of 3.x: `{"error": "partial write ..", "data": [{"original_line", ..}]}`.
+fn listed(reply: &Value, message: &str) -> Option<Refused> {
+    let entries = reply.get("data")?.as_array()?;
+    let first = entries.first()?;
+    if !message.starts_with("partial write") {
+        return None;
+    }
+    let field = |name: &str| first.get(name).and_then(Value::as_str).unwrap_or_default();
+    Some(Refused {
+        lines: entries.len() as u64,
+        first: cut(field("original_line"), SHOWN).to_owned(),
+        reason: cut(field("error_message"), SHOWN).to_owned(),
+    })
+}
+
+/// The refused lines of a partial write on 1.x and 2.x: those quoted, and the number at the end.
+fn partial(message: &str, why: &str, bad: &Quoted<'_>) -> Refused {
+    let number = message
+        .rsplit_once("dropped=")
+        .and_then(|(_, number)| number.trim().parse::<u64>().ok());
+    let why = if bad.reason.is_empty() {
+        why
+    } else {
+        bad.reason
+    };
+    let why = why.split(" dropped=").next().unwrap_or(why);
+    Refused {
+        lines: (bad.lines.len() as u64 + number.unwrap_or(0)).max(1),
+        first: cut(bad.first, SHOWN).to_owned(),
+        reason: cut(why, SHOWN).to_owned(),
+    }
+}
+
+/// The lines that a message quotes as `unable to parse '<line>': <reason>`.
+#[derive(Default)]
+struct Quoted<'a> {
+    lines: HashSet<&'a str>,
+    first: &'a str,
+    reason: &'a str,
+}
+
+impl Quoted<'_> {
+    fn refused(&self, sent: &str) -> Refused {
+        let bad = sent.lines().filter(|line| self.lines.contains(line));
+        Refused {
+            lines: bad.count() as u64,
+            first: cut(self.first, SHOWN).to_owned(),
+            reason: cut(self.reason, SHOWN).to_owned(),
+        }
+    }
+}
+
+/// Finds those lines of `sent` that `message` quotes. A line may itself contain what ends a
+/// quotation, so each possible end is compared with what was sent.
+fn quoted<'a>(message: &'a str, sent: &str) -> Quoted<'a> {
+    const BEGIN: &str = "unable to parse '";
+    const END: &str = "': ";
+    /// Ends that are tried for one quotation.
+    const ENDS: usize = 64;
+    let sent: HashSet<&str> = sent.lines().collect();
+    let mut found = Quoted::default();
+    for (at, begin) in message.match_indices(BEGIN) {
+        let after = message.get(at + begin.len()..).unwrap_or_default();
+        let mut ends = after.match_indices(END).take(ENDS);
+        let line = ends.find_map(|(end, _)| after.get(..end).filter(|line| sent.contains(line)));
+        let Some(line) = line else { continue };
+        if found.lines.is_empty() {
+            let reason = after.get(line.len() + END.len()..).unwrap_or_default();
+            found.first = line;
+            found.reason = reason.lines().next().unwrap_or_default();
+        }
+        found.lines.insert(line);
+    }
+    found
+}

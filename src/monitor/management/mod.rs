@@ -1,0 +1,25 @@
+//! What the plugin `rabbitmq_management` tells: JSON to samples, no I/O.
+//!
+//! Input: the body of `/api/queues`, `/api/overview`, `/api/nodes` or `/api/exchanges`. Output:
+//! samples. A broker leaves out what it does not know (its metrics collector may be off, a queue
+//! may be down) or puts a word in a number's place: both become `None`, never zero. A row without
+//! a name is skipped and counted.
+
+mod json;
+mod samples;
+
+pub(super) use samples::{Cluster, ExchangeList, QueueList, exchanges, nodes, overview, queues};
+
+/// Every queue, cut to what is read. Never paged: the broker would do all its work for each page.
+pub(super) const QUEUES_PATH: &str = "/api/queues?columns=vhost,name,type,node,state,messages,\
+    messages_ready,messages_unacknowledged,consumers,memory,message_bytes,head_message_timestamp,\
+    message_stats.publish,message_stats.deliver_get,message_stats.ack,message_stats.redeliver";
+/// The totals, the cluster's name, the version.
+pub(super) const OVERVIEW_PATH: &str = "/api/overview";
+/// Every node.
+pub(super) const NODES_PATH: &str = "/api/nodes?columns=name,running,mem_used,mem_limit,mem_alarm,\
+    disk_free,disk_free_limit,disk_free_alarm,fd_used,fd_total,sockets_used,sockets_total,\
+    proc_used,proc_total,run_queue,uptime,applications";
+/// Every exchange.
+pub(super) const EXCHANGES_PATH: &str = "/api/exchanges?columns=vhost,name,type,\
+    message_stats.publish_in,message_stats.publish_out";

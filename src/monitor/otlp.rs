@@ -1,0 +1,235 @@
+//! A snapshot as OTLP metrics, named as the Collector's `rabbitmqreceiver` names them.
+//!
+//! Each queue is a resource of its own, as there. `rabbitmq.message.delivered` counts every
+//! delivery, by consume or get; the receiver leaves out those without acknowledgement.
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+
+use crate::model::{BrokerSnapshot, QueueSample};
+
+/// The queues of a snapshot; counters are cumulative since `started_unix_nano`, at which the
+/// monitor began. What is absent gives no data point.
+#[must_use]
+pub fn otlp_metrics(
+    snapshot: &BrokerSnapshot,
+    started_unix_nano: u64,
+) -> ExportMetricsServiceRequest {
+    let times = Times {
+        start: started_unix_nano,
+        now: u64::try_from(snapshot.time_unix_nano).unwrap_or_default(),
+    };
+    let resource_metrics = snapshot
+        .queues
+        .iter()
+        .filter_map(|queue| queue_metrics(&snapshot.cluster, queue, &times))
+        .collect();
+    ExportMetricsServiceRequest { resource_metrics }
+}
+
+struct Times {
+    start: u64,
+    now: u64,
+}
+
+fn queue_metrics(cluster: &str, queue: &QueueSample, times: &Times) -> Option<ResourceMetrics> {
+    let current = [
+        ("ready", queue.messages_ready),
+        ("unacknowledged", queue.messages_unack),
+    ];
+    let current = current
+        .into_iter()
+        .filter_map(|(state, count)| Some(point(times, count?, vec![text("state", state)])));
+    let one = |count: Option<u64>| -> Vec<NumberDataPoint> {
+        let point = |count| point(times, count, Vec::new());
+        count.map(point).into_iter().collect()
+    };
+    let metrics = [
+        (
+            "rabbitmq.consumer.count",
+            "{consumers}",
+            Kind::Gauge,
+            one(queue.consumers),
+        ),
+        (
+            "rabbitmq.message.current",
+            "{messages}",
+            Kind::Gauge,
+            current.collect(),
+        ),
+        (
+            "rabbitmq.message.published",
+            "{messages}",
+            Kind::Counter,
+            one(queue.messages_publish),
+        ),
+        (
+            "rabbitmq.message.delivered",
+            "{messages}",
+            Kind::Counter,
+            one(queue.messages_deliver_get),
+        ),
+        (
+            "rabbitmq.message.acknowledged",
+            "{messages}",
+            Kind::Counter,
+            one(queue.messages_ack),
+        ),
+        (
+            "rabbitmq.message.redelivered",
+            "{messages}",
+            Kind::Counter,
+            one(queue.messages_redeliver),
+        ),
+    ];
+    let metrics: Vec<Metric> = metrics
+        .into_iter()
+        .filter(|(.., points)| !points.is_empty())
+        .map(|(name, unit, kind, points)| metric((name, unit), kind, points))
+        .collect();
+    (!metrics.is_empty()).then(|| ResourceMetrics {
+        resource: Some(resource(cluster, queue)),
+        scope_metrics: vec![ScopeMetrics {
+            scope: Some(InstrumentationScope {
+                name: "rabtrace.monitor".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..InstrumentationScope::default()
+            }),
+            metrics,
+            schema_url: String::new(),
+        }],
+        schema_url: String::new(),
+    })
+}
+
+fn resource(cluster: &str, queue: &QueueSample) -> Resource {
+    let mut attributes = vec![
+        text("rabbitmq.cluster.name", cluster),
+        text("rabbitmq.vhost.name", &queue.vhost),
+        text("rabbitmq.queue.name", &queue.queue),
+    ];
+    attributes.extend(
+        queue
+            .node
+            .as_deref()
+            .map(|node| text("rabbitmq.node.name", node)),
+    );
+    Resource {
+        attributes,
+        ..Resource::default()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// May fall: a sum that is not monotonic, as the receiver has it.
+    Gauge,
+    Counter,
+}
+
+fn metric((name, unit): (&str, &str), kind: Kind, data_points: Vec<NumberDataPoint>) -> Metric {
+    Metric {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        data: Some(Data::Sum(Sum {
+            data_points,
+            aggregation_temporality: AggregationTemporality::Cumulative.into(),
+            is_monotonic: matches!(kind, Kind::Counter),
+        })),
+        ..Metric::default()
+    }
+}
+
+fn point(times: &Times, count: u64, attributes: Vec<KeyValue>) -> NumberDataPoint {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    NumberDataPoint {
+        attributes,
+        start_time_unix_nano: times.start,
+        time_unix_nano: times.now,
+        value: Some(Number::AsInt(count)),
+        ..NumberDataPoint::default()
+    }
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue {
+            value: Some(Value::StringValue(value.to_owned())),
+        }),
+        ..KeyValue::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::otlp_metrics;
+    use crate::model::{BrokerSnapshot, OverviewSample, PollSample, QueueSample, Source};
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use std::time::Duration;
+
+    fn snapshot(queues: Vec<QueueSample>) -> BrokerSnapshot {
+        BrokerSnapshot {
+            cluster: "c".into(),
+            time_unix_nano: 20,
+            queues,
+            exchanges: Vec::new(),
+            nodes: Vec::new(),
+            overview: OverviewSample::default(),
+            poll: PollSample {
+                source: Source::Prometheus,
+                duration: Duration::ZERO,
+                bytes: 0,
+                rows: 0,
+                bad_rows: 0,
+                staleness: Duration::ZERO,
+            },
+        }
+    }
+
+    #[test]
+    fn names_kinds_and_absence() {
+        let full = QueueSample {
+            vhost: "/".into(),
+            queue: "a \"b\"".into(),
+            messages_ready: Some(2),
+            messages_unack: Some(1),
+            consumers: Some(0),
+            messages_publish: Some(9),
+            ..QueueSample::default()
+        };
+        let request = otlp_metrics(&snapshot(vec![full, QueueSample::default()]), 10);
+        assert_eq!(
+            request.resource_metrics.len(),
+            1,
+            "a queue of which nothing is known is left out"
+        );
+        let of_queue = &request.resource_metrics[0];
+        let seen: Vec<(&str, bool, usize)> = of_queue.scope_metrics[0]
+            .metrics
+            .iter()
+            .map(|metric| match metric.data.as_ref().unwrap() {
+                Data::Sum(sum) => (&*metric.name, sum.is_monotonic, sum.data_points.len()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("rabbitmq.consumer.count", false, 1),
+                ("rabbitmq.message.current", false, 2),
+                ("rabbitmq.message.published", true, 1),
+            ]
+        );
+        let attributes = &of_queue.resource.as_ref().unwrap().attributes;
+        assert_eq!(attributes.len(), 3);
+        assert_eq!(attributes[2].key, "rabbitmq.queue.name");
+    }
+}

@@ -1,0 +1,63 @@
+//! A map by virtual host and name that is read with borrowed names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Something for each queue or exchange.
+#[derive(Clone, Debug)]
+pub(super) struct PerName<T>(HashMap<Arc<str>, HashMap<Arc<str>, T>>);
+
+impl<T> Default for PerName<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> PerName<T> {
+    pub(super) fn get(&self, vhost: &str, name: &str) -> Option<&T> {
+        self.0.get(vhost)?.get(name)
+    }
+
+    pub(super) fn insert(&mut self, vhost: &Arc<str>, name: &Arc<str>, value: T) {
+        if let Some(names) = self.0.get_mut(vhost) {
+            names.insert(name.clone(), value);
+        } else {
+            let names = HashMap::from([(name.clone(), value)]);
+            self.0.insert(vhost.clone(), names);
+        }
+    }
+
+    /// Keeps what `keep` wants, and the virtual hosts that still have something.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.0.retain(|_, names| {
+            names.retain(|_, value| keep(value));
+            !names.is_empty()
+        });
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &T)> {
+        self.0
+            .iter()
+            .flat_map(|(vhost, names)| names.iter().map(move |(name, value)| (vhost, name, value)))
+    }
+}
+
+impl<T: Default> PerName<T> {
+    /// The value of a name, made if it is new; allocates only then.
+    pub(super) fn entry(&mut self, vhost: &str, name: &str) -> &mut T {
+        let vhost = key_of(&self.0, vhost);
+        let names = self.0.entry(vhost).or_default();
+        let name = key_of(names, name);
+        names.entry(name).or_default()
+    }
+}
+
+/// The key that the map has already, or a new one.
+fn key_of<T>(map: &HashMap<Arc<str>, T>, name: &str) -> Arc<str> {
+    map.get_key_value(name)
+        .map_or_else(|| Arc::from(name), |(key, _)| key.clone())
+}

@@ -1,0 +1,297 @@
+//! One row of Prometheus text: metric, labels, value.
+//!
+//! Brokers from 3.13 on escape label values; older ones write names as they are, also quotes and
+//! backslashes. Their rows are read by the fixed order of their keys; one that could be read in
+//! two ways is refused rather than given to a queue that does not exist.
+
+use std::borrow::Cow;
+
+/// How a broker writes label values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escaping {
+    /// `\\`, `\"` and `\n`, as the format asks for (3.13 and later).
+    Escaped,
+    /// As they are (before 3.13).
+    Raw,
+}
+
+/// The virtual host, the queue and the value of a row.
+#[derive(Debug, PartialEq)]
+pub(super) struct QueueRow<'a> {
+    pub(super) vhost: Cow<'a, str>,
+    pub(super) queue: Cow<'a, str>,
+    /// None if the broker had no number.
+    pub(super) value: Option<u64>,
+}
+
+/// Splits a line into the metric's name and what follows it; none if it does not begin with one.
+pub(super) fn split_metric(line: &str) -> Option<(&str, &str)> {
+    let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':')?;
+    let (name, rest) = line.split_at(end);
+    let fits = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && rest.starts_with(['{', ' ']);
+    fits.then_some((name, rest))
+}
+
+/// Reads `{vhost="…",queue="…"} value`, also with other labels if they are escaped.
+pub(super) fn queue_row(text: &str, escaping: Escaping) -> Option<QueueRow<'_>> {
+    let row = match escaping {
+        Escaping::Escaped => escaped_row(text),
+        Escaping::Raw => None,
+    };
+    row.or_else(|| raw_row(text))
+}
+
+fn escaped_row(text: &str) -> Option<QueueRow<'_>> {
+    let (mut vhost, mut queue) = (None, None);
+    let rest = labels(text, |key, value| match key {
+        "vhost" => vhost = Some(value),
+        "queue" => queue = Some(value),
+        _ => {}
+    })?;
+    Some(QueueRow {
+        vhost: vhost?,
+        queue: queue?,
+        value: count(rest)?,
+    })
+}
+
+fn raw_row(text: &str) -> Option<QueueRow<'_>> {
+    const BETWEEN: &str = "\",queue=\"";
+    let (names, value) = text.strip_prefix("{vhost=\"")?.rsplit_once("\"} ")?;
+    let (vhost, queue) = names.split_once(BETWEEN)?;
+    // Overlapping ones count too: the queue `",queue="a` looks like a virtual host of that name.
+    let ambiguous = names.get(vhost.len() + 1..)?.contains(BETWEEN);
+    if ambiguous || vhost.contains("\",exchange=\"") {
+        return None;
+    }
+    Some(QueueRow {
+        vhost: Cow::Borrowed(vhost),
+        queue: Cow::Borrowed(queue),
+        value: count(value)?,
+    })
+}
+
+/// Gives each label of `{key="value",…}` to `take`, unescaped, and what follows the brace.
+pub(super) fn labels<'a>(
+    text: &'a str,
+    mut take: impl FnMut(&'a str, Cow<'a, str>),
+) -> Option<&'a str> {
+    let mut rest = text.strip_prefix('{')?;
+    loop {
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some(after);
+        }
+        let (key, after) = rest.split_once("=\"")?;
+        let (value, after) = quoted(after)?;
+        take(key, value);
+        rest = match after.strip_prefix(',') {
+            Some(next) => next,
+            None if after.starts_with('}') => after,
+            None => return None,
+        };
+    }
+}
+
+/// Reads up to the closing quote; gives the value and what follows the quote.
+fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let stop = text.find(['"', '\\'])?;
+    if text[stop..].starts_with('"') {
+        return Some((Cow::Borrowed(&text[..stop]), &text[stop + 1..]));
+    }
+    let mut value = String::with_capacity(stop + 16);
+    let mut rest = text;
+    loop {
+        let stop = rest.find(['"', '\\'])?;
+        value.push_str(&rest[..stop]);
+        let mut after = rest[stop..].chars();
+        if after.next() == Some('"') {
+            return Some((Cow::Owned(value), after.as_str()));
+        }
+        match after.next()? {
+            'n' => value.push('\n'),
+            other @ ('"' | '\\') => value.push(other),
+            other => value.extend(['\\', other]),
+        }
+        rest = after.as_str();
+    }
+}
+
+/// The value as a number; exponents are read, a sign or a text is refused.
+pub(super) fn number(text: &str) -> Option<f64> {
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The value as a count: `Some(None)` for "not a number", which is no count but no mistake either.
+#[expect(clippy::option_option, reason = "unreadable, no number, number")]
+fn count(text: &str) -> Option<Option<u64>> {
+    let word = text.split_ascii_whitespace().next()?;
+    if let Ok(count) = word.parse() {
+        return Some(Some(count));
+    }
+    match word.parse::<f64>() {
+        Ok(number) if number.is_nan() => Some(None),
+        Ok(number) => whole(number).map(Some),
+        Err(_) if word == "undefined" => Some(None),
+        Err(_) => None,
+    }
+}
+
+/// A float that is a count.
+pub(super) fn whole(number: f64) -> Option<u64> {
+    // 2^64: the first float that does not fit.
+    let fits = (0.0..18_446_744_073_709_551_616.0).contains(&number);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was just checked"
+    )]
+    let count = number as u64;
+    fits.then_some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Escaping, QueueRow, queue_row, split_metric};
+    use proptest::prelude::*;
+
+    fn check(escaping: Escaping, text: &str, expect: Option<(&str, &str, Option<u64>)>) {
+        let expect = expect.map(|(vhost, queue, value)| QueueRow {
+            vhost: vhost.into(),
+            queue: queue.into(),
+            value,
+        });
+        assert_eq!(queue_row(text, escaping), expect, "{text}");
+    }
+
+    fn escape(name: &str) -> String {
+        name.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    }
+
+    /// Names made of the very signs that the format is made of.
+    fn hostile() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            proptest::sample::select(vec![
+                "\"",
+                ",",
+                ",queue=",
+                "\",queue=\"",
+                "} ",
+                "\"} 5",
+                "\\",
+                "{vhost=\"",
+                " ",
+                "\u{1f600}",
+            ])
+            .prop_map(str::to_owned),
+            "[^\n]{0,8}",
+        ];
+        proptest::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
+    }
+
+    #[test]
+    fn escaped_labels() {
+        let check = |text, expect| check(Escaping::Escaped, text, expect);
+        check(r#"{vhost="/",queue="a b"} 3"#, Some(("/", "a b", Some(3))));
+        check(
+            r#"{vhost="/",queue="a\"b\\c\nd"} 3"#,
+            Some(("/", "a\"b\\c\nd", Some(3))),
+        );
+        check(
+            r#"{vhost="/",exchange="x,y",queue="a"} 2.0e3 1700000000"#,
+            Some(("/", "a", Some(2000))),
+        );
+        check(r#"{vhost="/",queue="a"} NaN"#, Some(("/", "a", None)));
+        for wrong in [
+            "",
+            "{",
+            "{}",
+            r#"{vhost="/"} 3"#,
+            r#"{vhost="/",queue="a"}"#,
+            r#"{vhost="/",queue="a"} -3"#,
+            r#"{vhost="/",queue="a"} three"#,
+            r#"{vhost="/",queue="a"} 1e400"#,
+            r#"{vhost="/",queue="a"#,
+        ] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn labels_of_brokers_that_do_not_escape() {
+        let check = |text, expect| check(Escaping::Raw, text, expect);
+        check(
+            r#"{vhost="/",queue="he said "hi""} 3"#,
+            Some(("/", r#"he said "hi""#, Some(3))),
+        );
+        check(
+            r#"{vhost="/",queue="c:\temp\"} 3"#,
+            Some(("/", r"c:\temp\", Some(3))),
+        );
+        check(
+            r#"{vhost="/",queue="a\\b"} 3"#,
+            Some(("/", r"a\\b", Some(3))),
+        );
+        check(
+            r#"{vhost="a, "b"=",queue="x"} 4"#,
+            Some((r#"a, "b"="#, "x", Some(4))),
+        );
+        check(
+            r#"{vhost="/",queue=""} 5"} 3"#,
+            Some(("/", r#""} 5"#, Some(3))),
+        );
+        // Two ways to read them: a guess would make up a virtual host.
+        check(r#"{vhost="/",queue="",queue="evil"} 3"#, None);
+        check(r#"{vhost="v",queue="",queue="evil"} 3"#, None);
+        check(r#"{vhost="/",queue="a",queue="b"} 3"#, None);
+    }
+
+    #[test]
+    fn lines_that_are_no_rows() {
+        assert_eq!(split_metric("up 1"), Some(("up", " 1")));
+        assert_eq!(split_metric("up{a=\"b\"} 1"), Some(("up", "{a=\"b\"} 1")));
+        for wrong in ["", "up", "b\",queue=\"x\"} 3", "1up 2", "up,2", "é 1"] {
+            assert_eq!(split_metric(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_names_come_back_from_their_escaped_form(
+            vhost in any::<String>(), queue in any::<String>(), exchange in any::<String>(), value: u64,
+        ) {
+            let (v, x, q) = (escape(&vhost), escape(&exchange), escape(&queue));
+            let text = format!("{{vhost=\"{v}\",exchange=\"{x}\",queue=\"{q}\"}} {value}");
+            prop_assert_eq!(
+                queue_row(&text, Escaping::Escaped),
+                Some(QueueRow { vhost: vhost.into(), queue: queue.into(), value: Some(value) })
+            );
+        }
+
+        #[test]
+        fn any_names_come_back_from_their_raw_form_unless_it_has_two_readings(
+            vhost in hostile(), queue in hostile(), value: u64,
+        ) {
+            let names = format!("{vhost}\",queue=\"{queue}");
+            let text = format!("{{vhost=\"{names}\"}} {value}");
+            let starts = (0..names.len()).filter(|at| {
+                names.get(*at..).is_some_and(|rest| rest.starts_with("\",queue=\""))
+            });
+            let expect = (starts.count() == 1).then(|| QueueRow {
+                vhost: vhost.as_str().into(), queue: queue.as_str().into(), value: Some(value),
+            });
+            prop_assert_eq!(queue_row(&text, Escaping::Raw), expect);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            for escaping in [Escaping::Escaped, Escaping::Raw] {
+                let _ = queue_row(&text, escaping);
+            }
+            let _ = split_metric(&text);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Counters to rates per second, from polls of ours.
+//!
+//! Input: a counter's total at each poll. Output: how fast it grew; none at first sight and after
+//! a reset. The broker renews its numbers every [`WINDOW`] only, so that two polls closer
+//! together than that would see nothing or too much: a rate always spans at least one window.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::per_name::PerName;
+
+/// How often the broker renews its numbers (`collect_statistics_interval`), by default.
+pub(super) const WINDOW: Duration = Duration::from_secs(5);
+/// By how much two polls that are a window apart may be closer.
+const TOLERANCE: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Debug)]
+struct Totals<const N: usize> {
+    at: Instant,
+    values: [Option<u64>; N],
+}
+
+/// The last window of `N` counters for each name.
+#[derive(Debug, Default)]
+pub(super) struct Rates<const N: usize> {
+    history: PerName<VecDeque<Totals<N>>>,
+}
+
+impl<const N: usize> Rates<N> {
+    /// Takes the totals of one name at `at` and gives their rates.
+    pub(super) fn observe(
+        &mut self,
+        (vhost, name): (&str, &str),
+        at: Instant,
+        values: [Option<u64>; N],
+    ) -> [Option<f64>; N] {
+        let history = self.history.entry(vhost, name);
+        if history.back().is_some_and(|last| is_reset(last, &values)) {
+            history.clear();
+        }
+        let old_enough =
+            |totals: &Totals<N>| at.saturating_duration_since(totals.at) + TOLERANCE >= WINDOW;
+        // Of all that are a window old only the newest is of use.
+        while history.get(1).is_some_and(old_enough) {
+            history.pop_front();
+        }
+        let base = history.front().filter(|first| old_enough(first));
+        let rates = base.map_or([None; N], |base| between(base, at, &values));
+        history.push_back(Totals { at, values });
+        rates
+    }
+
+    /// Forgets the names that were not observed at `at`.
+    pub(super) fn forget_unseen(&mut self, at: Instant) {
+        self.history
+            .retain(|history| history.back().is_some_and(|last| last.at == at));
+    }
+
+    /// Forgets everything: what comes next counts from elsewhere.
+    pub(super) fn forget_all(&mut self) {
+        self.history.clear();
+    }
+}
+
+/// Whether a counter fell or went away: the broker, or the queue, began anew.
+fn is_reset<const N: usize>(last: &Totals<N>, values: &[Option<u64>; N]) -> bool {
+    last.values
+        .iter()
+        .zip(values)
+        .any(|(last, value)| last.is_some_and(|last| value.is_none_or(|value| value < last)))
+}
+
+fn between<const N: usize>(
+    base: &Totals<N>,
+    at: Instant,
+    values: &[Option<u64>; N],
+) -> [Option<f64>; N] {
+    let seconds = at.saturating_duration_since(base.at).as_secs_f64();
+    std::array::from_fn(|index| {
+        let (before, now) = (base.values.get(index)?, values.get(index)?);
+        let grown = (*now)?.checked_sub((*before)?)?;
+        #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
+        let rate = grown as f64 / seconds;
+        Some(rate)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rates;
+    use std::time::{Duration, Instant};
+
+    /// Observes one counter at each second and gives the rates.
+    fn check(observations: &[(u64, Option<u64>)], expect: &[Option<f64>]) {
+        let begun = Instant::now();
+        let mut rates = Rates::<1>::default();
+        let seen: Vec<Option<f64>> = observations
+            .iter()
+            .map(|(second, value)| {
+                let at = begun + Duration::from_secs(*second);
+                rates.observe(("/", "q"), at, [*value])[0]
+            })
+            .collect();
+        assert_eq!(seen, expect, "{observations:?}");
+    }
+
+    #[test]
+    fn a_rate_spans_at_least_one_window_of_the_broker() {
+        check(
+            &[(0, Some(10)), (5, Some(60)), (10, Some(60))],
+            &[None, Some(10.0), Some(0.0)],
+        );
+        // Polls every second, totals that the broker renews every five: no zero, no spike.
+        let totals = [0, 0, 50, 50, 50, 50, 50, 100, 100, 100, 100, 100, 150];
+        let observations: Vec<(u64, Option<u64>)> =
+            (0..).zip(totals.into_iter().map(Some)).collect();
+        let expect = [vec![None; 5], vec![Some(10.0); 8]].concat();
+        check(&observations, &expect);
+    }
+
+    #[test]
+    fn a_reset_or_a_gap_is_no_rate_and_never_a_spike() {
+        check(
+            &[(0, Some(100)), (5, Some(200)), (10, Some(3)), (15, Some(8))],
+            &[None, Some(20.0), None, Some(1.0)],
+        );
+        check(
+            &[(0, Some(100)), (5, None), (10, Some(500)), (15, Some(505))],
+            &[None, None, None, Some(1.0)],
+        );
+        check(
+            &[(0, None), (5, Some(7)), (10, Some(12))],
+            &[None, None, Some(1.0)],
+        );
+    }
+
+    #[test]
+    fn a_name_that_was_away_starts_anew() {
+        let begun = Instant::now();
+        let mut rates = Rates::<1>::default();
+        let at = |second| begun + Duration::from_secs(second);
+        rates.observe(("/", "gone"), at(0), [Some(1)]);
+        rates.observe(("/", "stays"), at(5), [Some(1)]);
+        rates.forget_unseen(at(5));
+        assert_eq!(rates.observe(("/", "gone"), at(10), [Some(9)]), [None]);
+        assert_eq!(
+            rates.observe(("/", "stays"), at(10), [Some(6)]),
+            [Some(1.0)]
+        );
+        rates.forget_all();
+        assert_eq!(rates.observe(("/", "stays"), at(15), [Some(9)]), [None]);
+    }
+}

@@ -1,0 +1,263 @@
+//! What both front ends do with a body: scan, decode, hand over.
+//!
+//! Input: the decompressed bytes of an OTLP request. Output: a [`Batch`] in the queue to the
+//! flow, and only then an acknowledgement. A full queue refuses retryably, so the sender keeps
+//! what the agent cannot take; nothing is dropped here. Every refusal is counted by its reason.
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use tokio::sync::mpsc;
+
+use super::decode;
+use super::json::{self, JsonError};
+use super::scan::{self, ScanError, scan};
+use crate::metrics::Metrics;
+use crate::model::{Batch, Signal};
+
+/// A request may take this many times the largest body when it is decoded.
+const DECODED_PER_BODY: u64 = 16;
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Protobuf.
+    Protobuf,
+    /// OTLP's JSON.
+    Json,
+}
+
+/// What became of a request that was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Spans that were left out because their ids are invalid.
+    pub rejected: u64,
+}
+
+impl Accepted {
+    /// What the sender is told about the rejected spans; empty if there are none.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self.rejected {
+            0 => String::new(),
+            number => format!(
+                "{number} spans rejected: a trace id has 16 bytes, a span id 8, not all zero; \
+                 a parent id has 8 bytes or none"
+            ),
+        }
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The body is not an OTLP request. Sending it again does not help.
+    #[error("{0}")]
+    Malformed(String),
+    /// It would take too much memory when decoded. Sending it again does not help.
+    #[error("{0}; send fewer at once")]
+    TooManyElements(ScanError),
+    /// The body is larger than allowed. Sending it again does not help.
+    #[error("the request is larger than {limit} bytes after decompression; send less at once")]
+    TooLarge {
+        /// How many bytes are allowed.
+        limit: usize,
+    },
+    /// The body is neither protobuf nor JSON.
+    #[error("the content type is neither application/x-protobuf nor application/json")]
+    UnsupportedType,
+    /// The body did not arrive in time.
+    #[error("the request did not arrive in time")]
+    TooSlow,
+    /// The queue to the flow is full. Send it again later.
+    #[error("the agent's queue is full; send again later")]
+    QueueFull,
+    /// The agent stops. Send it again later.
+    #[error("the agent is stopping; send again later")]
+    Stopping,
+}
+
+impl Refusal {
+    /// The label of the counter.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::TooManyElements(_) => "too_many_elements",
+            Self::TooLarge { .. } => "too_large",
+            Self::UnsupportedType => "unsupported_type",
+            Self::TooSlow => "too_slow",
+            Self::QueueFull => "queue_full",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl From<ScanError> for Refusal {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Malformed(malformed) => Self::Malformed(malformed.to_string()),
+            error @ ScanError::TooManyElements { .. } => Self::TooManyElements(error),
+        }
+    }
+}
+
+impl From<JsonError> for Refusal {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Scan(error) => error.into(),
+            error => Self::Malformed(error.to_string()),
+        }
+    }
+}
+
+impl From<prost::DecodeError> for Refusal {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// A request that is decoded and not handed over yet.
+struct Decoded {
+    batch: Batch,
+    /// Spans or data points in the payload.
+    items: u64,
+    rejected: u64,
+}
+
+/// The way into the agent; a clone leads to the same queue.
+#[derive(Clone)]
+pub struct Intake {
+    sender: mpsc::Sender<Batch>,
+    max_body_bytes: usize,
+    metrics: Metrics,
+}
+
+impl Intake {
+    /// Hands batches to `sender`, and takes bodies of at most `max_body_bytes`.
+    #[must_use]
+    pub fn new(sender: mpsc::Sender<Batch>, max_body_bytes: usize, metrics: Metrics) -> Self {
+        Self {
+            sender,
+            max_body_bytes,
+            metrics,
+        }
+    }
+
+    /// Bytes of the largest body, after decompression.
+    #[must_use]
+    pub const fn max_body_bytes(&self) -> usize {
+        self.max_body_bytes
+    }
+
+    /// Scans and decodes `body` and hands it over. A request without content is taken and goes
+    /// nowhere.
+    ///
+    /// # Errors
+    /// A [`Refusal`], which is counted.
+    pub fn accept(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        body: Bytes,
+    ) -> Result<Accepted, Refusal> {
+        self.hand_over(signal, encoding, body)
+            .inspect_err(|refusal| self.count_refusal(refusal))
+    }
+
+    /// Counts a request that a front end refused by itself.
+    pub(super) fn count_refusal(&self, refusal: &Refusal) {
+        self.metrics.refused(refusal.reason());
+    }
+
+    fn hand_over(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        body: Bytes,
+    ) -> Result<Accepted, Refusal> {
+        use mpsc::error::TrySendError;
+        if body.len() > self.max_body_bytes {
+            return Err(Refusal::TooLarge {
+                limit: self.max_body_bytes,
+            });
+        }
+        // The place in the queue comes first: a body that finds none is not worth decoding.
+        let place = self.sender.try_reserve().map_err(|error| match error {
+            TrySendError::Full(()) => Refusal::QueueFull,
+            TrySendError::Closed(()) => Refusal::Stopping,
+        })?;
+        let budget = self.max_body_bytes as u64 * DECODED_PER_BODY;
+        let decoded = match signal {
+            Signal::Traces => decode_traces(encoding, body, budget)?,
+            Signal::Metrics => decode_metrics(encoding, body, budget)?,
+        };
+        match signal {
+            Signal::Traces => self.metrics.spans_received.inc_by(decoded.items),
+            Signal::Metrics => self.metrics.metric_points_received.inc_by(decoded.items),
+        }
+        if decoded.items > 0 {
+            place.send(decoded.batch);
+        }
+        Ok(Accepted {
+            rejected: decoded.rejected,
+        })
+    }
+}
+
+fn decode_traces(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded, Refusal> {
+    let mut request: ExportTraceServiceRequest = match encoding {
+        Encoding::Protobuf => {
+            scan(Signal::Traces, &body, budget)?;
+            ExportTraceServiceRequest::decode(body.clone())?
+        }
+        Encoding::Json => json::decode(&body, budget)?,
+    };
+    let rejected = decode::reject_invalid_spans(&mut request);
+    // Without the rejected spans it is another payload; so the upstream gets what was accepted.
+    let payload = match (encoding, rejected) {
+        (Encoding::Protobuf, 0) => body,
+        _ => request.encode_to_vec().into(),
+    };
+    let spans = decode::spans(request);
+    Ok(Decoded {
+        items: spans.len() as u64,
+        rejected,
+        batch: Batch {
+            signal: Signal::Traces,
+            payload,
+            spans,
+            metrics: Vec::new(),
+        },
+    })
+}
+
+fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded, Refusal> {
+    let (request, payload) = match encoding {
+        Encoding::Protobuf => (None, body),
+        Encoding::Json => {
+            let request: ExportMetricsServiceRequest = json::decode(&body, budget)?;
+            let payload = request.encode_to_vec().into();
+            (Some(request), payload)
+        }
+    };
+    let scan::Counts { items, .. } = scan(Signal::Metrics, &payload, budget)?;
+    let request = match request {
+        Some(request) => request,
+        None => ExportMetricsServiceRequest::decode(payload.clone())?,
+    };
+    Ok(Decoded {
+        items,
+        rejected: 0,
+        batch: Batch {
+            signal: Signal::Metrics,
+            payload,
+            spans: Vec::new(),
+            metrics: decode::metric_points(request),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

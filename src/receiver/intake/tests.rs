@@ -1,0 +1,116 @@
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message;
+use tokio::sync::mpsc;
+
+use super::{Encoding, Intake, Refusal};
+use crate::metrics::Metrics;
+use crate::model::{Batch, Signal};
+
+fn intake(places: usize) -> (Intake, mpsc::Receiver<Batch>, Metrics) {
+    let metrics = Metrics::new().unwrap();
+    let (sender, receiver) = mpsc::channel(places);
+    (
+        Intake::new(sender, 1 << 20, metrics.clone()),
+        receiver,
+        metrics,
+    )
+}
+
+fn span(id: u8) -> Span {
+    Span {
+        trace_id: vec![1; 16],
+        span_id: vec![id; 8],
+        ..Span::default()
+    }
+}
+
+fn body(spans: Vec<Span>) -> bytes::Bytes {
+    let scope = ScopeSpans {
+        spans,
+        ..ScopeSpans::default()
+    };
+    let resource = ResourceSpans {
+        scope_spans: vec![scope],
+        ..ResourceSpans::default()
+    };
+    let resource_spans = vec![resource];
+    ExportTraceServiceRequest { resource_spans }
+        .encode_to_vec()
+        .into()
+}
+
+fn traces(intake: &Intake, body: bytes::Bytes) -> Result<u64, Refusal> {
+    let accepted = intake.accept(Signal::Traces, Encoding::Protobuf, body)?;
+    Ok(accepted.rejected)
+}
+
+#[test]
+fn a_request_is_handed_over_unchanged_and_counted() {
+    let (intake, mut batches, metrics) = intake(1);
+    let body = body(vec![span(1), span(2)]);
+    assert_eq!(traces(&intake, body.clone()), Ok(0));
+    let batch = batches.try_recv().unwrap();
+    assert_eq!((batch.payload, batch.spans.len()), (body, 2));
+    assert_eq!(metrics.spans_received.get(), 2);
+}
+
+#[test]
+fn a_full_or_closed_queue_refuses_retryably_and_nothing_is_counted_as_received() {
+    let (intake, mut batches, metrics) = intake(1);
+    assert_eq!(traces(&intake, body(vec![span(1)])), Ok(0));
+    let refusal = traces(&intake, body(vec![span(2)]));
+    assert_eq!(refusal, Err(Refusal::QueueFull));
+    assert!(batches.try_recv().is_ok());
+    assert_eq!(traces(&intake, body(vec![span(2)])), Ok(0));
+    drop(batches);
+    let refusal = traces(&intake, body(vec![span(3)]));
+    assert_eq!(refusal, Err(Refusal::Stopping));
+    assert_eq!(metrics.spans_received.get(), 2);
+    let text = metrics.encode().unwrap();
+    for line in [
+        "rabtrace_refused_total{reason=\"queue_full\"} 1",
+        "rabtrace_refused_total{reason=\"stopping\"} 1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn the_payload_goes_on_without_the_rejected_spans() {
+    let (intake, mut batches, metrics) = intake(1);
+    assert_eq!(
+        traces(&intake, body(vec![span(1), span(0), span(2)])),
+        Ok(1)
+    );
+    let batch = batches.try_recv().unwrap();
+    assert_eq!(batch.payload, body(vec![span(1), span(2)]));
+    assert_eq!(metrics.spans_received.get(), 2);
+}
+
+#[test]
+fn an_empty_request_is_taken_and_goes_nowhere() {
+    let (intake, mut batches, _) = intake(1);
+    for signal in [Signal::Traces, Signal::Metrics] {
+        let empty = bytes::Bytes::new();
+        assert!(intake.accept(signal, Encoding::Protobuf, empty).is_ok());
+        let empty = bytes::Bytes::from_static(b"{}");
+        assert!(intake.accept(signal, Encoding::Json, empty).is_ok());
+    }
+    assert!(batches.try_recv().is_err());
+}
+
+#[test]
+fn what_is_not_otlp_is_malformed() {
+    let (intake, mut batches, _) = intake(1);
+    for bytes in [&b"\xff"[..], b"not protobuf", b"\x0a\x05abc", b"\x08\x01"] {
+        let body = bytes::Bytes::copy_from_slice(bytes);
+        let refusal = traces(&intake, body.clone());
+        assert!(matches!(refusal, Err(Refusal::Malformed(_))), "{bytes:?}");
+        for signal in [Signal::Traces, Signal::Metrics] {
+            let refusal = intake.accept(signal, Encoding::Json, body.clone());
+            assert!(matches!(refusal, Err(Refusal::Malformed(_))), "{bytes:?}");
+        }
+    }
+    assert!(batches.try_recv().is_err());
+}

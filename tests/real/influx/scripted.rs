@@ -1,0 +1,363 @@
+//! Each failure that a server can answer with, by a script.
+
+use std::time::{Duration, Instant};
+
+use rabtrace::config::Influx;
+use rabtrace::config::Secret;
+use rabtrace::health::Status;
+use rabtrace::influx::check;
+use rabtrace::model::Point;
+
+use super::scripted_server::{Reply, ScriptedServer, reply};
+use super::{Running, client, config, points};
+use crate::support::{eventually, free_port};
+
+const VERSION_2: Option<&str> = Some("v2.7.12");
+
+#[tokio::test]
+async fn a_limited_write_is_sent_again_when_the_server_said() {
+    let server = ScriptedServer::start(VERSION_2, |number, _| match number {
+        0 => Reply {
+            headers: vec![("retry-after", "1".to_owned())],
+            ..reply(429, "{}")
+        },
+        _ => reply(204, ""),
+    })
+    .await;
+    let sink = Running::start(config(&server.url));
+    sink.send(points(1, 3)).await;
+    sink.until_settled(3).await;
+    let writes = server.writes();
+    assert_eq!(writes.len(), 2);
+    assert_eq!(writes[0].lines, writes[1].lines);
+    let waited = writes[1].at - writes[0].at;
+    assert!(waited >= Duration::from_secs(1), "only {waited:?}");
+    assert_eq!(sink.stop().await, (3, 0));
+}
+
+#[tokio::test]
+async fn a_failing_server_degrades_the_part_until_it_answers() {
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let server = ScriptedServer::start(VERSION_2, move |_, _| {
+        if gate.lock().unwrap().try_recv().is_ok() {
+            reply(204, "")
+        } else {
+            reply(500, r#"{"code":"internal error","message":"disk full"}"#)
+        }
+    })
+    .await;
+    let sink = Running::start(config(&server.url));
+    sink.send(points(1, 3)).await;
+    let message = sink.until_status(Status::Degraded).await;
+    assert!(
+        message.contains("500 disk full") && message.contains(&server.url),
+        "{message}"
+    );
+    release.send(()).unwrap();
+    sink.until_settled(3).await;
+    sink.until_status(Status::Healthy).await;
+    assert_eq!(sink.stop().await, (3, 0));
+}
+
+#[tokio::test]
+async fn exactly_the_quoted_lines_are_lost() {
+    let server = ScriptedServer::start(VERSION_2, |_, write| {
+        let bad = write.lines.iter().filter(|line| line.ends_with('7'));
+        let errors: Vec<_> = bad
+            .map(|line| format!("unable to parse '{line}': it ends in seven"))
+            .collect();
+        if errors.is_empty() {
+            return reply(204, "");
+        }
+        let body = serde_json::json!({ "code": "invalid", "message": errors.join("\n") });
+        reply(400, body.to_string())
+    })
+    .await;
+    let sink = Running::start(config(&server.url));
+    sink.send(points(1, 30)).await;
+    sink.until_settled(30).await;
+    assert_eq!(sink.dropped("rejected"), 3);
+    let writes = server.writes();
+    assert_eq!(writes.len(), 2, "one more request, not a search");
+    assert_eq!(writes[1].lines.len(), 27);
+    assert_eq!(sink.report().status, Status::Healthy);
+    assert_eq!(sink.stop().await, (27, 3));
+}
+
+#[tokio::test]
+async fn a_bad_line_that_is_not_named_is_searched_for() {
+    let server = ScriptedServer::start(VERSION_2, |_, write| {
+        if write.lines.iter().any(|line| line.contains("n=17i")) {
+            reply(400, r#"{"code":"invalid","message":"something is wrong"}"#)
+        } else {
+            reply(204, "")
+        }
+    })
+    .await;
+    let sink = Running::start(config(&server.url));
+    sink.send(points(1, 50)).await;
+    sink.until_settled(50).await;
+    assert_eq!(sink.dropped("rejected"), 1);
+    assert_eq!(sink.stop().await, (49, 1));
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_everything_is_not_asked_for_every_line() {
+    let server =
+        ScriptedServer::start(VERSION_2, |_, _| reply(400, "no InfluxDB, but a proxy")).await;
+    let sink = Running::start(Influx {
+        batch_lines: 5000,
+        ..config(&server.url)
+    });
+    sink.send(points(1, 5000)).await;
+    let message = sink.until_status(Status::Unhealthy).await;
+    assert!(message.contains("no InfluxDB, but a proxy"), "{message}");
+    let lost = sink.dropped("rejected");
+    assert!(lost < 64, "{lost} lines were lost to a wrong address");
+    let (written, dropped) = sink.stop().await;
+    assert_eq!((written, dropped), (0, 5000), "the rest at the stop");
+}
+
+#[tokio::test]
+async fn a_partial_write_is_not_sent_again() {
+    let message = "failure writing points to database: partial write: field type conflict: input \
+                   field \"n\" on measurement \"flow\" is type integer, already exists as type \
+                   float dropped=4";
+    let body = serde_json::json!({ "code": "unprocessable entity", "message": message });
+    let server = ScriptedServer::start(VERSION_2, move |_, _| reply(422, body.to_string())).await;
+    let sink = Running::start(config(&server.url));
+    sink.send(points(1, 10)).await;
+    sink.until_settled(10).await;
+    assert_eq!(server.writes().len(), 1);
+    assert_eq!(sink.stop().await, (6, 4));
+}
+
+#[tokio::test]
+async fn a_refused_token_keeps_the_data_and_says_what_to_do() {
+    let server = ScriptedServer::start(VERSION_2, |number, _| match number {
+        0 | 1 => reply(
+            401,
+            r#"{"code":"unauthorized","message":"unauthorized access"}"#,
+        ),
+        _ => reply(204, ""),
+    })
+    .await;
+    let sink = Running::start(Influx {
+        token: Secret::new("canary"),
+        ..config(&server.url)
+    });
+    sink.send(points(1, 3)).await;
+    let message = sink.until_status(Status::Unhealthy).await;
+    for part in [&server.url, "influx.token", "401", "influx auth create"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(!message.contains("canary"), "{message}");
+    sink.until_settled(3).await;
+    sink.until_status(Status::Healthy).await;
+    assert_eq!(sink.stop().await, (3, 0));
+}
+
+#[tokio::test]
+async fn too_large_a_body_is_halved() {
+    let server = ScriptedServer::start(VERSION_2, |_, write| {
+        let longest = write.lines.iter().map(String::len).max();
+        let too_large = write.lines.len() > 6 || longest > Some(1000);
+        reply(if too_large { 413 } else { 204 }, "")
+    })
+    .await;
+    let sink = Running::start(config(&server.url));
+    let long = Point::new("long", 1).text("f", Some("x".repeat(2000)));
+    sink.send(points(1, 40)).await;
+    sink.send(vec![long]).await;
+    sink.until_settled(41).await;
+    assert_eq!(sink.dropped("too_large"), 1);
+    assert_eq!(sink.stop().await, (40, 1));
+}
+
+#[tokio::test]
+async fn the_sender_never_waits_for_a_slow_server() {
+    let server = ScriptedServer::start(VERSION_2, |number, _| Reply {
+        delay: Duration::from_secs(if number == 0 { 3 } else { 0 }),
+        ..reply(204, "")
+    })
+    .await;
+    let sink = Running::start(config(&server.url));
+    sink.send(points(1, 1)).await;
+    let arrived = || async { (!server.writes().is_empty()).then_some(()) };
+    eventually("the slow write", Duration::from_secs(5), arrived).await;
+    let begun = Instant::now();
+    for n in 0..500 {
+        sink.send(points(n * 10 + 10, 10)).await;
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(sink.written(), 0, "the slow write is still in flight");
+    sink.until_settled(5001).await;
+    assert_eq!(sink.stop().await, (5001, 0));
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_a_failure_that_passes() {
+    let server = ScriptedServer::start(VERSION_2, |number, _| Reply {
+        delay: Duration::from_secs(if number == 0 { 30 } else { 0 }),
+        ..reply(204, "")
+    })
+    .await;
+    let sink = Running::start(Influx {
+        timeout: Duration::from_millis(300),
+        ..config(&server.url)
+    });
+    sink.send(points(1, 2)).await;
+    sink.until_settled(2).await;
+    assert_eq!(server.writes().len(), 2);
+    assert_eq!(sink.stop().await, (2, 0));
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_every_line_is_accounted_for() {
+    const LIMIT: u64 = 64 << 10;
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let sink = Running::start(Influx {
+        buffer_bytes: usize::try_from(LIMIT).unwrap(),
+        ..config(&url)
+    });
+    for n in 0..400 {
+        sink.send(points(n * 100, 100)).await;
+        let buffered = sink.buffered();
+        assert!(buffered <= LIMIT, "{buffered} bytes are kept");
+    }
+    let full = || async { (sink.dropped("buffer_full") > 0).then_some(()) };
+    eventually("a full buffer", Duration::from_secs(5), full).await;
+    let message = sink.until_status(Status::Degraded).await;
+    assert!(message.contains(&url), "{message}");
+    assert_eq!(sink.stop().await, (0, 40_000));
+}
+
+#[tokio::test]
+async fn a_stop_writes_what_is_there() {
+    let server = ScriptedServer::start(VERSION_2, |_, _| reply(204, "")).await;
+    let sink = Running::start(Influx {
+        flush_interval: Duration::from_secs(3600),
+        ..config(&server.url)
+    });
+    sink.send(points(1, 7)).await;
+    sink.send(vec![Point::new("without fields", 1)]).await;
+    let begun = Instant::now();
+    assert_eq!(sink.stop().await, (7, 1));
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_stop_gives_up_on_a_server_that_hangs() {
+    let server = ScriptedServer::start(VERSION_2, |_, _| Reply {
+        delay: Duration::from_secs(60),
+        ..reply(204, "")
+    })
+    .await;
+    let sink = Running::start(config(&server.url));
+    sink.send(points(1, 7)).await;
+    assert_eq!(sink.stop().await, (0, 7));
+}
+
+#[tokio::test]
+async fn each_version_gets_its_own_request() {
+    let cases = [
+        (
+            Some("1.8.10"),
+            "u:p",
+            "/write?db=rabtrace&precision=ns",
+            "Basic dTpw",
+        ),
+        (
+            VERSION_2,
+            "t",
+            "/api/v2/write?org=org&bucket=rabtrace&precision=ns",
+            "Token t",
+        ),
+        (
+            Some("3.10.0"),
+            "t",
+            "/api/v3/write_lp?db=rabtrace&precision=nanosecond",
+            "Bearer t",
+        ),
+    ];
+    for (version, token, target, authorization) in cases {
+        let server = ScriptedServer::start(version, |_, _| reply(204, "")).await;
+        let sink = Running::start(Influx {
+            token: Secret::new(token),
+            ..config(&server.url)
+        });
+        sink.send(points(1, 50)).await;
+        sink.send(points(51, 1)).await;
+        sink.until_settled(51).await;
+        for write in server.writes() {
+            assert_eq!(write.target, target);
+            assert_eq!(write.authorization.as_deref(), Some(authorization));
+            assert_eq!(write.gzip, write.lines.len() == 50, "gzip above 1 KiB");
+        }
+        assert_eq!(sink.stop().await, (51, 0));
+    }
+}
+
+#[tokio::test]
+async fn check_tells_what_is_wrong() {
+    let client = client();
+    let cases = [
+        (Some("1.6.7"), 204, "", Ok("1.6.7")),
+        (
+            VERSION_2,
+            400,
+            r#"{"code":"invalid","message":"writing requires points"}"#,
+            Ok("v2.7.12"),
+        ),
+        (VERSION_2, 401, "{}", Err("influx auth create")),
+        (
+            VERSION_2,
+            404,
+            r#"{"message":"bucket \"rabtrace\" not found"}"#,
+            Err("influx bucket create"),
+        ),
+        (Some("1.6.7"), 404, "{}", Err("CREATE DATABASE")),
+        (
+            Some("3.2.0"),
+            400,
+            r#"{"error":"line protocol parsing error","data":{}}"#,
+            Ok("3.2.0"),
+        ),
+        (
+            Some("3.2.0"),
+            400,
+            r#"{"error":"invalid character in database name"}"#,
+            Err("influx.bucket"),
+        ),
+        (Some("3.2.0"), 403, "{}", Err("influxdb3 create token")),
+        (None, 503, "starting", Err("start InfluxDB")),
+    ];
+    for (version, status, body, expect) in cases {
+        let server = ScriptedServer::start(version, move |_, _| reply(status, body)).await;
+        let finding = check(&config(&server.url), &client).await.unwrap();
+        assert_eq!((finding.name, &finding.url), ("influxdb", &server.url));
+        match (finding.outcome, expect) {
+            (Ok(text), Ok(part)) => assert!(text.contains(part), "{text}"),
+            (Err(failure), Err(part)) => assert!(failure.fix.contains(part), "{failure}"),
+            (outcome, expect) => panic!("{outcome:?} where {expect:?} was to be"),
+        }
+        assert_eq!(server.writes().len(), 1);
+    }
+    let away = config(&format!("http://127.0.0.1:{}", free_port()));
+    let failure = check(&away, &client).await.unwrap().outcome.unwrap_err();
+    assert!(failure.why.contains("refused"), "{failure}");
+    assert!(
+        check(&Influx { url: None, ..away }, &client)
+            .await
+            .is_none()
+    );
+}
