@@ -1,4 +1,5 @@
 //! Batches of 1,000 spans into the embedded store: one transaction each, on a temporary folder.
+#![expect(clippy::expect_used, reason = "a benchmark that cannot go on says why")]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -37,14 +37,17 @@ pub struct Writer {
     store: Option<Store>,
     metrics: Metrics,
     component: Component,
+    /// When the last round of maintenance began.
+    maintained: Instant,
 }
 
 impl Writer {
-    pub(super) const fn new(store: Store, metrics: Metrics, component: Component) -> Self {
+    pub(super) fn new(store: Store, metrics: Metrics, component: Component) -> Self {
         Self {
             store: Some(store),
             metrics,
             component,
+            maintained: Instant::now(),
         }
     }
 
@@ -55,6 +58,7 @@ impl Writer {
         maintenance.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.store.is_some() {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 _ = maintenance.tick() => self.maintain().await,
                 first = batches.recv() => match first {
@@ -108,7 +112,9 @@ impl Writer {
             match self.attempt(&batches).await {
                 Some(Ok(())) => return,
                 Some(Err(StoreError::Database(error))) if !is_transient(&error) => {
-                    return self.write_each(&batches, &error).await;
+                    tracing::error!(%error, "the database refused rows");
+                    self.metrics.error("store");
+                    return self.write_each(&batches, stop).await;
                 }
                 Some(Err(error)) => {
                     self.metrics.error("store");
@@ -123,6 +129,10 @@ impl Writer {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled(), if last_attempts == 0 => {}
+            }
+            // Retention may make the room that is missing.
+            if self.maintained.elapsed() >= MAINTENANCE {
+                self.maintain().await;
             }
             let longest = if last_attempts == 0 {
                 PAUSES.1
@@ -142,31 +152,21 @@ impl Writer {
     }
 
     /// Writes each batch alone, so that only the one is lost that the database refuses.
-    async fn write_each(&mut self, batches: &Arc<Vec<StoreBatch>>, why: &rusqlite::Error) {
-        tracing::error!(error = %why, "the database refused a batch");
-        self.metrics.error("store");
-        for at in 0..batches.len() {
-            let shared = Arc::clone(batches);
-            let begun = Instant::now();
-            let write = move |store: &mut Store| match shared.get(at) {
-                Some(batch) => store.write(std::slice::from_ref(batch)),
-                None => Ok(Written::default()),
-            };
-            match self.blocking(write).await {
-                Some(Ok(written)) => self.count(&written, begun.elapsed()),
-                _ => self.lose(batches.get(at..=at).unwrap_or_default(), "refused"),
-            }
+    async fn write_each(&mut self, batches: &[StoreBatch], stop: &CancellationToken) {
+        if let [refused] = batches {
+            return self.lose(std::slice::from_ref(refused), "refused");
+        }
+        for batch in batches {
+            Box::pin(self.write(Arc::new(vec![batch.clone()]), stop)).await;
         }
     }
 
     async fn maintain(&mut self) {
-        match self.blocking(Store::maintain).await {
-            Some(Err(error)) => {
-                self.metrics.error("store");
-                self.component
-                    .degraded(&format!("maintenance failed: {error}"));
-            }
-            Some(Ok(_)) | None => {}
+        self.maintained = Instant::now();
+        if let Some(Err(error)) = self.blocking(Store::maintain).await {
+            self.metrics.error("store");
+            self.component
+                .degraded(&format!("maintenance failed: {error}"));
         }
     }
 

@@ -183,6 +183,16 @@ fn bytes_drop_the_oldest_hour_first_and_the_open_one_last() {
     let mut store = Store::open(&limits, clock).unwrap();
     assert_eq!(store.maintain().unwrap().hours_dropped_by_size, 2);
     assert_eq!(count(&store, "spans"), json!(0));
+    // Late data of an hour that was dropped has its names again.
+    for _ in 0..2 {
+        store.write(&[everything(0, BASE + SECOND)]).unwrap();
+        let reader = store.reader().unwrap();
+        let trace = reader.trace(&trace_id(0).to_string()).unwrap().unwrap();
+        assert_eq!(trace.spans[0].span_name, "only in 0");
+        assert_eq!(reader.queues(BASE + SECOND).unwrap()[0].queue, "q0");
+        assert_eq!(reader.paths(0, BASE, 5).unwrap()[0].path, "path 0");
+        assert_eq!(store.maintain().unwrap().hours_dropped_by_size, 1);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rabtrace::model::{
-    AttributeValue, FieldValue, Point, SpanEvent, SpanKind, SpanLink, SpanStatus, StoreBatch,
+    AttributeValue, FieldValue, Hop, Point, SpanEvent, SpanKind, SpanLink, SpanStatus, StoreBatch,
 };
 use rabtrace::store::SqlLimits;
 use serde_json::{Value, json};
@@ -21,6 +21,52 @@ fn odd_names() -> Vec<String> {
     ]
 }
 
+/// A span that has `name` wherever a name may be.
+fn odd_hop(number: u64, name: &Arc<str>) -> Hop {
+    let mut hop = hop(number, BASE);
+    hop.span.service = Arc::clone(name);
+    hop.span.name = Arc::clone(name);
+    hop.span.kind = SpanKind::Producer;
+    hop.span.status = SpanStatus::Error;
+    hop.span.status_message = name.to_string();
+    hop.span.parent_span_id = Some(span_id(99));
+    hop.span.attributes = vec![
+        (Arc::clone(name), AttributeValue::Text(Arc::clone(name))),
+        (Arc::from("i"), AttributeValue::Int(i64::MAX)),
+        (Arc::from("d"), AttributeValue::Double(0.5)),
+        (Arc::from("n"), AttributeValue::Double(f64::NAN)),
+        (
+            Arc::from("j"),
+            AttributeValue::Json(json!([1, {"a": null}])),
+        ),
+        (
+            Arc::from("rabtrace.redelivered"),
+            AttributeValue::Bool(true),
+        ),
+    ];
+    hop.span.resource = Arc::new(vec![(Arc::clone(name), AttributeValue::Bool(false))]);
+    let attributes = vec![(
+        Arc::from("exception.type"),
+        AttributeValue::Text(Arc::clone(name)),
+    )];
+    hop.span.events = vec![SpanEvent {
+        name: name.to_string(),
+        time_unix_nano: 5,
+        attributes,
+    }];
+    hop.span.links = vec![SpanLink {
+        trace_id: trace_id(77),
+        span_id: span_id(78),
+        attributes: Vec::new(),
+    }];
+    hop.destination = Some(Arc::clone(name));
+    hop.path = Some(Arc::clone(name));
+    if let Some(step) = &mut hop.step {
+        step.hash = u64::MAX - number;
+    }
+    hop
+}
+
 #[test]
 fn spans_with_odd_names_come_back_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -29,47 +75,7 @@ fn spans_with_odd_names_come_back_whole() {
     for (number, name) in odd_names().into_iter().enumerate() {
         let number = u64::try_from(number).unwrap();
         let name: Arc<str> = Arc::from(name);
-        let mut hop = hop(number, BASE);
-        hop.span.service = Arc::clone(&name);
-        hop.span.name = Arc::clone(&name);
-        hop.span.kind = SpanKind::Producer;
-        hop.span.status = SpanStatus::Error;
-        hop.span.status_message = name.to_string();
-        hop.span.parent_span_id = Some(span_id(99));
-        hop.span.attributes = vec![
-            (Arc::clone(&name), AttributeValue::Text(Arc::clone(&name))),
-            (Arc::from("i"), AttributeValue::Int(i64::MAX)),
-            (Arc::from("d"), AttributeValue::Double(0.5)),
-            (Arc::from("n"), AttributeValue::Double(f64::NAN)),
-            (
-                Arc::from("j"),
-                AttributeValue::Json(json!([1, {"a": null}])),
-            ),
-            (
-                Arc::from("rabtrace.redelivered"),
-                AttributeValue::Bool(true),
-            ),
-        ];
-        hop.span.resource = Arc::new(vec![(Arc::clone(&name), AttributeValue::Bool(false))]);
-        let attributes = vec![(
-            Arc::from("exception.type"),
-            AttributeValue::Text(Arc::clone(&name)),
-        )];
-        hop.span.events = vec![SpanEvent {
-            name: name.to_string(),
-            time_unix_nano: 5,
-            attributes,
-        }];
-        hop.span.links = vec![SpanLink {
-            trace_id: trace_id(77),
-            span_id: span_id(78),
-            attributes: Vec::new(),
-        }];
-        hop.destination = Some(Arc::clone(&name));
-        hop.path = Some(Arc::clone(&name));
-        if let Some(step) = &mut hop.step {
-            step.hash = u64::MAX - number;
-        }
+        let hop = odd_hop(number, &name);
         store.write(&[spans(vec![hop])]).unwrap();
 
         let trace = reader
@@ -288,29 +294,6 @@ fn a_better_text_of_a_path_replaces_the_first_one() {
     let mut store = open(folder.path());
     store.write(&[spans(vec![worse])]).unwrap();
     text("gateway > q > planner");
-}
-
-#[test]
-fn what_a_transaction_could_not_write_is_not_remembered() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = open(folder.path());
-    // Waits for the lock as long as the store does: 5 s.
-    let other = rusqlite::Connection::open(folder.path().join("rabtrace.db")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let failed = std::thread::scope(|scope| {
-        let write = scope.spawn(|| store.write(&[spans(vec![hop(1, BASE)])]).is_err());
-        write.join().unwrap()
-    });
-    assert!(failed, "the write lock was held");
-    other.execute_batch("COMMIT").unwrap();
-    drop(other);
-    assert_eq!(store.write(&[spans(vec![hop(1, BASE)])]).unwrap().spans, 1);
-    let trace = store
-        .reader()
-        .unwrap()
-        .trace(&trace_id(1).to_string())
-        .unwrap();
-    assert_eq!(trace.unwrap().spans.len(), 1);
 }
 
 #[test]
