@@ -5,95 +5,130 @@ use serde_json::Value;
 
 use crate::support::{output, rabtrace};
 
-#[test]
-fn the_demo_accounts_for_every_message_and_leaves_nothing_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().to_str().unwrap();
-    let (code, printed, remarks) =
-        output(rabtrace().args(["demo", "--for", "8s", "--output", "json", "--store", store]));
-    assert_eq!(code, 0, "{remarks}");
-    let report: Value = serde_json::from_str(&printed).unwrap();
-    let number = |name: &str| {
-        report[name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no {name} in {printed}"))
-    };
-    assert!(number("messages_published") > 300, "{printed}");
-    let found =
-        number("messages_consumed") + number("messages_queued") + number("messages_dead_lettered");
-    assert_eq!(number("messages_published"), found, "{printed}");
-    assert!(
-        number("messages_dead_lettered") > 0,
-        "a failing search must end there"
-    );
-    assert_eq!(
-        (number("spans_received"), number("dropped")),
-        (number("spans_stored"), 0)
-    );
-    assert!(number("points_written") > 0);
-    let paths: Vec<&str> = report["paths"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|path| path["path"].as_str().unwrap())
-        .collect();
-    assert!(
-        paths.len() >= 6
-            && paths
-                .iter()
-                .all(|path| path.starts_with("gateway > ") && !path.contains('?')),
-        "{paths:#?}"
-    );
-    let sql = |statement: &str| {
+/// What the demo reported, and what it stored.
+struct Run {
+    report: Value,
+    folder: tempfile::TempDir,
+}
+
+impl Run {
+    fn of(lasting: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let mut command = rabtrace();
         command
-            .env("RABTRACE_STORE_FOLDER", store)
+            .args(["demo", "--for", lasting, "--output", "json", "--store"])
+            .arg(folder.path());
+        let (code, printed, remarks) = output(&mut command);
+        assert_eq!(code, 0, "{remarks}");
+        Self {
+            report: serde_json::from_str(&printed).unwrap(),
+            folder,
+        }
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.report[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {name} in {}", self.report))
+    }
+
+    /// The column `n` of the first row, from the file that the demo left.
+    fn sql(&self, statement: &str) -> u64 {
+        let mut command = rabtrace();
+        command
+            .env("RABTRACE_STORE_FOLDER", self.folder.path())
             .env("RABTRACE_API_LISTEN", "127.0.0.1:1");
         let (code, printed, complaint) =
             output(command.args(["sql", statement, "--output", "ndjson"]));
         assert_eq!(code, 0, "{complaint}");
         let row: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
-        row["n"].as_u64().unwrap()
-    };
-    // The exchange `events` copies each message to two queues.
-    let copies = sql(
-        "SELECT sum(CASE WHEN destination = 'events' THEN 2 ELSE 1 END) AS n FROM spans WHERE kind = 'producer'",
-    );
-    assert_eq!(
-        copies,
-        number("messages_published"),
-        "every message has its publish span"
-    );
-    let consumed = sql(
-        "SELECT count(*) AS n FROM spans WHERE kind = 'consumer' AND json_extract(attributes, '$.\"rabtrace.settlement\"') = 'ack'",
-    );
-    assert_eq!(
-        consumed,
-        number("messages_consumed"),
-        "every message has its process span"
-    );
-    let orphans = sql(
-        "SELECT count(*) AS n FROM spans c LEFT JOIN spans p ON p.span_id = c.parent_span_id AND p.trace_id = c.trace_id \
-         WHERE c.parent_span_id IS NOT NULL AND p.span_id IS NULL",
-    );
-    assert_eq!(orphans, 0, "every trace is whole");
-    let roots =
-        sql("SELECT count(DISTINCT span_name) AS n FROM spans WHERE parent_span_id IS NULL");
-    assert_eq!(roots, 1, "every trace begins at the gateway");
-    for measurement in [
-        "rabbitmq_queue",
-        "service_metrics",
-        "request_metrics",
-        "queue_metrics",
-        "agent_metrics",
-        "task_metrics",
-        "message_flow",
-    ] {
+        row["n"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{statement}: {printed}"))
+    }
+
+    fn check_sums(&self) {
+        let published = self.number("messages_published");
+        let found = self.number("messages_consumed")
+            + self.number("messages_queued")
+            + self.number("messages_dead_lettered");
+        assert!(published > 300, "{}", self.report);
+        assert_eq!(published, found, "{}", self.report);
         assert!(
-            sql(&format!("SELECT count(*) AS n FROM {measurement}")) > 0,
-            "{measurement} is empty"
+            self.number("messages_dead_lettered") > 0,
+            "a failing search must end there"
+        );
+        assert_eq!(self.number("spans_received"), self.number("spans_stored"));
+        assert_eq!(self.number("dropped"), 0);
+        assert!(self.number("points_written") > 0);
+    }
+
+    fn check_paths(&self) {
+        let rows = self.report["paths"].as_array().unwrap();
+        let paths: Vec<&str> = rows
+            .iter()
+            .map(|path| path["path"].as_str().unwrap())
+            .collect();
+        let whole = |path: &&str| path.starts_with("gateway > ") && !path.contains('?');
+        assert!(paths.len() >= 6 && paths.iter().all(whole), "{paths:#?}");
+        let deliveries: u64 = rows
+            .iter()
+            .map(|path| path["count"].as_u64().unwrap())
+            .sum();
+        assert_eq!(
+            deliveries,
+            self.sql("SELECT count(*) AS n FROM spans WHERE kind = 'consumer'"),
+            "each delivery counts once"
         );
     }
+
+    fn check_traces(&self) {
+        // The exchange `events` copies each message to two queues.
+        let copies = "SELECT sum(CASE WHEN destination = 'events' THEN 2 ELSE 1 END) AS n FROM spans WHERE kind = 'producer'";
+        assert_eq!(
+            self.sql(copies),
+            self.number("messages_published"),
+            "every message has its publish span"
+        );
+        let acked = "SELECT count(*) AS n FROM spans WHERE kind = 'consumer' \
+                     AND json_extract(attributes, '$.\"rabtrace.settlement\"') = 'ack'";
+        assert_eq!(
+            self.sql(acked),
+            self.number("messages_consumed"),
+            "every message has its process span"
+        );
+        let orphans = "SELECT count(*) AS n FROM spans c LEFT JOIN spans p \
+                       ON p.span_id = c.parent_span_id AND p.trace_id = c.trace_id \
+                       WHERE c.parent_span_id IS NOT NULL AND p.span_id IS NULL";
+        assert_eq!(self.sql(orphans), 0, "every trace is whole");
+        let roots = "SELECT count(DISTINCT span_name) AS n FROM spans WHERE parent_span_id IS NULL";
+        assert_eq!(self.sql(roots), 1, "every trace begins at the gateway");
+    }
+
+    fn check_measurements(&self) {
+        let measurements = [
+            "rabbitmq_queue",
+            "service_metrics",
+            "request_metrics",
+            "queue_metrics",
+            "agent_metrics",
+            "task_metrics",
+            "message_flow",
+        ];
+        for measurement in measurements {
+            let rows = self.sql(&format!("SELECT count(*) AS n FROM {measurement}"));
+            assert!(rows > 0, "{measurement} is empty");
+        }
+    }
+}
+
+#[test]
+fn the_demo_accounts_for_every_message_and_leaves_nothing_out() {
+    let run = Run::of("8s");
+    run.check_sums();
+    run.check_paths();
+    run.check_traces();
+    run.check_measurements();
 }
 
 #[tokio::test]

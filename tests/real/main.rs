@@ -1,4 +1,5 @@
 //! Ring two: the real broker and real peers, started by each test itself, on free ports.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod agent;
 mod broker;
