@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::load::{Mistake, Origin};
+use super::mistake::{Mistake, Origin};
 use super::{Config, Secret};
 
 /// Fills in what follows from other keys: the broker's other ports, the store's folder.

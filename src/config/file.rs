@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::load::{Mistake, Origin};
+use super::mistake::{Mistake, Origin};
 use super::table::KEYS;
 
 /// A key, its value, and the file that it stands in.

@@ -5,10 +5,13 @@
 //! The keys, their documentation and their defaults stand in one table, `table.rs`; the example
 //! file is generated from it.
 
+mod defaults;
 mod derive;
+mod example;
 mod file;
 mod keys;
 mod load;
+mod mistake;
 mod table;
 mod values;
 
@@ -16,8 +19,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use keys::example_toml;
-pub use load::{ConfigErrors, Loaded, Mistake, Origin, Sources, load};
+pub use example::example_toml;
+pub use load::{Loaded, Sources, load};
+pub use mistake::{ConfigErrors, Mistake, Origin};
 pub use values::{Secret, duration as parse_duration, mask_url};
 
 /// Everything that can be set.
@@ -164,6 +168,6 @@ pub struct Log {
 
 impl Default for Config {
     fn default() -> Self {
-        keys::defaults()
+        defaults::defaults()
     }
 }

@@ -1,7 +1,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::{Origin, Sources, load};
+use super::{Sources, load};
+use crate::config::Origin;
 
 fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
