@@ -1,0 +1,98 @@
+//! Ring three: the compose stack. It runs with `RABTRACE_TEST_STACK=1` once `docker compose up`
+//! stands, with the development passwords; without the variable it says that it did not run.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use influxdb2::models::Query;
+use rabtrace::config::{Config, Secret};
+use rabtrace::health::Health;
+use rabtrace::influx::{Influx, InfluxSetup};
+use rabtrace::metrics::Metrics;
+use rabtrace::model::Point;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+const URL: &str = "http://127.0.0.1:8086";
+const ORG: &str = "rabtrace";
+const TOKEN: &str = "rabtrace-development-token";
+
+/// Whether the stack is there; says so when it is not asked for.
+fn asked_for() -> bool {
+    let asked = std::env::var_os("RABTRACE_TEST_STACK").is_some();
+    if !asked {
+        println!("not run: set RABTRACE_TEST_STACK=1 once `docker compose up` stands");
+    }
+    asked
+}
+
+/// Rows that an independent client reads.
+async fn read(flux: String) -> Vec<influxdb2::api::query::FluxRecord> {
+    let client = influxdb2::Client::new(URL, ORG, TOKEN);
+    client.query_raw(Some(Query::new(flux))).await.unwrap()
+}
+
+fn measurement(name: &str) -> String {
+    format!(
+        "from(bucket: \"rabtrace\") |> range(start: -10m) |> filter(fn: (r) => r._measurement == \"{name}\") |> limit(n: 5)"
+    )
+}
+
+#[tokio::test]
+async fn the_stack_fills_influxdb_2() {
+    if !asked_for() {
+        return;
+    }
+    for name in ["spans", "message_flow", "rabbitmq_queue", "rabbitmq_poll"] {
+        assert!(!read(measurement(name)).await.is_empty(), "{name} is empty");
+    }
+}
+
+#[tokio::test]
+async fn influxdb_2_gives_back_what_was_written() {
+    if !asked_for() {
+        return;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let name = format!("odd {}, a=b \"quoted\" ünïcode", now.as_nanos());
+    let point = Point::new("rabbitmq_queue", i64::try_from(now.as_nanos()).unwrap());
+    let point = point
+        .tag("queue", name.as_str())
+        .int("messages", Some(42))
+        .text("state", Some("a \\ \"b\""));
+    let mut config = Config::default().influx;
+    config.url = Some(Secret::new(URL));
+    ORG.clone_into(&mut config.org);
+    config.token = Secret::new(TOKEN);
+    let client = rabtrace::app::http_client().unwrap();
+    let (metrics, component) = (
+        Metrics::new().unwrap(),
+        Health::default().component("influxdb"),
+    );
+    let (points, points_in) = mpsc::channel(1);
+    let sink = Influx::new(InfluxSetup {
+        config,
+        client,
+        metrics: metrics.clone(),
+        component,
+    });
+    points.send(vec![point]).await.unwrap();
+    drop(points);
+    tokio::time::timeout(
+        Duration::from_secs(30),
+        sink.run(points_in, CancellationToken::new()),
+    )
+    .await
+    .unwrap();
+    assert_eq!(metrics.points_written.get(), 1);
+    let rows = read(format!(
+        "{} |> filter(fn: (r) => r.queue == {name:?})",
+        measurement("rabbitmq_queue")
+    ))
+    .await;
+    let text = format!("{rows:?}");
+    assert!(
+        text.contains("Long(42)") && text.contains("a \\\\ \\\"b\\\""),
+        "{text}"
+    );
+}
