@@ -13,8 +13,10 @@ demo: install-broker
 test: install-tests
 	scripts/test.sh
 
+# Runs every benchmark and writes docs/performance.md.
 bench: install-broker
-	$(CARGO) bench
+	$(CARGO) bench --bench publish_consume --bench otlp_ingest --bench line_protocol --bench store_insert
+	python3 scripts/performance.py
 
 lint:
 	$(CARGO) fmt --all --check

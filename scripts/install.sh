@@ -34,11 +34,21 @@ apt_install() {
 }
 
 broker() {
-    have_broker && return
+    missing=
+    have_broker || missing="$missing rabbitmq-server"
+    have cc || missing="$missing gcc libc6-dev"
+    [ -n "$missing" ] || return 0
     if can_apt; then
-        echo "installing rabbitmq-server" >&2
-        apt_install rabbitmq-server && return
+        echo "installing$missing" >&2
+        # shellcheck disable=SC2086
+        apt_install $missing && return
     fi
+    if ! have cc; then
+        echo "error: the build needs a C compiler, and none can be installed" >&2
+        echo "  fix    apt-get install --no-install-recommends gcc libc6-dev, or your system's own" >&2
+        exit 1
+    fi
+    have_broker && return
     if have docker && docker info >/dev/null 2>&1; then
         echo "no rabbitmq-server; the demo runs the broker in Docker" >&2
         return
