@@ -7,7 +7,7 @@
 mod listeners;
 mod running;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -49,7 +49,11 @@ impl App {
     /// A port in use, a store that cannot be opened: each with its key and what to do.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&config).await?;
+        let begun = Instant::now();
         let store = Store::open(&config.store, SystemTime::now)?;
+        let health = Health::default();
+        // It was opened and written just now: the agent is ready without waiting for data.
+        health.component("store").healthy(begun.elapsed());
         let metrics = Metrics::new()?;
         let client = http_client()?;
         Ok(Self {
@@ -57,7 +61,7 @@ impl App {
             listeners,
             store,
             client,
-            health: Health::default(),
+            health,
             metrics,
             window: WINDOW,
         })

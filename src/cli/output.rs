@@ -65,18 +65,13 @@ pub(super) fn remark(text: &str) {
     eprintln!("{text}");
 }
 
-/// Prints an error on stderr: what failed, then why, then what the error itself says to do.
+/// Prints an error on stderr: what failed and, unless it says so already, the root of it.
 pub(super) fn error(error: &anyhow::Error) {
-    let mut chain = error.chain().map(ToString::to_string);
-    let first = chain.next().unwrap_or_default();
-    eprintln!("error: {first}");
-    let mut last = first;
-    for cause in chain.filter(|cause| !cause.is_empty()) {
-        // Many libraries repeat the cause in their own message.
-        if !last.contains(&cause) {
-            eprintln!("  why   {cause}");
-        }
-        last = cause;
+    let told = error.to_string();
+    eprintln!("error: {told}");
+    let root = error.root_cause().to_string();
+    if !told.contains(&root) {
+        eprintln!("  why   {root}");
     }
 }
 

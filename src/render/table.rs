@@ -5,24 +5,27 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets::NOTHI
 use super::{milliseconds, rate, safe};
 use crate::store::{ErrorRow, PathRow, QueueRow, RecentTrace, SlowRow, SqlResult};
 
-/// A table of texts under a heading.
+/// A table of texts under a heading; columns that hold numbers alone are aligned to the right.
 #[must_use]
 pub fn table(heading: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(heading.iter().copied());
-    for row in rows {
-        table.add_row(row.iter().map(|cell| {
-            let number = cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains(' ');
-            let alignment = if number || cell == "-" {
-                CellAlignment::Right
-            } else {
-                CellAlignment::Left
-            };
-            Cell::new(safe(cell)).set_alignment(alignment)
-        }));
+    let number = |cell: &String| cell == "-" || cell.starts_with(|c: char| c.is_ascii_digit());
+    let alignment = |column: usize| {
+        let mut cells = rows.iter().filter_map(|row| row.get(column));
+        if !rows.is_empty() && cells.all(number) {
+            CellAlignment::Right
+        } else {
+            CellAlignment::Left
+        }
+    };
+    let cell =
+        |(column, text): (usize, &str)| Cell::new(safe(text)).set_alignment(alignment(column));
+    table.set_header(heading.iter().copied().enumerate().map(cell));
+    for row in &rows {
+        table.add_row(row.iter().map(String::as_str).enumerate().map(cell));
     }
     table.trim_fmt()
 }

@@ -257,6 +257,11 @@ async fn metrics_pass_the_prometheus_linter_and_the_api_asks_for_its_token() {
 #[tokio::test]
 async fn the_commands_ask_the_agent_or_the_file_and_cannot_write() {
     let agent = Agent::start(&[("broker.poll_interval", "1h")]).await;
+    assert_eq!(
+        agent.get("/health/ready").await.0,
+        200,
+        "ready without waiting for data"
+    );
     agent.send_span(7).await;
     agent.until("the span is stored", "spans_stored", 1).await;
     let address = agent.api.trim_start_matches("http://").to_owned();
