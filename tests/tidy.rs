@@ -92,6 +92,34 @@ fn imports_point_up_the_flow() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What decides takes the time as an argument: only where parts are wired is it asked for.
+#[test]
+fn the_wall_clock_is_read_at_the_edge_alone() {
+    let edge = ["app", "cli", "demo"];
+    let reads = |path: &Path, text: &str| {
+        let code = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or(text);
+        code.contains("SystemTime::now") && !path.ends_with("tests.rs")
+    };
+    let all = sources("src");
+    let readers: Vec<String> = all
+        .iter()
+        .filter(|(path, text)| reads(path, text))
+        .map(|(path, _)| module(path))
+        .collect();
+    assert!(
+        readers.iter().any(|reader| reader == "app"),
+        "nobody reads the clock: is this test still looking?"
+    );
+    let wrong: Vec<_> = readers
+        .iter()
+        .filter(|reader| !edge.contains(&reader.as_str()))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 #[test]
 fn files_are_small() {
     let all = ["src", "crates/rabtrace-lapin/src", "tests"]
