@@ -21,10 +21,9 @@
 //!     .await?;
 //! while let Some(delivery) = consumer.next().await {
 //!     let delivery = delivery?;
-//!     let forward = async {
-//!         channel.basic_publish("".into(), "results".into(), options, &delivery.data, properties.clone()).await
-//!     };
-//!     delivery.instrument(forward).await?.await?;
+//!     let result =
+//!         channel.basic_publish("".into(), "results".into(), options, &delivery.data, properties.clone());
+//!     delivery.instrument(result).await?.await?;
 //!     delivery.ack(BasicAckOptions::default()).await?;
 //! }
 //! # Ok(())
@@ -42,7 +41,7 @@
 //!
 //! # How a message is followed
 //!
-//! - A **publish** takes the context that is active when `basic_publish` is called, `tracing`
+//! - A **publish** takes the context that is active when its future is first polled, `tracing`
 //!   spans of tracing-opentelemetry included. Its context goes into a copy of the headers as
 //!   `traceparent`, `tracestate` and `baggage`; a context that was there already is replaced. Its
 //!   span ends with the outcome: see [`PublishOutcome`].
