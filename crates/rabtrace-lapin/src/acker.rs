@@ -72,7 +72,8 @@ pub(crate) struct Process {
     pub(crate) acker: lapin::Acker,
     pub(crate) delivery_tag: DeliveryTag,
     pub(crate) ack_mode: AckMode,
-    pub(crate) destination: DestinationText,
+    /// None if the delivery has no span, as nothing would record it.
+    pub(crate) destination: Option<DestinationText>,
     /// The context with the process span.
     pub(crate) context: Context,
     /// Where the message was published.
@@ -83,6 +84,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    pub(crate) fn is_traced(&self) -> bool {
+        self.destination.is_some()
+    }
+
     /// Ends the span, the first time only.
     pub(crate) fn end(&self, settlement: Settlement) {
         if self.ended.swap(true, Ordering::AcqRel) {
@@ -184,7 +189,8 @@ impl Acker {
         settle: Settle,
         call: impl Future<Output = lapin::Result<bool>>,
     ) -> lapin::Result<bool> {
-        if !self.0.acker.usable() {
+        let alone = !self.0.is_traced() && !settle.is_multiple();
+        if alone || !self.0.acker.usable() {
             return call.await;
         }
         let others = self.0.open.upgrade().filter(|_| settle.is_multiple());

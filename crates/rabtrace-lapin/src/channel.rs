@@ -226,6 +226,9 @@ impl TracedChannel {
 impl Source {
     /// The span of a `basic_get` that brought a message; linked to its creation context.
     fn received(&self, delivery: &lapin::message::Delivery, ambient: &Context, begun: SystemTime) {
+        if self.telemetry.is_idle(ambient) {
+            return;
+        }
         let mut attributes = message_attributes(&delivery.routing_key, &delivery.properties);
         attributes.extend(delivery_attributes(delivery));
         let extracted = propagation::extract(delivery.properties.headers().as_ref());

@@ -58,11 +58,13 @@
 //! It never changes lapin's results or errors, never makes a publish fail (headers that would not
 //! fit into the frame are left out), never waits for telemetry, keeps nothing that the application
 //! does not keep, and has no global state: the configuration belongs to the channel
-//! ([`TraceConfig`]). Without a tracer and without a parent, messages stay as they are.
+//! ([`TraceConfig`]). Without a tracer and without a parent, messages stay as they are, and no
+//! attribute is made for them.
 //!
 //! Names and attributes are those of the messaging conventions v1.44.0 for RabbitMQ: see
 //! [`semconv`], where the ones of this crate beyond them are listed too.
 
+mod absence;
 mod acker;
 mod channel;
 mod config;

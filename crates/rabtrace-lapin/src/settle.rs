@@ -71,19 +71,19 @@ impl Settle {
     }
 
     /// Starts the span, unless they are switched off. The last of `targets` is the delivery that
-    /// was named; a single one is the parent, several are linked to.
+    /// was named: it is the parent. The creation contexts of all of them are linked to.
     pub(crate) fn start(
         &self,
         telemetry: &Telemetry,
         delivery_tag: DeliveryTag,
         targets: &[Arc<Process>],
     ) -> Option<BoxedSpan> {
-        if !telemetry.settle_spans {
-            return None;
-        }
         let ambient = Context::current();
         let named = targets.last();
         let parent = named.map_or(&ambient, |process| &process.context);
+        if !telemetry.settle_spans || telemetry.is_idle(parent) {
+            return None;
+        }
         let mut attributes = Vec::with_capacity(9);
         let tag = i64::try_from(delivery_tag).unwrap_or(i64::MAX);
         attributes.push(KeyValue::new(
@@ -96,14 +96,15 @@ impl Settle {
         }
         let mut span = telemetry.start(Start {
             operation: &self.operation,
-            destination: named.map(|process| &process.destination),
+            destination: named.and_then(|process| process.destination.as_ref()),
             parent,
             link: named.and_then(|process| process.creation.clone()),
             time: SystemTime::now(),
             attributes,
         });
-        for target in targets.iter().rev().skip(1) {
-            if let Some(creation) = &target.creation {
+        if span.is_recording() {
+            let others = targets.iter().rev().skip(1);
+            for creation in others.filter_map(|target| target.creation.as_ref()) {
                 span.add_link(creation.clone(), Vec::new());
             }
         }

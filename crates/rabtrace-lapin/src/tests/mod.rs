@@ -1,5 +1,6 @@
 //! Ring one: the spans of publishes and deliveries, without a broker.
 
+mod absence;
 mod delivery;
 mod publish;
 mod tracing_users;
