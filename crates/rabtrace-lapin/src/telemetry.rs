@@ -64,18 +64,19 @@ pub(crate) struct DestinationText {
     /// For span names: without generated parts.
     label: StringValue,
     anonymous: bool,
+    /// Whether the label is a template.
+    templated: bool,
 }
 
 impl DestinationText {
     pub(crate) fn new(destination: &Destination<'_>) -> Self {
         let name: Arc<str> = destination.name().into();
-        let label = destination
-            .template()
-            .map_or_else(|| Arc::clone(&name), Arc::from);
+        let (template, anonymous) = (destination.template(), destination.is_anonymous());
         Self {
+            templated: anonymous || template.is_some(),
+            label: template.map_or_else(|| Arc::clone(&name), Arc::from).into(),
             name: name.into(),
-            label: label.into(),
-            anonymous: destination.is_anonymous(),
+            anonymous,
         }
     }
 }
@@ -181,15 +182,14 @@ fn add_destination(
 ) {
     let name = destination.name.clone();
     attributes.push(KeyValue::new(semconv::MESSAGING_DESTINATION_NAME, name));
-    if !destination.anonymous {
-        return;
+    if destination.templated {
+        let label = destination.label.clone();
+        attributes.push(KeyValue::new(
+            semconv::MESSAGING_DESTINATION_TEMPLATE,
+            label,
+        ));
     }
-    let label = destination.label.clone();
-    attributes.push(KeyValue::new(
-        semconv::MESSAGING_DESTINATION_TEMPLATE,
-        label,
-    ));
-    if operation.operation_type == SETTLE {
+    if !destination.anonymous || operation.operation_type == SETTLE {
         return;
     }
     attributes.push(KeyValue::new(

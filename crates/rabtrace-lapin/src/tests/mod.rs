@@ -49,6 +49,18 @@ impl Service {
         }
     }
 
+    /// The same service under another configuration.
+    fn configured(&self, change: impl FnOnce(TraceConfig) -> TraceConfig) -> Self {
+        let config = TraceConfig::new()
+            .with_tracer_provider(&self.provider)
+            .with_service_name("planner");
+        Self {
+            telemetry: Arc::new(Telemetry::new(&change(config))),
+            provider: self.provider.clone(),
+            exporter: self.exporter.clone(),
+        }
+    }
+
     fn spans(&self) -> Vec<SpanData> {
         self.exporter.get_finished_spans().unwrap()
     }
