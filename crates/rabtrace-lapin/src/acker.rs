@@ -233,7 +233,23 @@ impl Acker {
     }
 
     /// Records on the delivery's span that handling it failed. Settling it is still up to the
-    /// caller.
+    /// caller, afterwards: the span ends with it.
+    ///
+    /// ```no_run
+    /// use rabtrace_lapin::lapin::options::{BasicAckOptions, BasicNackOptions};
+    /// use rabtrace_lapin::message::Delivery;
+    ///
+    /// # async fn work(data: &[u8]) -> std::io::Result<()> { Ok(()) }
+    /// # async fn example(delivery: Delivery) -> rabtrace_lapin::lapin::Result<()> {
+    /// if let Err(error) = delivery.instrument(work(&delivery.data)).await {
+    ///     delivery.set_error(&error);
+    ///     delivery.nack(BasicNackOptions::default()).await?;
+    /// } else {
+    ///     delivery.ack(BasicAckOptions::default()).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_error(&self, error: &(dyn Error + 'static)) {
         let error_type = error
             .downcast_ref::<lapin::Error>()

@@ -178,6 +178,15 @@ impl Drop for PublishSpan {
 
 /// lapin's [`PublisherConfirm`]: a future of the broker's answer to a publish.
 ///
+/// ```no_run
+/// # async fn example(confirm: rabtrace_lapin::TracedConfirm) -> rabtrace_lapin::lapin::Result<()> {
+/// if confirm.await?.is_nack() {
+///     println!("the broker did not take it");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// The publish's span ends when it resolves. Dropped unresolved, it ends the span as `dropped`,
 /// and lapin keeps the confirm for [`wait_for_confirms`](lapin::Channel::wait_for_confirms).
 pub struct TracedConfirm {
