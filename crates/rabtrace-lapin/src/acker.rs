@@ -197,14 +197,14 @@ impl Acker {
         let mut targets = others.map_or_else(Vec::new, |open| open.up_to(self.0.delivery_tag));
         targets.retain(|target| !Arc::ptr_eq(target, &self.0));
         targets.push(Arc::clone(&self.0));
-        let span = settle.start(&self.0.telemetry, self.0.delivery_tag, &targets);
+        let settling = settle.begin(&self.0.telemetry, self.0.delivery_tag, targets);
         let result = call.await;
         let answer = match &result {
             Ok(true) => Answer::Sent,
             Ok(false) => Answer::NotSent,
             Err(error) => Answer::Failed(error),
         };
-        settle.finish(span, &targets, &answer);
+        settling.finish(&answer);
         result
     }
 

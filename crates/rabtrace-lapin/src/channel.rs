@@ -199,13 +199,13 @@ impl TracedChannel {
         } else {
             self.open.one(delivery_tag).into_iter().collect()
         };
-        let span = settle.start(&self.telemetry, delivery_tag, &targets);
+        let settling = settle.begin(&self.telemetry, delivery_tag, targets);
         let result = call.await;
         let answer = match &result {
             Ok(()) => Answer::Sent,
             Err(error) => Answer::Failed(error),
         };
-        settle.finish(span, &targets, &answer);
+        settling.finish(&answer);
         result
     }
 

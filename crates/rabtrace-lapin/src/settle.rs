@@ -72,7 +72,7 @@ impl Settle {
 
     /// Starts the span, unless they are switched off. The last of `targets` is the delivery that
     /// was named: it is the parent. The creation contexts of all of them are linked to.
-    pub(crate) fn start(
+    fn start(
         &self,
         telemetry: &Telemetry,
         delivery_tag: DeliveryTag,
@@ -111,25 +111,54 @@ impl Settle {
         Some(span)
     }
 
-    /// Ends the span and those of the deliveries that are settled now.
-    pub(crate) fn finish(
+    /// Starts the span of a settlement of `targets` that is about to be sent.
+    pub(crate) fn begin(
         &self,
-        span: Option<BoxedSpan>,
-        targets: &[Arc<Process>],
-        answer: &Answer<'_>,
-    ) {
-        if let Some(mut span) = span {
+        telemetry: &Telemetry,
+        delivery_tag: DeliveryTag,
+        targets: Vec<Arc<Process>>,
+    ) -> Settling {
+        Settling {
+            settlement: self.settlement,
+            span: self.start(telemetry, delivery_tag, &targets),
+            targets,
+        }
+    }
+}
+
+/// A settlement under way. lapin hands it to the connection when its future is first polled: given
+/// up after that, it is sent all the same.
+pub(crate) struct Settling {
+    settlement: Settlement,
+    span: Option<BoxedSpan>,
+    targets: Vec<Arc<Process>>,
+}
+
+impl Settling {
+    /// Ends the span and those of the deliveries that are settled now.
+    pub(crate) fn finish(mut self, answer: &Answer<'_>) {
+        self.end(answer);
+    }
+
+    fn end(&mut self, answer: &Answer<'_>) {
+        if let Some(mut span) = self.span.take() {
             if let Answer::Failed(error) = answer {
                 fail(&mut span, semconv::error_type(error), error.to_string());
             }
             span.end();
         }
-        for target in targets {
+        for target in self.targets.drain(..) {
             match answer {
                 Answer::Sent => target.end(self.settlement),
                 Answer::NotSent => {}
                 Answer::Failed(error) => target.lost(error),
             }
         }
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.end(&Answer::Sent);
     }
 }
