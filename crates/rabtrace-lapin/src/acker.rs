@@ -72,7 +72,8 @@ pub(crate) struct Process {
     pub(crate) acker: lapin::Acker,
     pub(crate) delivery_tag: DeliveryTag,
     pub(crate) ack_mode: AckMode,
-    pub(crate) destination: DestinationText,
+    /// None if the delivery has no span, as nothing would record it.
+    pub(crate) destination: Option<DestinationText>,
     /// The context with the process span.
     pub(crate) context: Context,
     /// Where the message was published.
@@ -83,6 +84,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    pub(crate) fn is_traced(&self) -> bool {
+        self.destination.is_some()
+    }
+
     /// Ends the span, the first time only.
     pub(crate) fn end(&self, settlement: Settlement) {
         if self.ended.swap(true, Ordering::AcqRel) {
@@ -184,21 +189,22 @@ impl Acker {
         settle: Settle,
         call: impl Future<Output = lapin::Result<bool>>,
     ) -> lapin::Result<bool> {
-        if !self.0.acker.usable() {
+        let alone = !self.0.is_traced() && !settle.is_multiple();
+        if alone || !self.0.acker.usable() {
             return call.await;
         }
         let others = self.0.open.upgrade().filter(|_| settle.is_multiple());
         let mut targets = others.map_or_else(Vec::new, |open| open.up_to(self.0.delivery_tag));
         targets.retain(|target| !Arc::ptr_eq(target, &self.0));
         targets.push(Arc::clone(&self.0));
-        let span = settle.start(&self.0.telemetry, self.0.delivery_tag, &targets);
+        let settling = settle.begin(&self.0.telemetry, self.0.delivery_tag, targets);
         let result = call.await;
         let answer = match &result {
             Ok(true) => Answer::Sent,
             Ok(false) => Answer::NotSent,
             Err(error) => Answer::Failed(error),
         };
-        settle.finish(span, &targets, &answer);
+        settling.finish(&answer);
         result
     }
 
@@ -227,7 +233,23 @@ impl Acker {
     }
 
     /// Records on the delivery's span that handling it failed. Settling it is still up to the
-    /// caller.
+    /// caller, afterwards: the span ends with it.
+    ///
+    /// ```no_run
+    /// use rabtrace_lapin::lapin::options::{BasicAckOptions, BasicNackOptions};
+    /// use rabtrace_lapin::message::Delivery;
+    ///
+    /// # async fn work(data: &[u8]) -> std::io::Result<()> { Ok(()) }
+    /// # async fn example(delivery: Delivery) -> rabtrace_lapin::lapin::Result<()> {
+    /// if let Err(error) = delivery.instrument(work(&delivery.data)).await {
+    ///     delivery.set_error(&error);
+    ///     delivery.nack(BasicNackOptions::default()).await?;
+    /// } else {
+    ///     delivery.ack(BasicAckOptions::default()).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_error(&self, error: &(dyn Error + 'static)) {
         let error_type = error
             .downcast_ref::<lapin::Error>()

@@ -59,42 +59,41 @@ impl TracedChannel {
         &self.inner
     }
 
-    /// Publishes a message under the context that is active at the call. The context goes into a
-    /// copy of the headers; the span ends with the [`TracedConfirm`].
+    /// Publishes a message under the context that is active when the future is first polled, so
+    /// that `instrument` and `with_context` on it hold. The context goes into a copy of the
+    /// headers; the span ends with the [`TracedConfirm`].
     ///
     /// # Errors
     ///
     /// lapin's own, unchanged.
     #[expect(clippy::too_many_arguments, reason = "the signature is lapin's")]
-    pub fn basic_publish<'a>(
-        &'a self,
+    pub async fn basic_publish(
+        &self,
         exchange: ShortString,
         routing_key: ShortString,
         options: BasicPublishOptions,
-        payload: &'a [u8],
+        payload: &[u8],
         properties: BasicProperties,
-    ) -> impl Future<Output = Result<TracedConfirm>> + Send + use<'a> {
+    ) -> Result<TracedConfirm> {
         let (mut publish, properties) = PublishSpan::start(
             &self.telemetry,
             (&exchange, &routing_key),
             properties,
             &Context::current(),
         );
-        async move {
-            let confirms = if self.inner.status().confirm() {
-                Confirms::On
-            } else {
-                Confirms::Off
-            };
-            let published =
-                self.inner
-                    .basic_publish(exchange, routing_key, options, payload, properties);
-            match published.await {
-                Ok(confirm) => Ok(TracedConfirm::new(confirm, publish, confirms)),
-                Err(error) => {
-                    publish.fail(PublishOutcome::Failed, &error);
-                    Err(error)
-                }
+        let confirms = if self.inner.status().confirm() {
+            Confirms::On
+        } else {
+            Confirms::Off
+        };
+        let published =
+            self.inner
+                .basic_publish(exchange, routing_key, options, payload, properties);
+        match published.await {
+            Ok(confirm) => Ok(TracedConfirm::new(confirm, publish, confirms)),
+            Err(error) => {
+                publish.fail(PublishOutcome::Failed, &error);
+                Err(error)
             }
         }
     }
@@ -200,13 +199,13 @@ impl TracedChannel {
         } else {
             self.open.one(delivery_tag).into_iter().collect()
         };
-        let span = settle.start(&self.telemetry, delivery_tag, &targets);
+        let settling = settle.begin(&self.telemetry, delivery_tag, targets);
         let result = call.await;
         let answer = match &result {
             Ok(()) => Answer::Sent,
             Err(error) => Answer::Failed(error),
         };
-        settle.finish(span, &targets, &answer);
+        settling.finish(&answer);
         result
     }
 
@@ -227,6 +226,9 @@ impl TracedChannel {
 impl Source {
     /// The span of a `basic_get` that brought a message; linked to its creation context.
     fn received(&self, delivery: &lapin::message::Delivery, ambient: &Context, begun: SystemTime) {
+        if self.telemetry.is_idle(ambient) {
+            return;
+        }
         let mut attributes = message_attributes(&delivery.routing_key, &delivery.properties);
         attributes.extend(delivery_attributes(delivery));
         let extracted = propagation::extract(delivery.properties.headers().as_ref());

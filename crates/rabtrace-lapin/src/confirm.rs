@@ -60,20 +60,26 @@ impl PublishOutcome {
 }
 
 /// The span of one publish; ends as `dropped` if nothing else ended it.
-pub(crate) struct PublishSpan {
+pub(crate) struct PublishSpan(Option<Started>);
+
+/// A span that did not end yet.
+struct Started {
     span: BoxedSpan,
     begun: Instant,
-    ended: bool,
 }
 
 impl PublishSpan {
-    /// Starts the span under `parent` and puts its context into the properties.
+    /// Starts the span under `parent` and puts its context into the properties. Without a tracer
+    /// and a parent there is neither.
     pub(crate) fn start(
         telemetry: &Telemetry,
         (exchange, routing_key): (&ShortString, &ShortString),
         properties: BasicProperties,
         parent: &Context,
     ) -> (Self, BasicProperties) {
+        if telemetry.is_idle(parent) {
+            return (Self(None), properties);
+        }
         let (begun, now) = (Instant::now(), SystemTime::now());
         let destination = Destination {
             exchange: exchange.as_str(),
@@ -101,42 +107,36 @@ impl PublishSpan {
             frame_max: telemetry.frame_max,
         };
         let properties = propagation::inject(properties, &injection);
-        let publish = Self {
-            span,
-            begun,
-            ended: false,
-        };
-        (publish, properties)
+        (Self(Some(Started { span, begun })), properties)
     }
 
     /// The message is on the socket, and a confirm is to come.
     fn written(&mut self) {
-        if self.span.is_recording() {
-            let seconds = self.begun.elapsed().as_secs_f64();
-            self.span.set_attribute(KeyValue::new(
+        let Some(Started { span, begun }) = &mut self.0 else {
+            return;
+        };
+        if span.is_recording() {
+            let seconds = begun.elapsed().as_secs_f64();
+            span.set_attribute(KeyValue::new(
                 semconv::RABTRACE_PUBLISH_WRITE_DURATION,
                 seconds,
             ));
         }
     }
 
+    /// Ends the span, the first time only.
     fn end(&mut self, outcome: PublishOutcome) {
-        if self.ended {
-            return;
+        if let Some(Started { mut span, .. }) = self.0.take() {
+            let outcome = outcome.as_str();
+            span.set_attribute(KeyValue::new(semconv::RABTRACE_PUBLISH_OUTCOME, outcome));
+            span.end();
         }
-        self.ended = true;
-        let outcome = outcome.as_str();
-        self.span
-            .set_attribute(KeyValue::new(semconv::RABTRACE_PUBLISH_OUTCOME, outcome));
-        self.span.end();
     }
 
     pub(crate) fn fail(&mut self, outcome: PublishOutcome, error: &lapin::Error) {
-        fail(
-            &mut self.span,
-            semconv::error_type(error),
-            error.to_string(),
-        );
+        if let Some(Started { span, .. }) = &mut self.0 {
+            fail(span, semconv::error_type(error), error.to_string());
+        }
         self.end(outcome);
     }
 
@@ -147,16 +147,19 @@ impl PublishSpan {
             Ok(Confirmation::NotRequested) => return self.end(PublishOutcome::Unconfirmed),
             Err(error) => return self.fail(PublishOutcome::ChannelLost, error),
         };
+        let Some(Started { span, .. }) = &mut self.0 else {
+            return;
+        };
         // lapin hands a returned message to whichever confirm resolves next.
-        let own = |message: &&BasicReturnMessage| is_own(self.span.span_context(), message);
+        let own = |message: &&BasicReturnMessage| is_own(span.span_context(), message);
         if let Some(message) = message.filter(own) {
             let name = semconv::reply_code_name(message.reply_code);
-            fail(&mut self.span, name, message.reply_text.to_string());
+            fail(span, name, message.reply_text.to_string());
             return self.end(PublishOutcome::Returned);
         }
         if outcome == PublishOutcome::Nacked {
             let text = "the broker did not take the message".to_owned();
-            fail(&mut self.span, "nack", text);
+            fail(span, "nack", text);
         }
         self.end(outcome);
     }
@@ -174,6 +177,15 @@ impl Drop for PublishSpan {
 }
 
 /// lapin's [`PublisherConfirm`]: a future of the broker's answer to a publish.
+///
+/// ```no_run
+/// # async fn example(confirm: rabtrace_lapin::TracedConfirm) -> rabtrace_lapin::lapin::Result<()> {
+/// if confirm.await?.is_nack() {
+///     println!("the broker did not take it");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// The publish's span ends when it resolves. Dropped unresolved, it ends the span as `dropped`,
 /// and lapin keeps the confirm for [`wait_for_confirms`](lapin::Channel::wait_for_confirms).

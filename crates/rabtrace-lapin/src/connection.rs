@@ -9,6 +9,18 @@ use crate::channel::TracedChannel;
 use crate::config::TraceConfig;
 
 /// A [`lapin::Connection`] that makes [`TracedChannel`]s.
+///
+/// ```no_run
+/// use rabtrace_lapin::TracedConnection;
+/// use rabtrace_lapin::lapin::ConnectionProperties;
+///
+/// # async fn example() -> rabtrace_lapin::lapin::Result<()> {
+/// let url = "amqp://localhost:5672/%2f";
+/// let connection = TracedConnection::connect(url, ConnectionProperties::default()).await?;
+/// let channel = connection.create_channel().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TracedConnection {
     inner: Connection,

@@ -40,6 +40,23 @@ impl TracedConsumer {
     }
 
     /// Calls the delegate with each delivery, in tasks of their own.
+    ///
+    /// ```no_run
+    /// use rabtrace_lapin::TracedConsumer;
+    /// use rabtrace_lapin::lapin::options::BasicAckOptions;
+    /// use rabtrace_lapin::message::DeliveryResult;
+    ///
+    /// # fn example(consumer: &TracedConsumer) {
+    /// consumer.set_delegate(|delivery: DeliveryResult| async move {
+    ///     if let Ok(Some(delivery)) = delivery {
+    ///         // Spans and publishes in here belong to the delivery.
+    ///         if let Err(error) = delivery.ack(BasicAckOptions::default()).await {
+    ///             eprintln!("not acknowledged: {error}");
+    ///         }
+    ///     }
+    /// });
+    /// # }
+    /// ```
     pub fn set_delegate<D: ConsumerDelegate + 'static>(&self, delegate: D) {
         self.inner.set_delegate(Traced {
             delegate,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use lapin::BasicProperties;
 use lapin::types::{DeliveryTag, MessageCount, ShortString};
-use opentelemetry::baggage::BaggageExt;
+use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
@@ -94,7 +94,7 @@ impl Source {
         ambient: &Context,
     ) -> Delivery {
         let process = Arc::new(self.process(&delivery, ambient));
-        if self.ack_mode == AckMode::Manual {
+        if self.ack_mode == AckMode::Manual && process.is_traced() {
             self.open.insert(&process);
         }
         Delivery {
@@ -121,8 +121,11 @@ impl Source {
     }
 
     fn process(&self, delivery: &lapin::message::Delivery, ambient: &Context) -> Process {
-        let now = SystemTime::now();
         let extracted = propagation::extract(delivery.properties.headers().as_ref());
+        if extracted.creation.is_none() && self.telemetry.is_idle(ambient) {
+            return self.untraced(delivery, self.with_baggage(ambient, extracted.baggage));
+        }
+        let now = SystemTime::now();
         let destination = self.destination(delivery);
         let node = (Direction::In, destination.node());
         let step = self
@@ -146,13 +149,36 @@ impl Source {
             acker: delivery.acker.clone(),
             delivery_tag: delivery.delivery_tag,
             ack_mode: self.ack_mode,
-            destination: text,
+            destination: Some(text),
             context: with_path(parent.with_span(span), step.context),
             creation,
             telemetry: Arc::clone(&self.telemetry),
             open: Arc::downgrade(&self.open),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// A delivery that has no span, as nothing would record it.
+    fn untraced(&self, delivery: &lapin::message::Delivery, context: Context) -> Process {
+        Process {
+            acker: delivery.acker.clone(),
+            delivery_tag: delivery.delivery_tag,
+            ack_mode: self.ack_mode,
+            destination: None,
+            context,
+            creation: None,
+            telemetry: Arc::clone(&self.telemetry),
+            open: Arc::downgrade(&self.open),
+            ended: AtomicBool::new(true),
+        }
+    }
+
+    /// The message's baggage, unless it is switched off or the application has its own.
+    fn with_baggage(&self, ambient: &Context, baggage: Baggage) -> Context {
+        if self.telemetry.baggage && !baggage.is_empty() && ambient.baggage().is_empty() {
+            return ambient.with_baggage(baggage);
+        }
+        ambient.clone()
     }
 
     /// The creation context is the parent unless the application has a span active: that one is
@@ -166,10 +192,7 @@ impl Source {
     ) -> (Context, Option<SpanContext>) {
         let Extracted { creation, baggage } = extracted;
         let active = ambient.span().span_context().clone();
-        let mut context = ambient.clone();
-        if self.telemetry.baggage && !baggage.is_empty() && ambient.baggage().is_empty() {
-            context = context.with_baggage(baggage);
-        }
+        let mut context = self.with_baggage(ambient, baggage);
         let (parent, link) = if active.is_valid() {
             (Some(active), creation)
         } else {

@@ -21,10 +21,9 @@
 //!     .await?;
 //! while let Some(delivery) = consumer.next().await {
 //!     let delivery = delivery?;
-//!     let forward = async {
-//!         channel.basic_publish("".into(), "results".into(), options, &delivery.data, properties.clone()).await
-//!     };
-//!     delivery.instrument(forward).await?.await?;
+//!     let result =
+//!         channel.basic_publish("".into(), "results".into(), options, &delivery.data, properties.clone());
+//!     delivery.instrument(result).await?.await?;
 //!     delivery.ack(BasicAckOptions::default()).await?;
 //! }
 //! # Ok(())
@@ -42,7 +41,7 @@
 //!
 //! # How a message is followed
 //!
-//! - A **publish** takes the context that is active when `basic_publish` is called, `tracing`
+//! - A **publish** takes the context that is active when its future is first polled, `tracing`
 //!   spans of tracing-opentelemetry included. Its context goes into a copy of the headers as
 //!   `traceparent`, `tracestate` and `baggage`; a context that was there already is replaced. Its
 //!   span ends with the outcome: see [`PublishOutcome`].
@@ -59,11 +58,13 @@
 //! It never changes lapin's results or errors, never makes a publish fail (headers that would not
 //! fit into the frame are left out), never waits for telemetry, keeps nothing that the application
 //! does not keep, and has no global state: the configuration belongs to the channel
-//! ([`TraceConfig`]). Without a tracer and without a parent, messages stay as they are.
+//! ([`TraceConfig`]). Without a tracer and without a parent, messages stay as they are, and no
+//! attribute is made for them.
 //!
 //! Names and attributes are those of the messaging conventions v1.44.0 for RabbitMQ: see
 //! [`semconv`], where the ones of this crate beyond them are listed too.
 
+mod absence;
 mod acker;
 mod channel;
 mod config;

@@ -115,6 +115,15 @@ pub struct Checkpoint {
 }
 
 /// Extends `parent` by one step at `now_us` (microseconds since the Unix epoch).
+///
+/// ```
+/// use rabtrace_lapin::path::{Direction, checkpoint};
+///
+/// let published = checkpoint(None, "gateway", (Direction::Out, "tasks"), 1_000);
+/// let taken = checkpoint(Some(&published.context), "planner", (Direction::In, "tasks"), 1_500);
+/// assert_eq!(taken.parent_hash, Some(published.context.hash));
+/// assert_eq!(taken.edge.map(|edge| edge.as_micros()), Some(500));
+/// ```
 #[must_use]
 pub fn checkpoint(
     parent: Option<&PathContext>,

@@ -19,7 +19,7 @@ pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
 pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
 /// `{exchange}:{routing key}` when publishing, `{exchange}:{routing key}:{queue}` otherwise.
 pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
-/// The destination without its generated part; only on anonymous destinations.
+/// The destination without its generated part, where it has one.
 pub const MESSAGING_DESTINATION_TEMPLATE: &str = "messaging.destination.template";
 /// True on a queue whose name the broker made up.
 pub const MESSAGING_DESTINATION_ANONYMOUS: &str = "messaging.destination.anonymous";
@@ -40,7 +40,8 @@ pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
 pub const SERVER_ADDRESS: &str = "server.address";
 /// Port of the broker.
 pub const SERVER_PORT: &str = "server.port";
-/// Why it failed: the broker's code name, `nack`, or lapin's variant name.
+/// Why it failed: the broker's code name, lapin's variant name, `nack`, `panic` (of a handler), or
+/// [`ERROR_TYPE_OTHER`].
 pub const ERROR_TYPE: &str = "error.type";
 
 /// Hash of the path with this step: 16 hexadecimal digits.
@@ -71,6 +72,14 @@ pub const ERROR_TYPE_OTHER: &str = "_OTHER";
 const DEFAULT_DESTINATION: &str = "amq.default";
 
 /// Where a message goes to or comes from.
+///
+/// ```
+/// use rabtrace_lapin::semconv::Destination;
+///
+/// let destination = Destination { exchange: "events", routing_key: "order.new", queue: Some("audit") };
+/// assert_eq!(destination.name(), "events:order.new:audit");
+/// assert_eq!(destination.node(), "audit");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination<'a> {
     /// The exchange; empty for the default one.

@@ -71,19 +71,19 @@ impl Settle {
     }
 
     /// Starts the span, unless they are switched off. The last of `targets` is the delivery that
-    /// was named; a single one is the parent, several are linked to.
-    pub(crate) fn start(
+    /// was named: it is the parent. The creation contexts of all of them are linked to.
+    fn start(
         &self,
         telemetry: &Telemetry,
         delivery_tag: DeliveryTag,
         targets: &[Arc<Process>],
     ) -> Option<BoxedSpan> {
-        if !telemetry.settle_spans {
-            return None;
-        }
         let ambient = Context::current();
         let named = targets.last();
         let parent = named.map_or(&ambient, |process| &process.context);
+        if !telemetry.settle_spans || telemetry.is_idle(parent) {
+            return None;
+        }
         let mut attributes = Vec::with_capacity(9);
         let tag = i64::try_from(delivery_tag).unwrap_or(i64::MAX);
         attributes.push(KeyValue::new(
@@ -96,39 +96,69 @@ impl Settle {
         }
         let mut span = telemetry.start(Start {
             operation: &self.operation,
-            destination: named.map(|process| &process.destination),
+            destination: named.and_then(|process| process.destination.as_ref()),
             parent,
             link: named.and_then(|process| process.creation.clone()),
             time: SystemTime::now(),
             attributes,
         });
-        for target in targets.iter().rev().skip(1) {
-            if let Some(creation) = &target.creation {
+        if span.is_recording() {
+            let others = targets.iter().rev().skip(1);
+            for creation in others.filter_map(|target| target.creation.as_ref()) {
                 span.add_link(creation.clone(), Vec::new());
             }
         }
         Some(span)
     }
 
-    /// Ends the span and those of the deliveries that are settled now.
-    pub(crate) fn finish(
+    /// Starts the span of a settlement of `targets` that is about to be sent.
+    pub(crate) fn begin(
         &self,
-        span: Option<BoxedSpan>,
-        targets: &[Arc<Process>],
-        answer: &Answer<'_>,
-    ) {
-        if let Some(mut span) = span {
+        telemetry: &Telemetry,
+        delivery_tag: DeliveryTag,
+        targets: Vec<Arc<Process>>,
+    ) -> Settling {
+        Settling {
+            settlement: self.settlement,
+            span: self.start(telemetry, delivery_tag, &targets),
+            targets,
+        }
+    }
+}
+
+/// A settlement under way. lapin hands it to the connection when its future is first polled: given
+/// up after that, it is sent all the same.
+pub(crate) struct Settling {
+    settlement: Settlement,
+    span: Option<BoxedSpan>,
+    targets: Vec<Arc<Process>>,
+}
+
+impl Settling {
+    /// Ends the span and those of the deliveries that are settled now.
+    pub(crate) fn finish(mut self, answer: &Answer<'_>) {
+        self.end(answer);
+    }
+
+    fn end(&mut self, answer: &Answer<'_>) {
+        if let Some(mut span) = self.span.take() {
             if let Answer::Failed(error) = answer {
                 fail(&mut span, semconv::error_type(error), error.to_string());
             }
             span.end();
         }
-        for target in targets {
+        for target in self.targets.drain(..) {
             match answer {
                 Answer::Sent => target.end(self.settlement),
                 Answer::NotSent => {}
                 Answer::Failed(error) => target.lost(error),
             }
         }
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.end(&Answer::Sent);
     }
 }

@@ -14,6 +14,7 @@ use opentelemetry::global::{BoxedSpan, BoxedTracer};
 use opentelemetry::trace::{Link, Span, SpanContext, SpanKind, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, StringValue};
 
+use crate::absence::Absence;
 use crate::config::TraceConfig;
 use crate::path::{self, Checkpoint, Direction, PathContext};
 use crate::propagation;
@@ -63,18 +64,19 @@ pub(crate) struct DestinationText {
     /// For span names: without generated parts.
     label: StringValue,
     anonymous: bool,
+    /// Whether the label is a template.
+    templated: bool,
 }
 
 impl DestinationText {
     pub(crate) fn new(destination: &Destination<'_>) -> Self {
         let name: Arc<str> = destination.name().into();
-        let label = destination
-            .template()
-            .map_or_else(|| Arc::clone(&name), Arc::from);
+        let (template, anonymous) = (destination.template(), destination.is_anonymous());
         Self {
+            templated: anonymous || template.is_some(),
+            label: template.map_or_else(|| Arc::clone(&name), Arc::from).into(),
             name: name.into(),
-            label: label.into(),
-            anonymous: destination.is_anonymous(),
+            anonymous,
         }
     }
 }
@@ -96,6 +98,7 @@ pub(crate) struct Start<'a> {
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     tracer: Arc<BoxedTracer>,
+    absence: Absence,
     service_name: String,
     server_address: Option<StringValue>,
     server_port: Option<i64>,
@@ -109,6 +112,7 @@ impl Telemetry {
         let address = config.server_address.as_deref();
         Self {
             tracer: config.tracer(),
+            absence: Absence::default(),
             service_name: config.service_name.clone(),
             server_address: address.map(|address| StringValue::from(Arc::<str>::from(address))),
             server_port: config.server_port.map(i64::from),
@@ -116,6 +120,12 @@ impl Telemetry {
             baggage: config.baggage,
             settle_spans: config.settle_spans,
         }
+    }
+
+    /// Whether a span under `parent` would come to nothing: there is no tracer, and no context to
+    /// hand on.
+    pub(crate) fn is_idle(&self, parent: &Context) -> bool {
+        !has_ids(parent) && self.absence.leaves_out()
     }
 
     /// Starts a span.
@@ -147,7 +157,11 @@ impl Telemetry {
             .with_start_time(start.time)
             .with_links(start.link.into_iter().map(link).collect())
             .with_attributes(attributes);
-        self.tracer.build_with_context(builder, start.parent)
+        let span = self.tracer.build_with_context(builder, start.parent);
+        if !has_ids(start.parent) && !start.parent.is_telemetry_suppressed() {
+            self.absence.learn(span.span_context().is_valid());
+        }
+        span
     }
 
     /// The next step of a path.
@@ -168,15 +182,14 @@ fn add_destination(
 ) {
     let name = destination.name.clone();
     attributes.push(KeyValue::new(semconv::MESSAGING_DESTINATION_NAME, name));
-    if !destination.anonymous {
-        return;
+    if destination.templated {
+        let label = destination.label.clone();
+        attributes.push(KeyValue::new(
+            semconv::MESSAGING_DESTINATION_TEMPLATE,
+            label,
+        ));
     }
-    let label = destination.label.clone();
-    attributes.push(KeyValue::new(
-        semconv::MESSAGING_DESTINATION_TEMPLATE,
-        label,
-    ));
-    if operation.operation_type == SETTLE {
+    if !destination.anonymous || operation.operation_type == SETTLE {
         return;
     }
     attributes.push(KeyValue::new(
@@ -187,6 +200,10 @@ fn add_destination(
         semconv::MESSAGING_DESTINATION_TEMPORARY,
         true,
     ));
+}
+
+fn has_ids(context: &Context) -> bool {
+    context.span().span_context().is_valid()
 }
 
 fn link(context: SpanContext) -> Link {

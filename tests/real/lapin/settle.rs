@@ -1,11 +1,11 @@
 //! A delivery's span ends with its settlement, whichever way that goes.
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use opentelemetry::trace::{SpanId, Status};
 use opentelemetry_sdk::trace::SpanData;
 use rabtrace::demo::broker::Broker;
 use rabtrace_lapin::lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions,
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
 };
 use rabtrace_lapin::lapin::types::FieldTable;
 use rabtrace_lapin::lapin::{Connection, ErrorKind};
@@ -19,6 +19,7 @@ async fn a_span_ends_with_the_settlement_of_its_delivery() {
     refused_and_delivered_again(&broker).await;
     by_tag(&broker).await;
     dropped_unsettled(&broker).await;
+    given_up_under_way(&broker).await;
     with_a_channel_that_goes(&broker).await;
     errors_are_lapins_own(&broker).await;
 }
@@ -135,6 +136,30 @@ async fn dropped_unsettled(broker: &Broker) {
     let process = service.take_one();
     assert_eq!(settlement(&process), "dropped_unsettled");
     assert_eq!(process.status, Status::Unset);
+}
+
+async fn given_up_under_way(broker: &Broker) {
+    let service = Service::connect(broker, "planner").await;
+    service.queue("hasty", FieldTable::default()).await;
+    let one_by_one = service.channel.basic_qos(1, BasicQosOptions::default());
+    one_by_one.await.unwrap();
+    let mut consumer = service.consume("hasty").await;
+    for _ in 0..2 {
+        service.publish("", "hasty").await.unwrap();
+    }
+    let delivery = next(&mut consumer).await;
+    service.take();
+    let ack = delivery.ack(BasicAckOptions::default());
+    assert!(ack.now_or_never().is_none(), "the ack was not under way");
+    drop(delivery);
+    let spans = service.take();
+    let [ack, process] = spans.as_slice() else {
+        panic!("{spans:#?}");
+    };
+    assert_eq!(ack.name, "ack hasty");
+    assert_eq!(settlement(process), "ack");
+    // The broker has it: it sends the next one.
+    next(&mut consumer).await;
 }
 
 async fn with_a_channel_that_goes(broker: &Broker) {

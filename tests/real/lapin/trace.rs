@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use opentelemetry::Context;
-use opentelemetry::trace::{FutureExt, SpanId, SpanKind, TraceContextExt};
+use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt};
 use rabtrace::demo::broker::Broker;
-use rabtrace_lapin::lapin::ExchangeKind;
 use rabtrace_lapin::lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+    ExchangeDeclareOptions, QueueBindOptions,
 };
 use rabtrace_lapin::lapin::types::FieldTable;
+use rabtrace_lapin::lapin::{BasicProperties, ExchangeKind};
 use rabtrace_lapin::message::DeliveryResult;
 
 use super::service::{Service, assert_child, attribute, broker, next};
@@ -48,10 +49,15 @@ async fn through_a_stream(broker: &Broker) {
 
     let delivery = next(&mut consumer).await;
     assert_eq!(delivery.data, b"body");
-    let inner = planner
-        .publish("", "weather")
-        .with_context(delivery.context());
-    inner.await.unwrap();
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let inner = planner.channel.basic_publish(
+        "".into(),
+        "weather".into(),
+        options,
+        &delivery.data,
+        properties,
+    );
+    delivery.instrument(inner).await.unwrap();
     delivery.ack(BasicAckOptions::default()).await.unwrap();
     let spans = planner.take();
     let [inner, ack, process] = spans.as_slice() else {

@@ -11,6 +11,7 @@ use opentelemetry_sdk::trace::Sampler;
 use proptest::prelude::*;
 
 use super::{AckMode, BasicProperties, Delivery, Service, attribute, is_root, message, shown};
+use crate::config::TraceConfig;
 
 #[tokio::test]
 async fn a_delivery_has_the_names_and_attributes_of_the_conventions() {
@@ -52,6 +53,17 @@ async fn a_delivery_has_the_names_and_attributes_of_the_conventions() {
   server.port = 5672";
     assert_eq!(shown(&spans[1]), expect);
     assert!(is_root(&spans[1]));
+}
+
+#[tokio::test]
+async fn settle_spans_can_be_switched_off() {
+    let service = Service::new("planner").configured(TraceConfig::without_settle_spans);
+    let delivery = service.consume("tasks", BasicProperties::default());
+    delivery.ack(BasicAckOptions::default()).await.unwrap();
+    let spans = service.spans();
+    assert_eq!(spans.len(), 1);
+    let settlement = attribute(&spans[0], "rabtrace.settlement");
+    assert_eq!(settlement.as_deref(), Some("ack"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Ring one: the spans of publishes and deliveries, without a broker.
 
+mod absence;
 mod delivery;
 mod publish;
 mod tracing_users;
@@ -45,6 +46,18 @@ impl Service {
             telemetry: Arc::new(Telemetry::new(&config)),
             provider,
             exporter,
+        }
+    }
+
+    /// The same service under another configuration.
+    fn configured(&self, change: impl FnOnce(TraceConfig) -> TraceConfig) -> Self {
+        let config = TraceConfig::new()
+            .with_tracer_provider(&self.provider)
+            .with_service_name("planner");
+        Self {
+            telemetry: Arc::new(Telemetry::new(&change(config))),
+            provider: self.provider.clone(),
+            exporter: self.exporter.clone(),
         }
     }
 

@@ -10,6 +10,7 @@ use opentelemetry_sdk::trace::Sampler;
 use super::{
     BasicProperties, PublishSpan, Service, ShortString, attribute, is_root, message, shown,
 };
+use crate::config::TraceConfig;
 use crate::propagation;
 
 #[test]
@@ -122,6 +123,40 @@ fn replies_to_generated_queues_have_no_generated_span_name() {
     assert_eq!(text("messaging.destination.anonymous"), "true");
     assert_eq!(text("messaging.destination.temporary"), "true");
     assert_eq!(text("rabtrace.destination"), "amq.rabbitmq.reply-to");
+}
+
+#[test]
+fn a_generated_routing_key_leaves_its_template_on_the_span() {
+    let service = Service::new("weather");
+    service.publish(("replies", "amq.gen-x1"), &Context::new());
+    let span = &service.spans()[0];
+    assert_eq!(span.name, "publish replies:amq.gen");
+    let text = |name| attribute(span, name);
+    assert_eq!(
+        text("messaging.destination.template").as_deref(),
+        Some("replies:amq.gen")
+    );
+    // The exchange is no anonymous destination.
+    assert_eq!(text("messaging.destination.anonymous"), None);
+}
+
+#[test]
+fn baggage_can_be_switched_off() {
+    let open = Service::new("gateway");
+    let closed = open.configured(TraceConfig::without_baggage);
+    let context = Context::new().with_baggage([KeyValue::new("user", "42")]);
+    let extracted = |properties: BasicProperties| {
+        let extracted = propagation::extract(properties.headers().as_ref());
+        (extracted.creation.is_some(), extracted.baggage.len())
+    };
+    assert_eq!(
+        extracted(closed.publish(("", "tasks"), &context)),
+        (true, 0)
+    );
+    let properties = open.publish(("", "tasks"), &context);
+    let delivery = closed.consume("tasks", properties.clone());
+    assert!(delivery.context().baggage().is_empty());
+    assert_eq!(extracted(properties), (true, 1));
 }
 
 #[test]
