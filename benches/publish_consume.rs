@@ -1,16 +1,17 @@
 //! Publishing and consuming through a real broker: raw lapin against the traced channel.
 //!
 //! Each figure is one message of 256 bytes, in batches of 256: published with confirms that are
-//! awaited together, or consumed and acknowledged one by one. `raw` is lapin itself; `no_tracer`,
+//! awaited together, then consumed and acknowledged one by one. The modes take turns, batch by batch,
+//! and a ratio is taken within its round; `raw_again` against `raw` is the noise. `raw` is lapin itself; `no_tracer`,
 //! `unsampled` and `recorded` are the traced channel with an SDK that is absent, drops every span,
 //! or records every span and throws it away. Broker and client share the machine: compare the
 //! figures of one run with each other only.
 
 #![expect(clippy::expect_used, reason = "a benchmark without its broker ends")]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt;
 use opentelemetry::trace::noop::NoopTracerProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -26,6 +27,8 @@ use rabtrace_lapin::{TraceConfig, TracedChannel};
 use tokio::runtime::Runtime;
 
 const BATCH: u64 = 256;
+/// Rounds; in each, every mode has one batch.
+const ROUNDS: usize = 120;
 const PAYLOAD: [u8; 256] = [b'x'; 256];
 
 /// Spans end here.
@@ -118,27 +121,75 @@ fn providers() -> [(&'static str, TraceConfig); 3] {
     ]
 }
 
-/// Runs batches until `messages` have gone through, and gives the time of the chosen side.
-fn timed(messages: u64, side: Side, mut batch: impl FnMut() -> Took) -> Duration {
-    let batches = messages.div_ceil(BATCH);
-    let total: Duration = (0..batches)
-        .map(|_| match (side, batch()) {
-            (Side::Publish, took) => took.publish,
-            (Side::Consume, took) => took.consume,
-        })
-        .sum();
-    // Criterion divides by the messages that it asked for.
-    total.mul_f64(messages as f64 / (batches * BATCH) as f64)
+/// One way to publish and consume, with a queue of its own.
+struct Mode {
+    name: &'static str,
+    batch: Box<dyn FnMut() -> Took>,
+    took: Vec<Took>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Side {
-    Publish,
-    Consume,
+fn raw(runtime: &Arc<Runtime>, connection: &Connection, name: &'static str) -> Mode {
+    let channel = runtime.block_on(channel(connection, name));
+    let queue = ShortString::from(name);
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer = channel.basic_consume(queue.clone(), ShortString::default(), options, arguments);
+    let mut consumer = runtime.block_on(consumer).expect("a consumer");
+    let runtime = Arc::clone(runtime);
+    let batch = move || runtime.block_on(async { batch!(channel, consumer, queue) });
+    Mode {
+        name,
+        batch: Box::new(batch),
+        took: Vec::new(),
+    }
 }
 
-fn publish_and_consume(criterion: &mut Criterion) {
-    let runtime = Runtime::new().expect("a runtime");
+fn traced(
+    runtime: &Arc<Runtime>,
+    connection: &Connection,
+    (name, config): (&'static str, TraceConfig),
+) -> Mode {
+    let channel = runtime.block_on(channel(connection, name));
+    let channel = TracedChannel::with_config(channel, &config);
+    let queue = ShortString::from(name);
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer = channel.basic_consume(queue.clone(), ShortString::default(), options, arguments);
+    let mut consumer = runtime.block_on(consumer).expect("a consumer");
+    let runtime = Arc::clone(runtime);
+    let batch = move || runtime.block_on(async { batch!(channel, consumer, queue) });
+    Mode {
+        name,
+        batch: Box::new(batch),
+        took: Vec::new(),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Median microseconds of a message, and median of the ratios to `raw` in the same round.
+fn figures(mode: &Mode, raw: &Mode, side: fn(&Took) -> Duration) -> (f64, f64) {
+    let each = |took: &Took| side(took).as_secs_f64() * 1e6 / BATCH as f64;
+    let ratios = mode
+        .took
+        .iter()
+        .zip(&raw.took)
+        .map(|(mode, raw)| each(mode) / each(raw));
+    (
+        median(mode.took.iter().map(each).collect()),
+        median(ratios.collect()),
+    )
+}
+
+fn main() {
+    // `cargo test --benches` passes no `--bench`: a look is enough there.
+    let rounds = if std::env::args().any(|word| word == "--bench") {
+        ROUNDS
+    } else {
+        1
+    };
+    let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let options = Options {
         management: false,
         prometheus: false,
@@ -147,66 +198,39 @@ fn publish_and_consume(criterion: &mut Criterion) {
     let broker = runtime
         .block_on(Broker::start_with(options))
         .expect("a broker");
-    let properties = ConnectionProperties::default();
-    let connection = runtime
-        .block_on(Connection::connect(&broker.amqp_url(), properties))
-        .expect("a connection");
-    for (side, name) in [(Side::Publish, "publish"), (Side::Consume, "consume")] {
-        let mut group = criterion.benchmark_group(name);
-        group
-            .throughput(Throughput::Elements(1))
-            .sample_size(20)
-            .warm_up_time(Duration::from_millis(500))
-            .measurement_time(Duration::from_secs(4));
-        raw(&mut group, &runtime, &connection, side);
-        traced(&mut group, &runtime, &connection, side);
-        group.finish();
+    let url = broker.amqp_url();
+    let connect = Connection::connect(&url, ConnectionProperties::default());
+    let connection = runtime.block_on(connect).expect("a connection");
+    let mut modes = vec![
+        raw(&runtime, &connection, "raw"),
+        raw(&runtime, &connection, "raw_again"),
+    ];
+    modes.extend(providers().map(|provider| traced(&runtime, &connection, provider)));
+    for _ in 0..rounds {
+        for mode in &mut modes {
+            let took = (mode.batch)();
+            mode.took.push(took);
+        }
     }
+    let mut report = serde_json::Map::new();
+    for (side, name) in [
+        ((|took| took.publish) as fn(&Took) -> Duration, "publish"),
+        (|took| took.consume, "consume"),
+    ] {
+        for mode in &modes {
+            let (micros, ratio) = figures(mode, &modes[0], side);
+            println!(
+                "{name}/{:<12} {micros:>7.1} µs  {ratio:.2} of raw",
+                mode.name
+            );
+            report.insert(
+                format!("{name}/{}", mode.name),
+                serde_json::json!({ "micros": micros, "ratio": ratio }),
+            );
+        }
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/target/publish_consume.json");
+    std::fs::write(file, serde_json::Value::Object(report).to_string()).expect("the report");
+    drop(modes);
     runtime.block_on(broker.stop()).expect("stopped");
 }
-
-type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
-
-fn raw(group: &mut Group<'_>, runtime: &Runtime, connection: &Connection, side: Side) {
-    let queue = ShortString::from("raw");
-    let channel = runtime.block_on(channel(connection, "raw"));
-    let consumer = channel.basic_consume(
-        queue.clone(),
-        ShortString::default(),
-        BasicConsumeOptions::default(),
-        FieldTable::default(),
-    );
-    let mut consumer = runtime.block_on(consumer).expect("a consumer");
-    group.bench_function("raw", |bencher| {
-        bencher.iter_custom(|messages| {
-            timed(messages, side, || {
-                runtime.block_on(async { batch!(channel, consumer, queue) })
-            })
-        });
-    });
-}
-
-fn traced(group: &mut Group<'_>, runtime: &Runtime, connection: &Connection, side: Side) {
-    for (name, config) in providers() {
-        let queue = ShortString::from(name);
-        let channel = runtime.block_on(channel(connection, name));
-        let channel = TracedChannel::with_config(channel, &config);
-        let consumer = channel.basic_consume(
-            queue.clone(),
-            ShortString::default(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let mut consumer = runtime.block_on(consumer).expect("a consumer");
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|messages| {
-                timed(messages, side, || {
-                    runtime.block_on(async { batch!(channel, consumer, queue) })
-                })
-            });
-        });
-    }
-}
-
-criterion_group!(benches, publish_and_consume);
-criterion_main!(benches);
