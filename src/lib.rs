@@ -15,6 +15,9 @@ pub mod config;
 pub mod health;
 pub mod metrics;
 
+mod retry;
+mod serve;
+
 pub mod monitor;
 pub mod receiver;
 

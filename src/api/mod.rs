@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Secret;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::serve::serve;
 use crate::store::Reader;
 
 pub use error::ApiError;
@@ -105,9 +106,6 @@ impl Api {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let router = self.router();
-        axum::serve(listener, router)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
+        serve(listener, self.router(), stop).await
     }
 }
