@@ -11,10 +11,10 @@
 
 pub mod model;
 
-pub mod config;
 pub mod health;
 pub mod metrics;
 
+pub mod config;
 mod retry;
 mod serve;
 

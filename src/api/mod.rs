@@ -8,7 +8,7 @@
 //! | `/health/live` | 200 while the process answers |
 //! | `/health/ready` | 200 once it takes and stores data, else 503 |
 //! | `/health` | every part with its state; 503 if one is unhealthy |
-//! | `/status` | version, addresses, counters, store |
+//! | `/status` | version, addresses, health, counters |
 //!
 //! With a token in `api.token` every route but `/health/live` asks for it.
 
