@@ -11,9 +11,12 @@
 
 pub mod model;
 
-pub mod config;
 pub mod health;
 pub mod metrics;
+
+pub mod config;
+mod retry;
+mod serve;
 
 pub mod monitor;
 pub mod receiver;

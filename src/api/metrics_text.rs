@@ -8,16 +8,14 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::questions::blocking;
 use super::{Api, ApiError};
+use crate::model::unix_nano;
 use crate::store::QueueRow;
 
 /// Queues that `/metrics` has at most, the deepest first; InfluxDB and the store have all.
 const MAX_QUEUES: usize = 1_000;
 
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, ApiError> {
-    let now = (api.setup.clock)()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+    let now = unix_nano((api.setup.clock)());
     // Without the store the agent's own counters are what is needed most.
     let rows = blocking(&api, move |reader| reader.queues(now))
         .await

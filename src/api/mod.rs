@@ -8,7 +8,7 @@
 //! | `/health/live` | 200 while the process answers |
 //! | `/health/ready` | 200 once it takes and stores data, else 503 |
 //! | `/health` | every part with its state; 503 if one is unhealthy |
-//! | `/status` | version, addresses, counters, store |
+//! | `/status` | version, addresses, health, counters |
 //!
 //! With a token in `api.token` every route but `/health/live` asks for it.
 
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Secret;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::serve::serve;
 use crate::store::Reader;
 
 pub use error::ApiError;
@@ -105,9 +106,6 @@ impl Api {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        let router = self.router();
-        axum::serve(listener, router)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
+        serve(listener, self.router(), stop).await
     }
 }

@@ -1,6 +1,6 @@
 //! The questions: each is asked of the store on a thread that may block.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{Api, ApiError};
+use crate::model::unix_nano;
 use crate::store::{
     ErrorRow, PathRow, QueueRow, Reader, RecentTrace, SlowRow, SqlLimits, SqlResult, StoreError,
     Trace,
@@ -48,13 +49,10 @@ type Answer<T> = Result<Json<T>, ApiError>;
 impl Span {
     /// Beginning and end of the span, and the limit.
     fn resolve(&self, api: &Api) -> (i64, i64, usize) {
-        let now = (api.setup.clock)()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = unix_nano((api.setup.clock)());
         let back = Duration::from_secs(self.since_seconds.unwrap_or(3600));
-        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        let since = nanos(now).saturating_sub(nanos(back));
-        (since, nanos(now), self.limit.unwrap_or(50).min(MAX_ROWS))
+        let since = now.saturating_sub(i64::try_from(back.as_nanos()).unwrap_or(i64::MAX));
+        (since, now, self.limit.unwrap_or(50).min(MAX_ROWS))
     }
 }
 
@@ -102,7 +100,10 @@ pub(super) async fn sql(
     State(api): State<Api>,
     body: Result<Json<SqlRequest>, JsonRejection>,
 ) -> Answer<SqlResult> {
-    let Json(request) = body.map_err(|error| bad_request(&error.body_text()))?;
+    let Json(request) = body.map_err(|error| {
+        let fix = r#"send {"statement": "SELECT …"} as application/json"#;
+        ApiError::new(error.status(), error.body_text(), fix)
+    })?;
     let rows = request.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS);
     let limits = SqlLimits {
         rows,
@@ -114,13 +115,10 @@ pub(super) async fn sql(
 }
 
 fn span(asked: Asked) -> Result<Span, ApiError> {
-    asked
-        .map(|Query(span)| span)
-        .map_err(|error| bad_request(&error.body_text()))
-}
-
-fn bad_request(why: &str) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, why, "")
+    asked.map(|Query(span)| span).map_err(|error| {
+        let fix = "the query takes since_seconds and limit, both whole numbers";
+        ApiError::new(StatusCode::BAD_REQUEST, error.body_text(), fix)
+    })
 }
 
 async fn ask<T, F>(api: &Api, read: F) -> Answer<Rows<T>>
@@ -144,7 +142,7 @@ where
         Err(error) => Err(ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             error.to_string(),
-            "",
+            "the agent's log says more",
         )),
     }
 }

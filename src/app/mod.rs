@@ -128,6 +128,7 @@ impl App {
             sinks,
             window,
             clock: SystemTime::now,
+            stop: running.token(Stage::Flow),
         };
         running.spawn(Stage::Flow, "flow", done(flow.run()));
         let token = config.api.token.clone();
@@ -230,18 +231,29 @@ impl Parts<'_> {
     }
 }
 
-/// The client of everything that is asked over HTTP.
+/// The client of everything that is asked over HTTP, by way of `HTTP_PROXY` if it is set.
 ///
 /// # Errors
 /// If TLS cannot be set up.
 pub fn http_client() -> anyhow::Result<reqwest::Client> {
+    Ok(client_builder().build()?)
+}
+
+/// The same without a proxy, for the agent on this machine: a proxy would ask its own.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub fn direct_http_client() -> anyhow::Result<reqwest::Client> {
+    Ok(client_builder().no_proxy().build()?)
+}
+
+fn client_builder() -> reqwest::ClientBuilder {
     // Another part of the process may have chosen a provider before: then that one serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let agent = concat!("rabtrace/", env!("CARGO_PKG_VERSION"));
-    Ok(reqwest::Client::builder()
+    reqwest::Client::builder()
         .user_agent(agent)
         .connect_timeout(Duration::from_secs(5))
-        .build()?)
 }
 
 async fn done(work: impl Future<Output = ()>) -> std::io::Result<()> {

@@ -28,6 +28,8 @@ type Ended = (&'static str, anyhow::Result<()>);
 struct Part {
     token: CancellationToken,
     tasks: JoinSet<Ended>,
+    /// Names of the tasks that have not ended.
+    names: Vec<&'static str>,
 }
 
 /// Every task of the agent.
@@ -49,8 +51,9 @@ impl Running {
     ) where
         E: Into<anyhow::Error> + Send,
     {
-        self.0[stage as usize]
-            .tasks
+        let part = &mut self.0[stage as usize];
+        part.names.push(name);
+        part.tasks
             .spawn(async move { (name, work.await.map_err(Into::into)) });
     }
 
@@ -64,7 +67,7 @@ impl Running {
             let part = &mut self.0[stage as usize];
             part.token.cancel();
             let result = part
-                .drain()
+                .drain(GRACE)
                 .await
                 .with_context(|| format!("while stopping {stage:?}"));
             outcome = outcome.and(result);
@@ -92,12 +95,15 @@ impl Running {
 
 impl Part {
     /// Waits for the tasks, and aborts those that take longer than the grace period.
-    async fn drain(&mut self) -> anyhow::Result<()> {
+    async fn drain(&mut self, grace: Duration) -> anyhow::Result<()> {
         let mut outcome = Ok(());
-        let waited = tokio::time::timeout(GRACE, async {
+        let waited = tokio::time::timeout(grace, async {
             while let Some(ended) = self.tasks.join_next().await {
                 let result = match ended {
-                    Ok((name, result)) => result.with_context(|| format!("{name} failed")),
+                    Ok((name, result)) => {
+                        self.names.retain(|other| *other != name);
+                        result.with_context(|| format!("{name} failed"))
+                    }
                     Err(error) => Err(error.into()),
                 };
                 if outcome.is_ok() {
@@ -108,8 +114,8 @@ impl Part {
         if waited.await.is_err() {
             self.tasks.abort_all();
             return Err(anyhow::anyhow!(
-                "a task did not stop within {} s",
-                GRACE.as_secs()
+                "{} did not stop within {grace:?}",
+                self.names.join(", ")
             ));
         }
         outcome
@@ -120,6 +126,7 @@ impl Part {
 mod tests {
     use super::{Running, Stage};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
     use tokio_util::sync::CancellationToken;
 
     #[tokio::test]
@@ -143,6 +150,18 @@ mod tests {
         stop.cancel();
         running.until(stop).await.unwrap();
         assert_eq!(*order.lock().unwrap(), ["inputs", "flow", "sinks", "api"]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_does_not_stop_is_named() {
+        let mut running = Running::default();
+        running.spawn(Stage::Sinks, "influx", async {
+            std::future::pending::<std::io::Result<()>>().await
+        });
+        running.spawn(Stage::Sinks, "store", async { std::io::Result::Ok(()) });
+        let sinks = &mut running.0[Stage::Sinks as usize];
+        let error = sinks.drain(Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(error.to_string(), "influx did not stop within 50ms");
     }
 
     #[tokio::test]

@@ -1,14 +1,15 @@
 //! The commands that ask: `paths`, `queues`, `trace`, `slow`, `errors`, `sql`.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
 use super::output::{self, Format};
 use super::source::{Source, SourceError};
-use crate::api::{Rows, SqlRequest};
+use crate::api::SqlRequest;
 use crate::config::{Loaded, parse_duration};
+use crate::model::unix_nano;
 use crate::render;
 use crate::store::{PathRow, QueueRow, SqlLimits, SqlResult};
 
@@ -188,12 +189,9 @@ impl Sql {
                     .map_err(SourceError::from)?
             }
         };
-        match self.output {
-            Format::Table => output::text(&render::sql(&result)),
-            Format::Json => output::object(&Rows {
-                rows: objects(&result),
-            })?,
-            Format::Ndjson => output::rows(Format::Ndjson, &objects(&result), |_| String::new())?,
+        output::rows(self.output, &objects(&result), |_| render::sql(&result))?;
+        if result.truncated {
+            output::remark("there are more rows: raise --limit, or ask for less");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -213,10 +211,7 @@ fn objects(result: &SqlResult) -> Vec<serde_json::Map<String, serde_json::Value>
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    unix_nano(SystemTime::now())
 }
 
 fn back(since: Duration) -> i64 {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::FINDINGS;
 use super::output::{self, Format};
 use crate::app::http_client;
-use crate::config::{Loaded, Origin, mask_url};
+use crate::config::{Loaded, Origin, Secret, mask_url};
 use crate::health::{Failure, Finding};
 use crate::{forward, influx, monitor};
 
@@ -44,7 +44,7 @@ impl Check {
             monitor::check(&config.broker, &client),
             influx::check(&config.influx, &client),
             forward::check(&config.forward, &client),
-            grafana(config.grafana_url.as_deref(), &client),
+            grafana(config.grafana_url.as_ref(), &client),
         );
         let mut rows = vec![row(amqp, &loaded.origin("broker.amqp_url"))];
         for finding in broker {
@@ -162,8 +162,8 @@ fn amqp_fix(error: &str) -> String {
 }
 
 /// Asks Grafana for its health.
-async fn grafana(url: Option<&str>, client: &reqwest::Client) -> Option<Finding> {
-    let url = url?;
+async fn grafana(url: Option<&Secret>, client: &reqwest::Client) -> Option<Finding> {
+    let url = url?.expose();
     let begun = Instant::now();
     let response = client
         .get(format!("{url}/api/health"))

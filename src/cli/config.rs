@@ -36,6 +36,11 @@ struct Row {
 }
 
 impl Config {
+    /// Whether it is the example, which no configuration is read for.
+    pub(super) const fn wants_example(&self) -> bool {
+        matches!(self.command, Command::Example)
+    }
+
     pub(super) fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Example => output::text(&example_toml()),

@@ -37,6 +37,13 @@ pub(super) struct Demo {
     output: Format,
 }
 
+/// The demo's agent takes free ports for OTLP, so that a collector, or an agent that runs, may
+/// have the usual ones; `--set` wins over them.
+pub(super) fn free_ports() -> [(String, String, String); 2] {
+    ["receiver.grpc_listen", "receiver.http_listen"]
+        .map(|key| (key.to_owned(), "127.0.0.1:0".to_owned(), "demo".to_owned()))
+}
+
 impl Demo {
     /// The keys of the configuration that the flags set.
     pub(super) fn flags(&self) -> Vec<(String, String, String)> {

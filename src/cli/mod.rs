@@ -74,6 +74,13 @@ enum Command {
 /// Runs the command line of this process.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
+    // The example is what a broken configuration is mended with.
+    if let Command::Config(config) = &cli.command
+        && config.wants_example()
+    {
+        output::text(&crate::config::example_toml());
+        return ExitCode::SUCCESS;
+    }
     let loaded = match cli.load() {
         Ok(loaded) => loaded,
         Err(errors) => return failure(&errors.into()),
@@ -106,7 +113,11 @@ impl Cli {
             .or_else(|| here.is_file().then_some(here));
         let flag =
             |(key, value): &(String, String)| (key.clone(), value.clone(), format!("--set {key}"));
-        let mut flags: Vec<_> = self.set.iter().map(flag).collect();
+        let mut flags = Vec::new();
+        if matches!(self.command, Command::Demo(_)) {
+            flags.extend(demo::free_ports());
+        }
+        flags.extend(self.set.iter().map(flag));
         if let Command::Demo(demo) = &self.command {
             flags.extend(demo.flags());
         }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{FAILED, NOT_FOUND, UNREACHABLE};
 use crate::api::{ApiError, HealthReport, Rows};
-use crate::app::http_client;
+use crate::app::direct_http_client;
 use crate::config::{Loaded, Secret};
 use crate::store::{Reader, StoreError};
 
@@ -34,7 +34,9 @@ pub(super) enum SourceError {
         fix: String,
     },
     /// The answer is no answer of an agent.
-    #[error("what answers is no agent of this version\n  url   {url}")]
+    #[error(
+        "what answers is no agent of this version\n  url   {url}    from api.listen\n  fix   set api.listen (RABTRACE_API_LISTEN) to where the agent is, or use its version"
+    )]
     Strange {
         url: String,
         #[source]
@@ -86,7 +88,7 @@ impl Agent {
         Ok(Self {
             base: format!("http://{address}"),
             token: loaded.config.api.token.clone(),
-            client: http_client()?,
+            client: direct_http_client()?,
         })
     }
 

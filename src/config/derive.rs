@@ -1,7 +1,7 @@
 //! What follows from several keys together: values that one key lends another, and
 //! contradictions.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::mistake::{Mistake, Origin};
@@ -110,9 +110,15 @@ pub(super) fn contradictions(
 fn points_at(url: &str, address: SocketAddr) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or(rest);
-    let Some((host, port)) = authority.rsplit_once(':') else {
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let Some((host, port)) = host.rsplit_once(':') else {
         return false;
     };
-    let local = host == "localhost" || host == address.ip().to_string();
+    let local = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => ip == address.ip() || address.ip().is_unspecified() && ip.is_loopback(),
+        Err(_) => host == "localhost",
+    };
     local && port == address.port().to_string() && address.port() != 0
 }

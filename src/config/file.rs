@@ -29,13 +29,7 @@ pub(super) fn read_file(path: Option<&Path>, mistakes: &mut Vec<Mistake>) -> Vec
     let table = match text.parse::<toml::Table>() {
         Ok(table) => table,
         Err(error) => {
-            wrong(
-                "the file",
-                format!(
-                    "it is not TOML: {}",
-                    error.to_string().trim_end().replace('\n', "\n      ")
-                ),
-            );
+            wrong("the file", not_toml(&text, &error));
             return Vec::new();
         }
     };
@@ -54,6 +48,14 @@ pub(super) fn read_file(path: Option<&Path>, mistakes: &mut Vec<Mistake>) -> Vec
         }
     }
     found
+}
+
+/// Where and why a text is not TOML. The error's own text quotes the line, which may hold a password.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    let why = error.message().trim_end().replace('\n', "\n      ");
+    format!("it is not TOML: line {line}: {why}")
 }
 
 pub(super) fn unknown(path: &str) -> String {

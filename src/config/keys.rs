@@ -9,6 +9,17 @@ pub(super) enum Kind {
     Integer,
 }
 
+/// How much of a value may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secrecy {
+    /// All of it.
+    Open,
+    /// A URL, or several with commas between: without password and query.
+    Url,
+    /// Nothing of it.
+    Hidden,
+}
+
 /// A value on its way into the tree.
 pub(super) enum Input<'a> {
     Text(&'a str),
@@ -45,8 +56,8 @@ pub(super) struct Key {
     pub(super) kind: Kind,
     /// Variables that set it, the first one that is set wins.
     pub(super) env: &'static [&'static str],
-    /// Whether its value is never printed; then `NAME_FILE` names a file that holds it.
-    pub(super) secret: bool,
+    /// What is shown of it; unless all of it is, `NAME_FILE` may name a file that holds it.
+    pub(super) secrecy: Secrecy,
     /// Checks a value and puts it into the tree.
     pub(super) apply: Apply,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::defaults::defaults;
 use super::derive::{contradictions, derive};
 use super::file::{FileValue, read_file, unknown};
-use super::keys::{Input, Key, Kind};
+use super::keys::{Input, Key, Kind, Secrecy};
 use super::mistake::{ConfigErrors, Mistake, Origin};
 use super::table::KEYS;
 use super::{Config, mask_url};
@@ -111,7 +111,7 @@ fn choose(
             return Ok((from_text(key, &value, &origin)?, origin));
         }
         let name = format!("{name}_FILE");
-        if key.secret
+        if key.secrecy != Secrecy::Open
             && let Some(path) = (sources.env)(&name)
         {
             let origin = Origin::Env(name);
@@ -184,15 +184,19 @@ fn apply(key: &Key, value: &Value, config: &mut Config) -> Result<(), String> {
     (key.apply)(config, &input)
 }
 
-/// A value as it may be shown: URLs without their password, other secrets not at all.
+/// A value as it may be shown.
 fn shown(key: &Key, value: &Value) -> String {
-    match value {
-        Value::Integer(number) => number.to_string(),
-        Value::Text(text) if !key.secret || text.is_empty() => text.clone(),
-        Value::Text(text) if text.contains("://") => {
-            text.split(',').map(mask_url).collect::<Vec<_>>().join(",")
+    match (value, key.secrecy) {
+        (Value::Integer(number), _) => number.to_string(),
+        (Value::Text(text), Secrecy::Open) => text.clone(),
+        (Value::Text(text), _) if text.is_empty() => String::new(),
+        (Value::Text(_), Secrecy::Hidden) => "***".to_owned(),
+        (Value::Text(text), Secrecy::Url) => {
+            // Only a comma before a scheme parts two URLs: others may be within a password.
+            let parted = text.replace(",http", "\nhttp");
+            let masked: Vec<String> = parted.split('\n').map(mask_url).collect();
+            masked.join(",")
         }
-        Value::Text(_) => "***".to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! The keys, their documentation and their defaults stand in one table, `table.rs`; the example
 //! file is generated from it.
 
+mod choices;
 mod defaults;
 mod derive;
 mod example;
@@ -42,7 +43,7 @@ pub struct Config {
     /// The agent's own log.
     pub log: Log,
     /// Grafana, for `rabtrace check` alone.
-    pub grafana_url: Option<String>,
+    pub grafana_url: Option<Secret>,
 }
 
 /// The broker that the monitor watches.

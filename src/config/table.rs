@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::keys::{Apply, Key, Kind};
+use super::Secret;
+use super::choices::{log_format, log_level, protocol};
+use super::keys::{Apply, Key, Kind, Secrecy};
 use super::values::{address, count, memory_size, positive_duration, size, url};
-use super::{LogFormat, Protocol, Secret};
 
 const fn text(
     path: &'static str,
@@ -19,12 +20,12 @@ const fn text(
         default,
         kind: Kind::Text,
         env,
-        secret: false,
+        secrecy: Secrecy::Open,
         apply,
     }
 }
 
-const fn secret(
+const fn hidden(
     path: &'static str,
     default: &'static str,
     env: &'static [&'static str],
@@ -37,7 +38,25 @@ const fn secret(
         default,
         kind: Kind::Text,
         env,
-        secret: true,
+        secrecy: Secrecy::Hidden,
+        apply,
+    }
+}
+
+const fn secret_url(
+    path: &'static str,
+    default: &'static str,
+    env: &'static [&'static str],
+    doc: &'static str,
+    apply: Apply,
+) -> Key {
+    Key {
+        path,
+        doc,
+        default,
+        kind: Kind::Text,
+        env,
+        secrecy: Secrecy::Url,
         apply,
     }
 }
@@ -55,7 +74,7 @@ const fn integer(
         default,
         kind: Kind::Integer,
         env,
-        secret: false,
+        secrecy: Secrecy::Open,
         apply,
     }
 }
@@ -95,29 +114,11 @@ fn header_list(text: &str) -> Result<Vec<(String, Secret)>, String> {
         .collect()
 }
 
-fn protocol(text: &str) -> Result<Protocol, String> {
-    match text {
-        "grpc" => Ok(Protocol::Grpc),
-        "http/protobuf" => Ok(Protocol::HttpProtobuf),
-        _ => Err(format!(
-            "{text:?} is neither \"grpc\" nor \"http/protobuf\""
-        )),
-    }
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(format!("{text:?} is neither \"text\" nor \"json\"")),
-    }
-}
-
 const HTTP: &[&str] = &["http", "https"];
 
 /// Every key, in the order of the example file.
 pub(super) const KEYS: &[Key] = &[
-    secret(
+    secret_url(
         "broker.amqp_url",
         "amqp://guest:guest@127.0.0.1:5672",
         &["RABTRACE_AMQP_URL", "AMQP_ADDR", "AMQP_URL", "RABBITMQ_URL"],
@@ -129,7 +130,7 @@ pub(super) const KEYS: &[Key] = &[
             )
         },
     ),
-    secret(
+    secret_url(
         "broker.management_url",
         "",
         &["RABTRACE_MANAGEMENT_URL"],
@@ -141,7 +142,7 @@ pub(super) const KEYS: &[Key] = &[
             )
         },
     ),
-    secret(
+    secret_url(
         "broker.prometheus_urls",
         "",
         &["RABTRACE_PROMETHEUS_URLS"],
@@ -205,7 +206,7 @@ pub(super) const KEYS: &[Key] = &[
         "OTLP requests that may wait inside; beyond it senders are told to come again.",
         |config, input| set(&mut config.receiver.queue_batches, count(input.integer())),
     ),
-    secret(
+    secret_url(
         "influx.url",
         "",
         &["INFLUX_HOST", "INFLUX_URL"],
@@ -226,7 +227,7 @@ pub(super) const KEYS: &[Key] = &[
         "Bucket (2.x) or database (1.x, 3.x).",
         |config, input| set(&mut config.influx.bucket, Ok(input.text().to_owned())),
     ),
-    secret(
+    hidden(
         "influx.token",
         "",
         &["INFLUX_TOKEN"],
@@ -273,7 +274,7 @@ pub(super) const KEYS: &[Key] = &[
         "Longest wait for one answer of InfluxDB.",
         |config, input| set(&mut config.influx.timeout, positive_duration(input.text())),
     ),
-    secret(
+    secret_url(
         "forward.endpoint",
         "",
         &["OTEL_EXPORTER_OTLP_ENDPOINT"],
@@ -292,7 +293,7 @@ pub(super) const KEYS: &[Key] = &[
         "Protocol of the upstream: \"grpc\" or \"http/protobuf\".",
         |config, input| set(&mut config.forward.protocol, protocol(input.text())),
     ),
-    secret(
+    hidden(
         "forward.headers",
         "",
         &["OTEL_EXPORTER_OTLP_HEADERS"],
@@ -341,7 +342,7 @@ pub(super) const KEYS: &[Key] = &[
         "Address of the JSON API, /metrics and /health. Off loopback only with a token.",
         |config, input| set(&mut config.api.listen, address(input.text())),
     ),
-    secret(
+    hidden(
         "api.token",
         "",
         &["RABTRACE_API_TOKEN"],
@@ -353,7 +354,7 @@ pub(super) const KEYS: &[Key] = &[
         "info",
         &["RUST_LOG"],
         "What is logged: error, warn, info, debug, or a filter by module.",
-        |config, input| set(&mut config.log.level, Ok(input.text().to_owned())),
+        |config, input| set(&mut config.log.level, log_level(input.text())),
     ),
     text(
         "log.format",
@@ -362,16 +363,11 @@ pub(super) const KEYS: &[Key] = &[
         "\"text\" or \"json\".",
         |config, input| set(&mut config.log.format, log_format(input.text())),
     ),
-    text(
+    secret_url(
         "grafana.url",
         "",
         &["GRAFANA_URL"],
         "Grafana, for `rabtrace check` alone.",
-        |config, input| {
-            set(
-                &mut config.grafana_url,
-                optional_url(input.text(), HTTP).map(|url| url.map(|url| url.expose().to_owned())),
-            )
-        },
+        |config, input| set(&mut config.grafana_url, optional_url(input.text(), HTTP)),
     ),
 ];

@@ -34,22 +34,42 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A URL without its password: `amqp://guest:guest@host` becomes `amqp://guest:***@host`.
+/// A URL without its password and without the values of its query, which may be tokens.
+///
+/// A password may hold anything, a raw `/` or `@` too, and the scheme may be missing: what is
+/// masked is all between the first colon and the last `@`.
 ///
 /// ```
-/// assert_eq!(rabtrace::config::mask_url("amqp://a:b@h:1/v"), "amqp://a:***@h:1/v");
+/// use rabtrace::config::mask_url;
+/// assert_eq!(mask_url("amqp://a:b@h:1/v"), "amqp://a:***@h:1/v");
+/// assert_eq!(mask_url("amqp://a:b/c@h:1/v"), "amqp://a:***@h:1/v");
+/// assert_eq!(mask_url("http://h:8086?p=b"), "http://h:8086?***");
 /// ```
 #[must_use]
 pub fn mask_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
+    let (scheme, rest) = split_scheme(url);
+    let (login, host) = match rest.rfind('@') {
+        Some(at) => rest.split_at(at),
+        None => ("", rest),
     };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let Some(at) = rest[..end].rfind('@') else {
-        return url.to_owned();
+    let login = match login.split_once(':') {
+        Some((user, _)) => format!("{user}:***"),
+        None => login.to_owned(),
     };
-    let user = rest[..at].split(':').next().unwrap_or_default();
-    format!("{scheme}://{user}:***@{}", &rest[at + 1..])
+    match host.split_once('?') {
+        Some((host, _)) => format!("{scheme}{login}{host}?***"),
+        None => format!("{scheme}{login}{host}"),
+    }
+}
+
+/// The scheme with its `://`, empty if there is none, and the rest.
+fn split_scheme(url: &str) -> (&str, &str) {
+    match url.find("://") {
+        Some(end) if url[..end].bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            url.split_at(end + 3)
+        }
+        _ => ("", url),
+    }
 }
 
 /// A duration with its unit: `250ms`, `5s`, `10m`, `24h`, `7d`.
@@ -128,15 +148,32 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<Secret, String> {
     let known = text.split_once("://").is_some_and(|(scheme, rest)| {
         schemes.contains(&scheme) && !rest.is_empty() && !rest.starts_with('/')
     });
-    if known {
-        Ok(Secret::new(text.trim_end_matches('/')))
-    } else {
-        Err(format!(
+    if !known {
+        return Err(format!(
             "{:?} is not a URL that begins with {}://",
             mask_url(text),
             schemes.join(":// or ")
-        ))
+        ));
     }
+    if has_strange_port(split_scheme(text).1) {
+        return Err(format!(
+            "{:?} has a port that is no number; in a user or password write / as %2F, ? as %3F, \
+             # as %23",
+            mask_url(text)
+        ));
+    }
+    Ok(Secret::new(text.trim_end_matches('/')))
+}
+
+fn has_strange_port(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let after_address = host.rsplit_once(']').map_or(host, |(_, after)| after);
+    after_address
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_err())
 }
 
 #[cfg(test)]
@@ -166,9 +203,35 @@ mod tests {
     }
 
     #[test]
+    fn a_port_is_a_number() {
+        for good in ["h", "h:1/v:x", "[::1]", "[::1]:1", "u:p@h", "u:p@h:1/a@b:c"] {
+            assert!(url(&format!("amqp://{good}"), &["amqp"]).is_ok(), "{good}");
+        }
+        for bad in ["h:x", "u:ca/nary@h:1", "u:ca#nary@h", "[::1]:x", "h:70000"] {
+            let error = url(&format!("amqp://{bad}"), &["amqp"]).unwrap_err();
+            assert!(
+                error.contains("%2F") && !error.contains("nary"),
+                "{bad}: {error}"
+            );
+        }
+    }
+
+    #[test]
     fn secrets_do_not_print() {
         assert_eq!(format!("{:?}", Secret::new("canary")), "Secret(***)");
-        assert_eq!(mask_url("amqp://u:p@ss@h/v"), "amqp://u:***@h/v");
+        for (url, shown) in [
+            ("amqp://u:canary@ss@h/v", "amqp://u:***@h/v"),
+            ("amqp://u:ca/nary@h/v", "amqp://u:***@h/v"),
+            ("amqp://u:ca?nary@h/v", "amqp://u:***@h/v"),
+            ("u:canary@h", "u:***@h"),
+            ("u:canary://x@h", "u:***@h"),
+            ("http://h/write?p=canary", "http://h/write?***"),
+            ("http://u:a@h?p=canary", "http://u:***@h?***"),
+            ("amqp://u@h:1/v", "amqp://u@h:1/v"),
+            ("http://h:1/a", "http://h:1/a"),
+        ] {
+            assert_eq!(mask_url(url), shown);
+        }
         let error = url("mqtt://u:canary@h", &["amqp"]).unwrap_err();
         assert!(!error.contains("canary"), "{error}");
     }

@@ -11,7 +11,7 @@ mod services;
 mod telemetry;
 mod topology;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::config::{Config, Secret};
 use crate::metrics::Metrics;
+use crate::model::unix_nano;
 use crate::store::Reader;
 use broker::Broker;
 use pipeline::Pipeline;
@@ -76,14 +77,7 @@ pub async fn run(
     if !options.keep_store {
         options.config.store.folder = folder.path().to_owned();
     }
-    let broker = if options.own_broker {
-        remark("starting a broker");
-        let broker = Broker::start().await?;
-        point_at(&mut options.config, &broker);
-        Some(broker)
-    } else {
-        None
-    };
+    let broker = start_broker(&mut options, &stop, remark).await?;
     let amqp_url = options.config.broker.amqp_url.clone();
     let app = build_agent(options.config).await?;
     let (reader, metrics, addresses) = (app.reader()?, app.metrics(), app.addresses());
@@ -93,7 +87,7 @@ pub async fn run(
         "agent: http://{}  OTLP: {} (gRPC), {} (HTTP)",
         addresses.api, addresses.grpc, addresses.http
     ));
-    let since = unix_nano();
+    let since = unix_nano(SystemTime::now());
     let mut pipeline =
         Pipeline::start(amqp_url.expose(), &format!("http://{}", addresses.grpc)).await?;
     remark(&format!(
@@ -114,23 +108,44 @@ pub async fn run(
     let totals = pipeline.stop().await?;
     agent_stop.cancel();
     agent.await.context("the agent panicked")??;
-    let report = Report::read(&reader, &metrics, totals, since, unix_nano())?;
+    let report = Report::read(
+        &reader,
+        &metrics,
+        totals,
+        since,
+        unix_nano(SystemTime::now()),
+    )?;
     if let Some(broker) = broker {
         broker.stop().await?;
     }
     failed.map_or(Ok(report), Err)
 }
 
-/// The agent with the configured ports, or free ones where another agent has them.
-async fn build_agent(config: Config) -> anyhow::Result<App> {
-    let mut free = config.clone();
-    free.receiver.grpc_listen.set_port(0);
-    free.receiver.http_listen.set_port(0);
+/// Starts the demo's own broker, if it is to have one, and points the configuration at it.
+async fn start_broker(
+    options: &mut Options,
+    stop: &CancellationToken,
+    remark: &dyn Fn(&str),
+) -> anyhow::Result<Option<Broker>> {
+    if !options.own_broker {
+        return Ok(None);
+    }
+    remark("starting a broker");
+    let broker = tokio::select! {
+        broker = Broker::start() => broker?,
+        () = stop.cancelled() => anyhow::bail!("stopped before the broker was up"),
+    };
+    point_at(&mut options.config, &broker);
+    Ok(Some(broker))
+}
+
+/// The agent, its API on a free port where another agent has the configured one.
+async fn build_agent(mut config: Config) -> anyhow::Result<App> {
     match tokio::net::TcpListener::bind(config.api.listen).await {
         Ok(listener) => drop(listener),
-        Err(_) => free.api.listen.set_port(0),
+        Err(_) => config.api.listen.set_port(0),
     }
-    Ok(App::build(free).await?.with_window(WINDOW))
+    Ok(App::build(config).await?.with_window(WINDOW))
 }
 
 fn point_at(config: &mut Config, broker: &Broker) {
@@ -174,9 +189,10 @@ impl Viewer {
         loop {
             ticks.tick().await;
             let (reader, since) = (self.reader.clone(), self.since);
-            let read =
-                tokio::task::spawn_blocking(move || Screen::read(&reader, since, unix_nano()))
-                    .await;
+            let read = tokio::task::spawn_blocking(move || {
+                Screen::read(&reader, since, unix_nano(SystemTime::now()))
+            })
+            .await;
             if let Ok(Ok(mut screen)) = read
                 && screen.has_paths()
             {
@@ -186,11 +202,4 @@ impl Viewer {
             }
         }
     }
-}
-
-fn unix_nano() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

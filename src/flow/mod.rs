@@ -101,9 +101,9 @@ impl Flow {
                 .text(hash)
                 .unwrap_or_else(|| Arc::from(book::UNKNOWN))
         };
-        let mut points: Vec<Point> = windows
-            .iter()
-            .map(|window| points::message_flow(window, text(window.hash)))
+        let mut points: Vec<Point> = windows::merged(&windows, text)
+            .into_iter()
+            .map(|(window, text)| points::message_flow(&window, text))
             .collect();
         points.extend(own.iter().cloned());
         Yield {

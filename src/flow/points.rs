@@ -47,7 +47,7 @@ pub(super) fn time(hop: &Hop) -> i64 {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
     let start = hop.span.start_unix_nano;
-    i64::try_from(start - start % 1000 + digits % 1000).unwrap_or(i64::MAX)
+    i64::try_from((start - start % 1000).saturating_add(digits % 1000)).unwrap_or(i64::MAX)
 }
 
 fn attributes(attributes: &Attributes) -> Option<String> {

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use super::{Flow, Yield};
-use crate::model::{Batch, BrokerSnapshot, Point, Signal, StoreBatch};
+use crate::model::{Batch, BrokerSnapshot, Point, Signal, StoreBatch, unix_nano};
 use crate::monitor;
 
 /// Where the flow's results go; a sink that is off is none.
@@ -24,7 +25,8 @@ pub struct Sinks {
     pub forward: Option<Sender<(Signal, Bytes)>>,
 }
 
-/// The flow as a task. It ends when both inputs are closed, after the last window is closed.
+/// The flow as a task. It ends when both inputs are closed, or `stop` is told, and they are empty;
+/// after that the last window is closed.
 pub struct FlowTask {
     /// OTLP requests.
     pub batches: Receiver<Batch>,
@@ -36,16 +38,19 @@ pub struct FlowTask {
     pub window: Duration,
     /// The wall clock.
     pub clock: fn() -> SystemTime,
+    /// Closes both inputs: a sender's request that never ends must not hold the flow up.
+    pub stop: CancellationToken,
 }
 
 impl FlowTask {
-    /// Runs until both inputs are closed and empty.
+    /// Runs until both inputs are closed, by their senders or by `stop`, and empty.
     pub async fn run(mut self) {
         let mut flow = Flow::new(self.window);
         let mut window = tokio::time::interval_at(self.first_end(), self.window);
         window.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let started = u64::try_from(unix_nano((self.clock)())).unwrap_or_default();
         let (mut batches_open, mut polls_open) = (true, true);
+        let mut stopping = false;
         while batches_open || polls_open {
             let result = tokio::select! {
                 batch = self.batches.recv(), if batches_open => match batch {
@@ -68,6 +73,12 @@ impl FlowTask {
                         continue;
                     }
                 },
+                () = self.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.batches.close();
+                    self.polls.close();
+                    continue;
+                }
                 _ = window.tick() => flow.close_window(unix_nano((self.clock)())),
             };
             self.hand_over(result).await;
@@ -113,10 +124,4 @@ impl FlowTask {
         }
         let _ = self.sinks.store.send(result.store).await;
     }
-}
-
-/// Nanoseconds since the Unix epoch.
-fn unix_nano(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

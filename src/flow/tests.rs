@@ -3,10 +3,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use super::book::MAX_PATHS;
 use super::hop::tests::span;
 use super::{Flow, FlowTask, Sinks};
-use crate::model::{AttributeValue, Batch, Point, Signal, SpanKind};
+use crate::model::{AttributeValue, Batch, BrokerSnapshot, FieldValue, Point, Signal, SpanKind};
 
 fn batch(spans: Vec<crate::model::Span>) -> Batch {
     Batch {
@@ -70,8 +72,68 @@ fn every_span_is_a_hop_and_a_point_and_counts_once_in_its_window() {
     assert!(flow.close_window(30_000_000_000).store.windows.is_empty());
 }
 
+#[test]
+fn paths_without_number_do_not_grow_the_memory() {
+    let mut flow = Flow::new(Duration::from_secs(10));
+    // The two smallest hashes stand for the others.
+    let spans = (2..MAX_PATHS + 52).map(|number| delivery("worker", &format!("{number:x}"), 0.5));
+    flow.take_batch(batch(spans.collect()));
+    let windows = flow.close_window(20_000_000_000).store.windows;
+    assert_eq!(windows.len(), MAX_PATHS + 1);
+    let other = windows.iter().find(|window| &*window.service == "_other");
+    assert_eq!(other.map(|window| window.count), Some(50));
+}
+
+#[test]
+fn paths_with_the_same_text_are_one_point() {
+    let mut flow = Flow::new(Duration::from_secs(10));
+    flow.take_batch(batch(vec![
+        delivery("worker", "02", 0.5),
+        delivery("worker", "03", 1.5),
+    ]));
+    let closed = flow.close_window(20_000_000_000);
+    assert_eq!(closed.store.windows.len(), 2);
+    let points = measurement(&closed.points, "message_flow");
+    assert_eq!(
+        points.len(),
+        1,
+        "InfluxDB would keep the last of equal points"
+    );
+    assert!(points[0].fields.contains(&("count", FieldValue::Int(2))));
+}
+
+#[test]
+fn a_span_at_the_end_of_time_is_a_point() {
+    let mut late = delivery("worker", "02", 0.5);
+    (late.start_unix_nano, late.end_unix_nano) = (u64::MAX - 700, u64::MAX);
+    let taken = Flow::new(Duration::from_secs(10)).take_batch(batch(vec![late]));
+    assert_eq!(
+        measurement(&taken.points, "spans")[0].time_unix_nano,
+        i64::MAX
+    );
+}
+
 #[tokio::test]
 async fn the_task_hands_over_everything_and_ends_with_its_inputs() {
+    check_the_end(|batches, polls, _| drop((batches, polls))).await;
+}
+
+#[tokio::test]
+async fn a_sender_that_stays_does_not_hold_the_task_up_when_it_is_stopped() {
+    let mut kept = None;
+    check_the_end(|batches, polls, stop| {
+        kept = Some((batches, polls));
+        stop.cancel();
+    })
+    .await;
+    assert!(kept.is_some_and(|(batches, _)| batches.is_closed()));
+}
+
+/// Starts the task, sends a delivery, ends the task by `end`, and looks at what came out.
+async fn check_the_end(
+    end: impl FnOnce(mpsc::Sender<Batch>, mpsc::Sender<BrokerSnapshot>, CancellationToken),
+) {
+    let stop = CancellationToken::new();
     let (batches, batches_in) = mpsc::channel(4);
     let (polls, polls_in) = mpsc::channel(1);
     let (store, mut stored) = mpsc::channel(16);
@@ -86,13 +148,14 @@ async fn the_task_hands_over_everything_and_ends_with_its_inputs() {
         },
         window: Duration::from_secs(10),
         clock: SystemTime::now,
+        stop: stop.clone(),
     };
     let running = tokio::spawn(task.run());
     batches
         .send(batch(vec![delivery("worker", "02", 0.5)]))
         .await
         .unwrap();
-    drop((batches, polls));
+    end(batches, polls, stop);
     running.await.unwrap();
     assert_eq!(
         forwarded.recv().await,

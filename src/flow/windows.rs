@@ -4,6 +4,7 @@
 //! InfluxDB would overwrite the earlier row. Rows of the same path add up as histograms.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,15 +26,29 @@ impl Windows {
         }
     }
 
-    /// Counts a hop that has a step.
+    /// Counts a hop that has a step; those whose path found no place in the book count as one path,
+    /// so that what is open stays bounded.
     pub fn count(&mut self, hop: &Hop) {
         let Some(step) = &hop.step else { return };
-        let window = self.open.entry(step.hash).or_insert_with(|| FlowWindow {
+        let known = hop.path.is_some();
+        let name = |name: &Arc<str>| {
+            if known {
+                Arc::clone(name)
+            } else {
+                Arc::from("_other")
+            }
+        };
+        let hash = if known {
+            step.hash
+        } else {
+            others(step.direction)
+        };
+        let window = self.open.entry(hash).or_insert_with(|| FlowWindow {
             start_unix_nano: 0,
             width: self.width,
-            hash: step.hash,
-            service: Arc::clone(&hop.span.service),
-            destination: Arc::clone(&step.destination),
+            hash,
+            service: name(&hop.span.service),
+            destination: name(&step.destination),
             direction: step.direction,
             count: 0,
             errors: 0,
@@ -65,6 +80,50 @@ impl Windows {
         });
         closed.collect()
     }
+}
+
+/// What stands for the hash of every path that is not in the book.
+const fn others(direction: Direction) -> u64 {
+    match direction {
+        Direction::Out => 0,
+        Direction::In => 1,
+    }
+}
+
+/// Windows whose points would have the same tags, added up: InfluxDB would keep the last alone.
+///
+/// Different paths have the same text while what they begin with is not known.
+pub(super) fn merged(
+    windows: &[FlowWindow],
+    text: impl Fn(u64) -> Arc<str>,
+) -> Vec<(FlowWindow, Arc<str>)> {
+    let mut sums: Vec<(FlowWindow, Arc<str>)> = Vec::new();
+    let mut places = HashMap::new();
+    for window in windows {
+        let text = text(window.hash);
+        let (service, destination) = (&window.service, &window.destination);
+        let tags = (Arc::clone(&text), service, destination, window.direction);
+        match places.entry(tags) {
+            Entry::Vacant(place) => {
+                place.insert(sums.len());
+                sums.push((window.clone(), text));
+            }
+            Entry::Occupied(place) => {
+                if let Some((sum, _)) = sums.get_mut(*place.get()) {
+                    add(sum, window);
+                }
+            }
+        }
+    }
+    sums
+}
+
+fn add(sum: &mut FlowWindow, window: &FlowWindow) {
+    sum.count += window.count;
+    sum.errors += window.errors;
+    sum.redelivered += window.redelivered;
+    sum.edge.merge(&window.edge);
+    sum.total.merge(&window.total);
 }
 
 fn redelivered(hop: &Hop) -> bool {

@@ -9,7 +9,6 @@
 //!   is dropped and counted (`refused`).
 //! - Stop: what waits is sent for at most 3 s; the rest is counted (`stopping`).
 
-mod backoff;
 mod buffer;
 mod check;
 mod run;

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::buffer::{Buffer, Request};
 use super::upstream::{Outcome, SetupError, Upstream};
 use crate::config;
 use crate::health::Component;
 use crate::metrics::Metrics;
 use crate::model::Signal;
+use crate::retry::Backoff;
 
 /// The name of this sink in counters.
 const SINK: &str = "forward";
@@ -143,7 +143,7 @@ impl Forward {
             Outcome::Retry { why, after } => {
                 self.metrics.error(SINK);
                 self.component.degraded(&why);
-                self.retry_at = Some(Instant::now() + self.backoff.next(after));
+                self.retry_at = Some(Instant::now() + self.backoff.next_wait(after));
                 if !self.buffer.put_back(request) {
                     self.metrics.dropped(SINK, "buffer_full", 1);
                 }

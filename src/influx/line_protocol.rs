@@ -11,7 +11,7 @@
 
 use std::io::Write;
 
-use crate::model::{FieldValue, Point};
+use crate::model::{FieldValue, Point, base64};
 
 #[cfg(test)]
 mod tests;
@@ -130,7 +130,7 @@ fn write_value(value: &FieldValue, buffer: &mut Vec<u8>) {
         }
         FieldValue::Bytes(bytes) => {
             buffer.push(b'"');
-            write_base64(bytes, buffer);
+            buffer.extend(base64(bytes));
             buffer.push(b'"');
         }
     }
@@ -244,21 +244,4 @@ fn write_millionths(millionths: i64, buffer: &mut Vec<u8>) {
     }
     buffer.push(b'.');
     write_digits(decimals, width, buffer);
-}
-
-/// Standard base64 with padding (RFC 4648, section 4).
-pub(super) fn write_base64(bytes: &[u8], buffer: &mut Vec<u8>) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| chunk.get(at).copied().map_or(0, u32::from);
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let index = (group >> (18 - 6 * digit)) & 63;
-            buffer.push(if digit > chunk.len() {
-                b'='
-            } else {
-                ALPHABET[index as usize]
-            });
-        }
-    }
 }

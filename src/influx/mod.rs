@@ -17,7 +17,6 @@
 //! Points in = points written + dropped + buffered, always.
 
 mod attempt;
-mod backoff;
 mod batch;
 mod buffer;
 mod check;
@@ -26,7 +25,6 @@ mod failure;
 mod identify;
 mod line_protocol;
 mod response;
-mod retry_after;
 mod server;
 mod sink;
 

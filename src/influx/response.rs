@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::line_protocol::cut;
-use super::retry_after;
+use crate::retry::retry_after;
 
 #[cfg(test)]
 mod tests;
@@ -79,7 +79,7 @@ pub(super) fn judge(answer: &Answer, sent: &str) -> Verdict {
             after: answer
                 .retry_after
                 .as_deref()
-                .and_then(|value| retry_after::parse(value, answer.date.as_deref())),
+                .and_then(|value| retry_after(value, answer.date.as_deref())),
         },
         _ => Verdict::Park {
             reason: reason(answer),

@@ -10,6 +10,7 @@ use reqwest::header::HeaderValue;
 
 use crate::config;
 use crate::health::Failure;
+use crate::model::base64;
 
 #[cfg(test)]
 mod tests;
@@ -159,7 +160,7 @@ pub(super) fn authorization(
 
 fn basic(login: &str) -> Option<HeaderValue> {
     let mut header = b"Basic ".to_vec();
-    super::line_protocol::write_base64(login.as_bytes(), &mut header);
+    header.extend(base64(login.as_bytes()));
     sensitive(&String::from_utf8(header).ok()?)
 }
 

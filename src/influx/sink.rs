@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Session, Written, write};
-use super::backoff::Backoff;
 use super::buffer::Buffer;
 use super::failure::Trouble;
 use super::server::{Server, shown};
@@ -22,6 +21,7 @@ use crate::config;
 use crate::health::Component;
 use crate::metrics::Metrics;
 use crate::model::Point;
+use crate::retry::Backoff;
 
 /// The name of this sink in metrics.
 const STAGE: &str = "influx";

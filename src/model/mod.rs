@@ -3,13 +3,16 @@
 //! [`Batch`] comes in from the receiver, [`BrokerSnapshot`] from the monitor; `flow` makes
 //! [`Hop`]s and [`Point`]s of them; the store and the sinks take those.
 
+mod base64;
 mod broker;
 mod flow;
 mod histogram;
 mod ids;
 mod point;
 mod span;
+mod time;
 
+pub(crate) use base64::base64;
 pub use broker::{
     BrokerSnapshot, ExchangeSample, NodeSample, OverviewSample, PollSample, QueueSample, Source,
 };
@@ -21,3 +24,4 @@ pub use span::{
     AttributeValue, Attributes, Batch, Direction, Hop, MetricPoint, PathStep, Signal, Span,
     SpanEvent, SpanKind, SpanLink, SpanStatus,
 };
+pub use time::unix_nano;

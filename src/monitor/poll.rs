@@ -1,7 +1,7 @@
 //! The monitor itself: polls, tells how it is, hands snapshots on.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,7 +16,7 @@ use super::round::{Outcome, Round, Sources};
 use crate::config::Broker;
 use crate::health::Component;
 use crate::metrics::Metrics;
-use crate::model::{BrokerSnapshot, NodeSample, OverviewSample, PollSample, Source};
+use crate::model::{BrokerSnapshot, NodeSample, OverviewSample, PollSample, Source, unix_nano};
 
 /// What a monitor is built from.
 pub struct MonitorSetup {
@@ -113,7 +113,7 @@ impl Monitor {
         self.choice
             .made(&self.component, (&merged, took), &round, &failures);
         let first = first_answer(&round).map_or(took, |at| at.saturating_duration_since(begun));
-        let snapshot = self.snapshot(merged, &round, (nanos(wall + first), took));
+        let snapshot = self.snapshot(merged, &round, (unix_nano(wall + first), took));
         self.metrics.polls.inc();
         self.metrics
             .queues
@@ -153,11 +153,6 @@ fn skipped(apart: Duration, interval: Duration) -> u64 {
     )]
     let intervals = intervals as u64;
     intervals.saturating_sub(1)
-}
-
-fn nanos(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn failures(round: &Round) -> Vec<RequestError> {

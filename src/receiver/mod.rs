@@ -33,9 +33,10 @@ mod wire;
 use std::io;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::serve::serve;
 
 pub use self::decode::{metric_points, reject_invalid_spans, spans};
 pub use self::intake::{Accepted, Encoding, Intake, Refusal};
@@ -47,9 +48,6 @@ pub(crate) use self::wire::{Fields, Value};
 
 /// How long a request may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long open requests may go on after the stop.
-const STOP_GRACE: Duration = Duration::from_secs(2);
-
 /// Paths of the gRPC services, which the forwarder calls as well.
 pub(crate) const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// See [`GRPC_TRACES`].
@@ -78,16 +76,4 @@ pub async fn serve_http(
     stop: CancellationToken,
 ) -> io::Result<()> {
     serve(listener, http::router(intake), stop).await
-}
-
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let overdue = async {
-        stop.cancelled().await;
-        tokio::time::sleep(STOP_GRACE).await;
-    };
-    let stopping = stop.clone().cancelled_owned();
-    tokio::select! {
-        outcome = axum::serve(listener, router).with_graceful_shutdown(stopping) => outcome,
-        () = overdue => Ok(()),
-    }
 }

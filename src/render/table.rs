@@ -12,22 +12,28 @@ pub fn table(heading: &[&str], rows: Vec<Vec<String>>) -> String {
     table
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
-    let number = |cell: &String| cell == "-" || cell.starts_with(|c: char| c.is_ascii_digit());
-    let alignment = |column: usize| {
-        let mut cells = rows.iter().filter_map(|row| row.get(column));
-        if !rows.is_empty() && cells.all(number) {
-            CellAlignment::Right
-        } else {
-            CellAlignment::Left
-        }
-    };
-    let cell =
-        |(column, text): (usize, &str)| Cell::new(safe(text)).set_alignment(alignment(column));
-    table.set_header(heading.iter().copied().enumerate().map(cell));
-    for row in &rows {
-        table.add_row(row.iter().map(String::as_str).enumerate().map(cell));
+    table.set_header(heading.iter().copied());
+    let numbers: Vec<bool> = (0..heading.len())
+        .map(|column| is_of_numbers(rows.iter().filter_map(|row| row.get(column))))
+        .collect();
+    for row in rows {
+        table.add_row(row.iter().zip(&numbers).map(|(cell, number)| {
+            Cell::new(safe(cell)).set_alignment(if *number {
+                CellAlignment::Right
+            } else {
+                CellAlignment::Left
+            })
+        }));
     }
     table.trim_fmt()
+}
+
+/// Whether a column holds numbers alone, with or without a unit: those stand at the right.
+fn is_of_numbers<'a>(mut cells: impl Iterator<Item = &'a String>) -> bool {
+    cells.all(|cell| {
+        let number = cell.trim_end_matches(char::is_alphabetic);
+        cell == "-" || number.parse::<f64>().is_ok()
+    })
 }
 
 fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
@@ -222,4 +228,27 @@ pub fn sql(result: &SqlResult) -> String {
         text.push_str("\n… there are more rows: add a LIMIT of your own, or ask for less");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table;
+
+    #[test]
+    fn columns_of_numbers_stand_at_the_right_and_names_at_the_left() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let text = table(
+            &["QUEUE", "COUNT", "p95"],
+            vec![row(["1st", "7", "40µs"]), row(["orders", "1000", "-"])],
+        );
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(
+            lines,
+            [
+                " QUEUE   COUNT  p95",
+                " 1st         7  40µs",
+                " orders   1000     -"
+            ]
+        );
+    }
 }

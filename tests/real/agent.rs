@@ -284,6 +284,10 @@ async fn the_commands_ask_the_agent_or_the_file_and_cannot_write() {
     let (code, text, _) = ask(&["trace", "00000000"]);
     assert!(code == 0 && text.contains("sender  work"), "{code} {text}");
     assert_eq!(ask(&["trace", "ffffffff"]).0, 3);
+    let (_, text, _) = ask(&["sql", "SELECT 1 AS n", "--output", "json"]);
+    assert_eq!(text, "{\"rows\":[{\"n\":1}],\"schema_version\":1}\n");
+    let (_, _, remark) = ask(&["sql", "SELECT 1 UNION SELECT 2", "--limit", "1"]);
+    assert!(remark.contains("there are more rows"), "{remark}");
     for statement in [
         "DELETE FROM spans",
         "DROP VIEW spans",
@@ -348,4 +352,84 @@ async fn what_cannot_work_is_told_before_anything_runs() {
     );
     let (code, complaint) = run(&[("api.listen", "0.0.0.0:0")]);
     assert!(code == 2 && complaint.contains("api.token"), "{complaint}");
+}
+
+#[tokio::test]
+async fn a_proxy_is_not_asked_for_the_agent() {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let agent = Agent::start(&[("broker.poll_interval", "1h")]).await;
+    let mut command = rabtrace();
+    command
+        .env(
+            "HTTP_PROXY",
+            format!("http://{}", proxy.local_addr().unwrap()),
+        )
+        .env(
+            "http_proxy",
+            format!("http://{}", proxy.local_addr().unwrap()),
+        )
+        .env(
+            "RABTRACE_API_LISTEN",
+            agent.api.trim_start_matches("http://"),
+        )
+        .args(["health", "--live"]);
+    drop(proxy);
+    assert_eq!(output(&mut command), (0, String::new(), String::new()));
+}
+
+#[tokio::test]
+async fn requests_that_never_end_do_not_hold_the_agent_up() {
+    use std::io::Write;
+    let agent = Agent::start(&[("broker.poll_interval", "1h")]).await;
+    let half = |base: &str, path: &str| {
+        let mut stream = std::net::TcpStream::connect(base.trim_start_matches("http://")).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let held = [
+        half(&agent.otlp, "/v1/traces"),
+        half(&agent.api, "/api/v1/sql"),
+    ];
+    // An answer to a later request shows that the halves before it were taken.
+    agent.send_span(1).await;
+    agent.until("the span is stored", "spans_stored", 1).await;
+    let Agent {
+        mut process,
+        folder,
+        ..
+    } = agent;
+    let code = tokio::task::spawn_blocking(move || process.stop())
+        .await
+        .unwrap();
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert_eq!(code, Some(0), "{log}");
+    drop(held);
+}
+
+#[test]
+fn a_broken_configuration_does_not_hide_the_example_that_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rabtrace.toml"), "x = 1").unwrap();
+    let run = |words: &[&str]| output(rabtrace().current_dir(folder.path()).args(words));
+    let (code, _, complaint) = run(&["config", "show"]);
+    assert!(
+        code == 2 && complaint.contains("config example"),
+        "{complaint}"
+    );
+    let (code, example, complaint) = run(&["config", "example"]);
+    assert!(code == 0 && example.contains("[broker]"), "{complaint}");
+}
+
+#[test]
+fn the_demo_may_send_to_the_usual_port_of_a_collector() {
+    let mut command = rabtrace();
+    command.args(["demo", "--pipeline-only", "--amqp", "amqp://127.0.0.1:1"]);
+    let (code, _, complaint) = output(command.args(["--otlp", "http://127.0.0.1:4317"]));
+    assert!(
+        code == 1 && !complaint.contains("own receiver"),
+        "{code} {complaint}"
+    );
 }

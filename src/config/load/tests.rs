@@ -117,6 +117,66 @@ fn malformed_toml_names_the_file_and_the_line() {
 }
 
 #[test]
+fn malformed_toml_does_not_print_its_line() {
+    let told = mistakes("[broker]\namqp_url = \"amqp://u:canary@h\n", &[]);
+    assert!(
+        told.contains("line 2") && !told.contains("canary"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_shown_holds_no_secret() {
+    let env = |name: &str| {
+        let value = match name {
+            "RABBITMQ_URL" => "amqp://u:canary,canary@h",
+            "RABTRACE_PROMETHEUS_URLS" => "http://u:canary@h:1,https://u:canary@h:2",
+            "OTEL_EXPORTER_OTLP_HEADERS" => "authorization=canary,referer=http://canary",
+            "INFLUX_TOKEN" => "canary://canary",
+            "GRAFANA_URL" => "http://admin:canary@h:3000",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let loaded = load(&Sources {
+        file: None,
+        flags: Vec::new(),
+        env: &env,
+    })
+    .unwrap();
+    let shown = format!("{loaded:?}");
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(
+        shown.contains("http://u:***@h:1,https://u:***@h:2"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_level_that_is_none_is_a_mistake() {
+    for bad in ["verbose", "info,lapin=loud"] {
+        let told = mistakes("", &[("RUST_LOG", bad)]);
+        assert!(told.contains("log.level  from RUST_LOG"), "{told}");
+    }
+}
+
+#[test]
+fn a_loop_is_found_whatever_the_receiver_is_called() {
+    for (listen, endpoint) in [
+        ("0.0.0.0:4317", "http://127.0.0.1:4317"),
+        ("127.0.0.1:4317", "http://u@localhost:4317/"),
+        ("[::1]:4317", "http://[::1]:4317"),
+    ] {
+        let env = [
+            ("RABTRACE_OTLP_GRPC_LISTEN", listen),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ];
+        let told = mistakes("", &env);
+        assert!(told.contains("own receiver"), "{listen} {endpoint}: {told}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_an_error() {
     let sources = Sources {
         file: Some(PathBuf::from("/nonexistent/rabtrace.toml")),

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use reqwest::{Response, StatusCode, Url};
 
 use super::{Outcome, SetupError, chain, endpoint, taken};
 use crate::config;
 use crate::model::Signal;
+use crate::retry::retry_after;
 
 /// As much of an answer is read; what comes beyond it is of no use here.
 const LONGEST_ANSWER: usize = 64 << 10;
@@ -98,7 +99,8 @@ fn gzip(payload: &[u8]) -> std::io::Result<Vec<u8>> {
 
 async fn outcome(mut answer: Response) -> Outcome {
     let status = answer.status();
-    let after = retry_after(answer.headers());
+    let header = |name| answer.headers().get(name)?.to_str().ok();
+    let after = header(RETRY_AFTER).and_then(|value| retry_after(value, header(DATE)));
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
         body.extend_from_slice(&chunk);
@@ -128,10 +130,4 @@ fn readable(body: &[u8]) -> String {
         .collect::<String>()
         .trim()
         .to_owned()
-}
-
-/// `Retry-After` in seconds; its other form, a date, is not used by OTLP servers.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    seconds.parse().ok().map(Duration::from_secs)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// How long `value` asks to wait, in an answer of `date`; none when it is neither form, or a date
 /// in an answer without one.
-pub(super) fn parse(value: &str, date: Option<&str>) -> Option<Duration> {
+pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -50,14 +50,14 @@ fn http_date(value: &str) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use super::parse;
+    use super::retry_after;
 
     #[test]
     fn seconds_and_dates() {
         let now = Some("Sun, 06 Nov 1994 08:49:30 GMT");
         let check = |value: &str, expect: Option<u64>| {
             assert_eq!(
-                parse(value, now),
+                retry_after(value, now),
                 expect.map(Duration::from_secs),
                 "{value}"
             );
@@ -74,7 +74,7 @@ mod tests {
             "Fri, 31 Dec 2100 23:59:59 GMT",
             Some(4_133_980_799 - 784_111_770),
         );
-        assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT", None), None);
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", None), None);
         for wrong in [
             "",
             "soon",
