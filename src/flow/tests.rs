@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::book::MAX_PATHS;
 use super::hop::tests::span;
 use super::{Flow, FlowTask, Sinks};
-use crate::model::{AttributeValue, Batch, BrokerSnapshot, FieldValue, Point, Signal, SpanKind};
+use crate::model::{
+    AttributeValue, Batch, BrokerSnapshot, FieldValue, Point, Signal, SpanId, SpanKind,
+};
 
 fn batch(spans: Vec<crate::model::Span>) -> Batch {
     Batch {
@@ -104,13 +106,15 @@ fn paths_with_the_same_text_are_one_point() {
 
 #[test]
 fn a_span_at_the_end_of_time_is_a_point() {
-    let mut late = delivery("worker", "02", 0.5);
-    (late.start_unix_nano, late.end_unix_nano) = (u64::MAX - 700, u64::MAX);
-    let taken = Flow::new(Duration::from_secs(10)).take_batch(batch(vec![late]));
-    assert_eq!(
-        measurement(&taken.points, "spans")[0].time_unix_nano,
-        i64::MAX
-    );
+    // Digits of the id stand below the microsecond: some of them go beyond the last number.
+    for digit in 1..=u8::MAX {
+        let mut late = delivery("worker", "02", 0.5);
+        late.span_id = SpanId::from_bytes(&[digit; 8]).unwrap();
+        (late.start_unix_nano, late.end_unix_nano) = (u64::MAX, u64::MAX);
+        let taken = Flow::new(Duration::from_secs(10)).take_batch(batch(vec![late]));
+        let points = measurement(&taken.points, "spans");
+        assert_eq!(points[0].time_unix_nano, i64::MAX);
+    }
 }
 
 #[tokio::test]
