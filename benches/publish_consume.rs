@@ -8,6 +8,7 @@
 //! figures of one run with each other only.
 
 #![expect(clippy::expect_used, reason = "a benchmark without its broker ends")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
