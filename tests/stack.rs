@@ -1,5 +1,6 @@
 //! Ring three: the compose stack. It runs with `RABTRACE_TEST_STACK=1` once `docker compose up`
 //! stands, with the development passwords; without the variable it says that it did not run.
+#![expect(clippy::print_stdout, reason = "it says that it did not run")]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
