@@ -1,14 +1,16 @@
 //! The agent's tasks and the order in which they stop.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time that one stage may take to stop.
-const GRACE: Duration = Duration::from_secs(4);
+/// Longest time that all stages together may take to stop; containers are killed after ten seconds.
+const GRACE: Duration = Duration::from_secs(8);
+/// What a stage has even when those before it used the time up.
+const LEAST: Duration = Duration::from_millis(250);
 
 /// Tasks stop stage by stage, in this order; a stage's inputs are gone when its turn comes.
 #[derive(Clone, Copy, Debug)]
@@ -63,11 +65,13 @@ impl Running {
             () = stop.cancelled() => Ok(()),
             ended = self.any_ended() => Err(ended),
         };
+        let end = Instant::now() + GRACE;
         for stage in STAGES {
             let part = &mut self.0[stage as usize];
             part.token.cancel();
+            let left = end.saturating_duration_since(Instant::now()).max(LEAST);
             let result = part
-                .drain(GRACE)
+                .drain(left)
                 .await
                 .with_context(|| format!("while stopping {stage:?}"));
             outcome = outcome.and(result);
