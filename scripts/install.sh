@@ -89,6 +89,13 @@ tests() {
         "$venv/bin/python3" -m pip install -q --disable-pip-version-check -r "$wanted"
         cp "$wanted" "$venv/requirements.txt"
     fi
+    # The collector of the tests is linked to the Python library of its version.
+    collector=$("$venv/bin/python3" -c 'import os, rotel; print(os.path.dirname(rotel.__file__))')/rotel-agent
+    library=$(ldd "$collector" | sed -n 's/^[[:space:]]*\(libpython[0-9.]*\)\.so.*not found.*$/\1/p')
+    if [ -n "$library" ]; then
+        echo "installing $library" >&2
+        apt_install "$library"
+    fi
 }
 
 case "${1:-}" in
