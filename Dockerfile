@@ -2,10 +2,13 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
-    && cargo build --release --locked --bin rabtrace
+    && cargo build --release --locked --bin rabtrace \
+    && mkdir /data
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/rabtrace /rabtrace
+# A named volume takes the owner of what it is mounted over.
+COPY --from=build --chown=nonroot:nonroot /data /data
 ENV RABTRACE_STORE_FOLDER=/data
 VOLUME /data
 EXPOSE 4317 4318 9469
