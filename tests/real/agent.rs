@@ -175,6 +175,46 @@ async fn a_broker_that_goes_and_comes_is_told_once_each_and_no_span_is_lost() {
 }
 
 #[tokio::test]
+async fn the_pipeline_alone_fills_an_agent_of_another_process() {
+    let broker = Broker::start().await.unwrap();
+    let agent = Agent::start(&borrowed(&broker_keys(&broker))).await;
+    let grpc = listening(&agent.folder.path().join("log"), "receiver.grpc_listen").unwrap();
+    let mut command = rabtrace();
+    command.args([
+        "demo",
+        "--pipeline-only",
+        "--for",
+        "3s",
+        "--amqp",
+        &broker.amqp_url(),
+    ]);
+    command.args(["--otlp", &format!("http://{grpc}")]);
+    let (code, _, remarks) = tokio::task::spawn_blocking(move || output(&mut command))
+        .await
+        .unwrap();
+    assert_eq!(code, 0, "{remarks}");
+    agent
+        .until("spans of the pipeline", "spans_stored", 500)
+        .await;
+    let paths = eventually("whole paths", WITHIN, || async {
+        let paths = agent.get("/api/v1/paths").await.1["rows"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        (paths.len() >= 6).then_some(paths)
+    })
+    .await;
+    let whole = |row: &Value| {
+        row["path"]
+            .as_str()
+            .unwrap()
+            .starts_with("gateway > planner_queue > planner")
+    };
+    assert!(paths.iter().all(whole), "{paths:#?}");
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn influxdb_away_is_degraded_and_what_waits_is_written_when_it_is_there() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
