@@ -132,7 +132,7 @@ async fn start_broker(
     }
     remark("starting a broker");
     let broker = tokio::select! {
-        broker = Broker::start() => broker?,
+        broker = Broker::start_with(fresh_numbers()) => broker?,
         () = stop.cancelled() => anyhow::bail!("stopped before the broker was up"),
     };
     point_at(&mut options.config, &broker);
@@ -148,11 +148,20 @@ async fn build_agent(mut config: Config) -> anyhow::Result<App> {
     Ok(App::build(config).await?.with_window(WINDOW))
 }
 
+/// A broker that renews its numbers each second: five are long when somebody watches.
+fn fresh_numbers() -> broker::Options {
+    let config = vec!["collect_statistics_interval = 1000".to_owned()];
+    broker::Options {
+        config,
+        ..broker::Options::default()
+    }
+}
+
 fn point_at(config: &mut Config, broker: &Broker) {
     config.broker.amqp_url = Secret::new(broker.amqp_url());
     config.broker.management_url = Secret::new(broker.management_url());
     config.broker.prometheus_urls = vec![Secret::new(broker.prometheus_url())];
-    config.broker.poll_interval = Duration::from_secs(2);
+    config.broker.poll_interval = Duration::from_secs(1);
 }
 
 /// Waits for the end of the time, the stop, or a failure.

@@ -1,8 +1,9 @@
 //! Counters to rates per second, from polls of ours.
 //!
 //! Input: a counter's total at each poll. Output: how fast it grew; none at first sight and after
-//! a reset. The broker renews its numbers every [`WINDOW`] only, so that two polls closer
-//! together than that would see nothing or too much: a rate always spans at least one window.
+//! a reset. The broker renews its numbers every [`WINDOW`] only: two polls closer together than
+//! that would see nothing or too much, and polls six seconds apart see one renewal or two. So a
+//! rate spans a time that is near a whole number of windows.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,6 +14,12 @@ use super::per_name::PerName;
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
 /// By how much two polls that are a window apart may be closer.
 const TOLERANCE: Duration = Duration::from_millis(250);
+/// Age of the oldest poll that is kept.
+const KEPT: Duration = Duration::from_secs(20);
+/// Share of a rate by which it may be off where a better base is not at hand.
+const WORST: f64 = 0.2;
+/// Share by which a rate may be off; the newest base that is as good is taken.
+const GOOD: f64 = 0.05;
 
 #[derive(Clone, Debug)]
 struct Totals<const N: usize> {
@@ -38,14 +45,15 @@ impl<const N: usize> Rates<N> {
         if history.back().is_some_and(|last| is_reset(last, &values)) {
             history.clear();
         }
-        let old_enough =
-            |totals: &Totals<N>| at.saturating_duration_since(totals.at) + TOLERANCE >= WINDOW;
-        // Of all that are a window old only the newest is of use.
-        while history.get(1).is_some_and(old_enough) {
+        // Two are kept however old they are: polls may be further apart than that.
+        while history.len() > 2
+            && history
+                .front()
+                .is_some_and(|oldest| at.saturating_duration_since(oldest.at) > KEPT)
+        {
             history.pop_front();
         }
-        let base = history.front().filter(|first| old_enough(first));
-        let rates = base.map_or([None; N], |base| between(base, at, &values));
+        let rates = base(history, at).map_or([None; N], |base| between(base, at, &values));
         history.push_back(Totals { at, values });
         rates
     }
@@ -60,6 +68,33 @@ impl<const N: usize> Rates<N> {
     pub(super) fn forget_all(&mut self) {
         self.history.clear();
     }
+}
+
+/// The newest poll from which a rate is good, else the best of those that are not too bad.
+fn base<const N: usize>(history: &VecDeque<Totals<N>>, at: Instant) -> Option<&Totals<N>> {
+    let judged = history
+        .iter()
+        .rev()
+        .map(|totals| (totals, error(at.saturating_duration_since(totals.at))));
+    let mut best: Option<(&Totals<N>, f64)> = None;
+    for (totals, error) in judged.filter(|(_, error)| *error <= WORST) {
+        if error <= GOOD {
+            return Some(totals);
+        }
+        if best.is_none_or(|(_, least)| error < least) {
+            best = Some((totals, error));
+        }
+    }
+    best.map(|(totals, _)| totals)
+}
+
+/// Share by which a rate over `age` may be off, as the broker renews its numbers once a window.
+fn error(age: Duration) -> f64 {
+    if age + TOLERANCE < WINDOW {
+        return f64::INFINITY;
+    }
+    let windows = age.as_secs_f64() / WINDOW.as_secs_f64();
+    (windows - windows.round()).abs() / windows
 }
 
 /// Whether a counter fell or went away: the broker, or the queue, began anew.
@@ -116,6 +151,17 @@ mod tests {
             (0..).zip(totals.into_iter().map(Some)).collect();
         let expect = [vec![None; 5], vec![Some(10.0); 8]].concat();
         check(&observations, &expect);
+    }
+
+    #[test]
+    fn polls_that_do_not_fit_the_brokers_window_take_a_base_that_does() {
+        // 20 a second, renewed every five seconds, polled every two.
+        let totals = [0, 0, 0, 100, 100, 200, 200, 200, 300, 300, 400];
+        let observations: Vec<(u64, Option<u64>)> =
+            (0..).step_by(2).zip(totals.into_iter().map(Some)).collect();
+        let sixth = Some(100.0 / 6.0);
+        let expect = [None, None, None, sixth, sixth];
+        check(&observations, &[&expect[..], &[Some(20.0); 6]].concat());
     }
 
     #[test]
