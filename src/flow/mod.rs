@@ -2,7 +2,7 @@
 //! points of the data model. Pure: no I/O, no clock; `now` is an argument.
 //!
 //! Input: [`Batch`]es from the receiver and [`BrokerSnapshot`]s from the monitor. Output:
-//! [`Yield`]s for the store and the sinks. The state is bounded: [`PathBook`] holds at most
+//! [`StoreBatch`]es; what InfluxDB gets follows from them, by [`Flow::influx_points`]. The state is bounded: [`PathBook`] holds at most
 //! 10,000 paths, [`Windows`] the paths of one window; nothing is kept per trace.
 
 mod book;
@@ -23,15 +23,6 @@ pub use platform::Platform;
 pub use run::{FlowTask, Sinks};
 pub use windows::Windows;
 
-/// What one input gives.
-#[derive(Debug, Default)]
-pub struct Yield {
-    /// For the store.
-    pub store: StoreBatch,
-    /// For InfluxDB.
-    pub points: Vec<Point>,
-}
-
 /// The whole state of the flow.
 pub struct Flow {
     book: PathBook,
@@ -51,7 +42,7 @@ impl Flow {
     }
 
     /// Takes an OTLP request in.
-    pub fn take_batch(&mut self, batch: Batch) -> Yield {
+    pub fn take_batch(&mut self, batch: Batch) -> StoreBatch {
         let mut hops: Vec<Hop> = batch.spans.into_iter().map(hop).collect();
         let mut paths = Vec::new();
         for hop in &hops {
@@ -59,61 +50,56 @@ impl Flow {
                 paths.extend(self.book.learn(&hop.span.service, step));
             }
         }
-        let mut points = Vec::with_capacity(hops.len());
-        let mut own = Vec::new();
+        let mut points = Vec::new();
         for hop in &mut hops {
             hop.path = hop.step.as_ref().and_then(|step| self.book.text(step.hash));
             self.windows.count(hop);
-            own.extend(self.platform.take_hop(hop));
-            points.push(points::span(hop));
+            points.extend(self.platform.take_hop(hop));
         }
         self.platform.take_metrics(&batch.metrics);
-        points.extend(own.iter().cloned());
-        Yield {
-            store: StoreBatch {
-                hops,
-                points: own,
-                windows: Vec::new(),
-                paths,
-            },
+        StoreBatch {
+            hops,
             points,
+            windows: Vec::new(),
+            paths,
         }
     }
 
     /// Takes the points of a poll in; the snapshot itself tells the depth of each queue.
-    pub fn take_snapshot(&mut self, snapshot: &BrokerSnapshot, points: Vec<Point>) -> Yield {
+    pub fn take_snapshot(&mut self, snapshot: &BrokerSnapshot, points: Vec<Point>) -> StoreBatch {
         self.platform.take_snapshot(snapshot);
-        Yield {
-            store: StoreBatch {
-                points: points.clone(),
-                ..StoreBatch::default()
-            },
+        StoreBatch {
             points,
+            ..StoreBatch::default()
         }
     }
 
     /// Closes the window that ended at `end_unix_nano`.
-    pub fn close_window(&mut self, end_unix_nano: i64) -> Yield {
-        let windows = self.windows.close(end_unix_nano);
-        let own = self.platform.close(end_unix_nano);
+    pub fn close_window(&mut self, end_unix_nano: i64) -> StoreBatch {
+        StoreBatch {
+            points: self.platform.close(end_unix_nano),
+            windows: self.windows.close(end_unix_nano),
+            ..StoreBatch::default()
+        }
+    }
+
+    /// A batch as InfluxDB gets it: a point for each span and each window, and its own points.
+    #[must_use]
+    pub fn influx_points(&self, batch: &StoreBatch) -> Vec<Point> {
         let text = |hash| {
             self.book
                 .text(hash)
                 .unwrap_or_else(|| Arc::from(book::UNKNOWN))
         };
-        let mut points: Vec<Point> = windows::merged(&windows, text)
-            .into_iter()
-            .map(|(window, text)| points::message_flow(&window, text))
-            .collect();
-        points.extend(own.iter().cloned());
-        Yield {
-            store: StoreBatch {
-                points: own,
-                windows,
-                ..StoreBatch::default()
-            },
-            points,
-        }
+        let mut points: Vec<Point> = batch.hops.iter().map(points::span).collect();
+        let windows = windows::merged(&batch.windows, text);
+        points.extend(
+            windows
+                .into_iter()
+                .map(|(window, text)| points::message_flow(&window, text)),
+        );
+        points.extend(batch.points.iter().cloned());
+        points
     }
 }
 

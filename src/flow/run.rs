@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::{Flow, Yield};
+use super::Flow;
 use crate::model::{Batch, BrokerSnapshot, Point, Signal, StoreBatch, unix_nano};
 use crate::monitor;
 
@@ -81,10 +81,10 @@ impl FlowTask {
                 }
                 _ = window.tick() => flow.close_window(unix_nano((self.clock)())),
             };
-            self.hand_over(result).await;
+            self.hand_over(&flow, result).await;
         }
         let last = flow.close_window(unix_nano((self.clock)()));
-        self.hand_over(last).await;
+        self.hand_over(&flow, last).await;
     }
 
     /// When the first window ends: windows end at whole multiples of their width.
@@ -112,16 +112,14 @@ impl FlowTask {
         }
     }
 
-    async fn hand_over(&self, result: Yield) {
+    async fn hand_over(&self, flow: &Flow, batch: StoreBatch) {
         // A closed channel means that the agent stops on an error; the task that failed told it.
-        if let Some(influx) = self
-            .sinks
-            .influx
-            .as_ref()
-            .filter(|_| !result.points.is_empty())
-        {
-            let _ = influx.send(result.points).await;
+        if let Some(influx) = &self.sinks.influx {
+            let points = flow.influx_points(&batch);
+            if !points.is_empty() {
+                let _ = influx.send(points).await;
+            }
         }
-        let _ = self.sinks.store.send(result.store).await;
+        let _ = self.sinks.store.send(batch).await;
     }
 }

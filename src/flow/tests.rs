@@ -56,22 +56,22 @@ fn every_span_is_a_hop_and_a_point_and_counts_once_in_its_window() {
     ]));
     assert_eq!(
         (
-            taken.store.hops.len(),
-            measurement(&taken.points, "spans").len()
+            taken.hops.len(),
+            measurement(&flow.influx_points(&taken), "spans").len()
         ),
         (2, 2)
     );
-    assert_eq!(taken.store.paths.len(), 1, "one path, told once");
-    assert_eq!(
-        taken.store.hops[0].path.as_deref(),
-        Some("? > jobs > worker")
-    );
+    assert_eq!(taken.paths.len(), 1, "one path, told once");
+    assert_eq!(taken.hops[0].path.as_deref(), Some("? > jobs > worker"));
     let closed = flow.close_window(20_000_000_000);
-    let window = &closed.store.windows[0];
+    let window = &closed.windows[0];
     assert_eq!((window.count, window.start_unix_nano), (2, 10_000_000_000));
     assert!((window.total.sum() - 2.0).abs() < 1e-9);
-    assert_eq!(measurement(&closed.points, "message_flow").len(), 1);
-    assert!(flow.close_window(30_000_000_000).store.windows.is_empty());
+    assert_eq!(
+        measurement(&flow.influx_points(&closed), "message_flow").len(),
+        1
+    );
+    assert!(flow.close_window(30_000_000_000).windows.is_empty());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn paths_without_number_do_not_grow_the_memory() {
     // The two smallest hashes stand for the others.
     let spans = (2..MAX_PATHS + 52).map(|number| delivery("worker", &format!("{number:x}"), 0.5));
     flow.take_batch(batch(spans.collect()));
-    let windows = flow.close_window(20_000_000_000).store.windows;
+    let windows = flow.close_window(20_000_000_000).windows;
     assert_eq!(windows.len(), MAX_PATHS + 1);
     let other = windows.iter().find(|window| &*window.service == "_other");
     assert_eq!(other.map(|window| window.count), Some(50));
@@ -94,8 +94,9 @@ fn paths_with_the_same_text_are_one_point() {
         delivery("worker", "03", 1.5),
     ]));
     let closed = flow.close_window(20_000_000_000);
-    assert_eq!(closed.store.windows.len(), 2);
-    let points = measurement(&closed.points, "message_flow");
+    assert_eq!(closed.windows.len(), 2);
+    let all = flow.influx_points(&closed);
+    let points = measurement(&all, "message_flow");
     assert_eq!(
         points.len(),
         1,
@@ -111,8 +112,10 @@ fn a_span_at_the_end_of_time_is_a_point() {
         let mut late = delivery("worker", "02", 0.5);
         late.span_id = SpanId::from_bytes(&[digit; 8]).unwrap();
         (late.start_unix_nano, late.end_unix_nano) = (u64::MAX, u64::MAX);
-        let taken = Flow::new(Duration::from_secs(10)).take_batch(batch(vec![late]));
-        let points = measurement(&taken.points, "spans");
+        let mut flow = Flow::new(Duration::from_secs(10));
+        let taken = flow.take_batch(batch(vec![late]));
+        let all = flow.influx_points(&taken);
+        let points = measurement(&all, "spans");
         assert_eq!(points[0].time_unix_nano, i64::MAX);
     }
 }

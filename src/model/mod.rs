@@ -13,6 +13,8 @@ mod span;
 mod time;
 
 pub(crate) use base64::base64;
+pub use rabtrace_lapin::path::Direction;
+
 pub use broker::{
     BrokerSnapshot, ExchangeSample, NodeSample, OverviewSample, PollSample, QueueSample, Source,
 };
@@ -21,7 +23,7 @@ pub use histogram::Histogram;
 pub use ids::{InvalidId, SpanId, TraceId};
 pub use point::{FieldValue, Point};
 pub use span::{
-    AttributeValue, Attributes, Batch, Direction, Hop, MetricPoint, PathStep, Signal, Span,
-    SpanEvent, SpanKind, SpanLink, SpanStatus,
+    AttributeValue, Attributes, Batch, Hop, MetricPoint, PathStep, Signal, Span, SpanEvent,
+    SpanKind, SpanLink, SpanStatus,
 };
 pub use time::unix_nano;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rabtrace_lapin::path::Direction;
 
 use super::{SpanId, TraceId};
 
@@ -186,26 +187,6 @@ pub struct Batch {
     pub spans: Vec<Span>,
     /// Its numbers.
     pub metrics: Vec<MetricPoint>,
-}
-
-/// The direction of a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// A message was published.
-    Out,
-    /// A delivery was handed to the application.
-    In,
-}
-
-impl Direction {
-    /// The value of the attribute and tag `direction`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Out => "out",
-            Self::In => "in",
-        }
-    }
 }
 
 /// One checkpoint of a path: the step by which the path grew, and how long it took.
