@@ -54,7 +54,7 @@ pub(super) async fn write(
     server: Option<Arc<Server>>,
     batch: Batch,
 ) -> Written {
-    let mut attempt = Attempt::new(batch);
+    let mut attempt = Attempt::new(batch.clone());
     let end = match server {
         Some(server) => attempt.send_all(&session, server).await,
         None => match identify(&session.config, &session.client).await {
@@ -62,6 +62,12 @@ pub(super) async fn write(
             Err(trouble) => Err(trouble),
         },
     };
+    if end.is_err() && attempt.written.is_untouched() {
+        // Where nothing at all is taken, it may be that not the lines are wrong: they are kept.
+        attempt.alone.clear();
+        attempt.pieces = vec![batch];
+    }
+    attempt.refuse_those_alone();
     attempt.report(&session.config);
     let mut written = attempt.written;
     written.rest = attempt.pieces;
@@ -70,10 +76,19 @@ pub(super) async fn write(
     written
 }
 
+impl Written {
+    /// Whether the server neither took a line nor said of one that it never will.
+    fn is_untouched(&self) -> bool {
+        self.taken + self.rejected + self.too_large == 0
+    }
+}
+
 struct Attempt {
     written: Written,
     /// What is still to be sent, the first line in the last piece.
     pieces: Vec<Batch>,
+    /// Single lines that were refused without being named.
+    alone: Vec<Batch>,
     /// The first line that was refused, and the server's reason.
     first: Option<Refused>,
     /// What the server said when a piece was halved.
@@ -95,6 +110,7 @@ impl Attempt {
         Self {
             written,
             pieces: vec![batch],
+            alone: Vec::new(),
             first: None,
             unexplained: String::new(),
         }
@@ -169,8 +185,8 @@ impl Attempt {
                 self.refuse_alone(&piece, reason);
             }
             Verdict::Split { reason } => {
-                self.written.rejected += piece.lines();
-                self.refuse_alone(&piece, reason);
+                self.unexplained = reason;
+                self.alone.push(piece);
             }
             Verdict::Retry { .. } | Verdict::Park { .. } => self.pieces.push(piece),
         }
@@ -184,6 +200,14 @@ impl Attempt {
         } else {
             // Only a body that cannot be inflated has no halves: memory has gone bad.
             self.written.rejected += piece.lines();
+        }
+    }
+
+    /// What was refused by itself, and not kept, is lost.
+    fn refuse_those_alone(&mut self) {
+        for piece in std::mem::take(&mut self.alone) {
+            self.written.rejected += piece.lines();
+            self.refuse_alone(&piece, self.unexplained.clone());
         }
     }
 
