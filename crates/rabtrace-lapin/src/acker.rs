@@ -7,20 +7,17 @@
 //! [`Delivery`]: crate::message::Delivery
 
 use std::error::Error;
-use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
-use lapin::types::DeliveryTag;
-use opentelemetry::trace::{FutureExt, SpanContext, Status, TraceContextExt, WithContext};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::Context;
+use opentelemetry::trace::{FutureExt, TraceContextExt, WithContext};
 
-use crate::open::Open;
+use crate::process::Process;
 use crate::semconv;
-use crate::settle::{Answer, Settle};
-use crate::telemetry::{DestinationText, Telemetry};
+use crate::settle::{Answer, Settle, Targets};
 
 /// How a delivery ended: the attribute `rabtrace.settlement`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,9 +38,23 @@ pub enum Settlement {
     DroppedUnsettled,
     /// The channel or the connection went before it was settled; the broker delivers it again.
     ChannelLost,
+    /// `basic_recover` gave it back to the broker.
+    Recovered,
 }
 
 impl Settlement {
+    pub(crate) const COUNT: usize = 9;
+
+    /// Its place in tables of this enum's size.
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether the message may come again, here or in a dead-letter queue.
+    pub(crate) const fn is_failure(self) -> bool {
+        !matches!(self, Self::Ack | Self::NoAck)
+    }
+
     /// The value of the attribute.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -56,92 +67,8 @@ impl Settlement {
             Self::NoAck => "no_ack",
             Self::DroppedUnsettled => "dropped_unsettled",
             Self::ChannelLost => "channel_lost",
+            Self::Recovered => "recovered",
         }
-    }
-}
-
-/// Whether the broker waits for a settlement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AckMode {
-    Manual,
-    NoAck,
-}
-
-/// The span of one delivery and what settling it needs.
-pub(crate) struct Process {
-    pub(crate) acker: lapin::Acker,
-    pub(crate) delivery_tag: DeliveryTag,
-    pub(crate) ack_mode: AckMode,
-    /// None if the delivery has no span, as nothing would record it.
-    pub(crate) destination: Option<DestinationText>,
-    /// The context with the process span.
-    pub(crate) context: Context,
-    /// Where the message was published.
-    pub(crate) creation: Option<SpanContext>,
-    pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) open: Weak<Open>,
-    pub(crate) ended: AtomicBool,
-}
-
-impl Process {
-    pub(crate) fn is_traced(&self) -> bool {
-        self.destination.is_some()
-    }
-
-    /// Ends the span, the first time only.
-    pub(crate) fn end(&self, settlement: Settlement) {
-        if self.ended.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let span = self.context.span();
-        let settlement = settlement.as_str();
-        span.set_attribute(KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement));
-        span.end();
-        if self.ack_mode == AckMode::Manual
-            && let Some(open) = self.open.upgrade()
-        {
-            open.remove(self);
-        }
-    }
-
-    fn fail(&self, error_type: &'static str, message: String) {
-        let span = self.context.span();
-        span.set_attribute(KeyValue::new(semconv::ERROR_TYPE, error_type));
-        span.set_status(Status::error(message));
-    }
-
-    /// Ends the span with lapin's error if that took the channel away.
-    pub(crate) fn lost(&self, error: &lapin::Error) {
-        if self.acker.poisoned() && !self.ended.load(Ordering::Acquire) {
-            self.fail(semconv::error_type(error), error.to_string());
-            self.end(Settlement::ChannelLost);
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.ended.load(Ordering::Acquire) {
-            return;
-        }
-        if std::thread::panicking() {
-            self.fail("panic", "the handler panicked".to_owned());
-        }
-        self.end(match self.ack_mode {
-            AckMode::NoAck => Settlement::NoAck,
-            AckMode::Manual if self.acker.poisoned() => Settlement::ChannelLost,
-            AckMode::Manual => Settlement::DroppedUnsettled,
-        });
-    }
-}
-
-impl fmt::Debug for Process {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Process")
-            .field("delivery_tag", &self.delivery_tag)
-            .field("span", self.context.span().span_context())
-            .finish_non_exhaustive()
     }
 }
 
@@ -160,8 +87,7 @@ impl Acker {
     ///
     /// lapin's own, unchanged; `Ok(false)` if it is settled already or the channel is gone.
     pub async fn ack(&self, options: BasicAckOptions) -> lapin::Result<bool> {
-        let settle = Settle::ack(options);
-        self.settle(settle, self.0.acker.ack(options)).await
+        self.settle(Settle::Ack(options)).await
     }
 
     /// Refuses the delivery.
@@ -170,8 +96,7 @@ impl Acker {
     ///
     /// lapin's own, unchanged; `Ok(false)` if it is settled already or the channel is gone.
     pub async fn nack(&self, options: BasicNackOptions) -> lapin::Result<bool> {
-        let settle = Settle::nack(options);
-        self.settle(settle, self.0.acker.nack(options)).await
+        self.settle(Settle::Nack(options)).await
     }
 
     /// Rejects the delivery.
@@ -180,25 +105,27 @@ impl Acker {
     ///
     /// lapin's own, unchanged; `Ok(false)` if it is settled already or the channel is gone.
     pub async fn reject(&self, options: BasicRejectOptions) -> lapin::Result<bool> {
-        let settle = Settle::reject(options);
-        self.settle(settle, self.0.acker.reject(options)).await
+        self.settle(Settle::Reject(options)).await
     }
 
-    async fn settle(
-        &self,
-        settle: Settle,
-        call: impl Future<Output = lapin::Result<bool>>,
-    ) -> lapin::Result<bool> {
-        let alone = !self.0.is_traced() && !settle.is_multiple();
-        if alone || !self.0.acker.usable() {
-            return call.await;
+    async fn settle(&self, settle: Settle) -> lapin::Result<bool> {
+        let process = &self.0;
+        let alone = !process.is_traced() && !settle.is_multiple();
+        if alone || !self.usable() {
+            return self.send(settle).await;
         }
-        let others = self.0.open.upgrade().filter(|_| settle.is_multiple());
-        let mut targets = others.map_or_else(Vec::new, |open| open.up_to(self.0.delivery_tag));
-        targets.retain(|target| !Arc::ptr_eq(target, &self.0));
-        targets.push(Arc::clone(&self.0));
-        let settling = settle.begin(&self.0.telemetry, self.0.delivery_tag, targets);
-        let result = call.await;
+        let tag = process.delivery_tag;
+        let mut others = Vec::new();
+        if settle.is_multiple() {
+            others = process.source.open.up_to(tag);
+            others.retain(|other| !Arc::ptr_eq(other, process));
+        }
+        let targets = Targets {
+            named: Some(Arc::clone(process)),
+            others,
+        };
+        let settling = settle.begin(&process.source.telemetry, tag, targets);
+        let result = self.send(settle).await;
         let answer = match &result {
             Ok(true) => Answer::Sent,
             Ok(false) => Answer::NotSent,
@@ -206,6 +133,29 @@ impl Acker {
         };
         settling.finish(&answer);
         result
+    }
+
+    /// Through lapin's acker, or through the channel where the application asked for that.
+    async fn send(&self, settle: Settle) -> lapin::Result<bool> {
+        let process = &self.0;
+        let Some(channel) = self.channel() else {
+            return match settle {
+                Settle::Ack(options) => process.acker.ack(options).await,
+                Settle::Nack(options) => process.acker.nack(options).await,
+                Settle::Reject(options) => process.acker.reject(options).await,
+            };
+        };
+        if !process.acker.usable() || process.claimed.swap(true, Ordering::AcqRel) {
+            return Ok(false);
+        }
+        settle.send(&channel, process.delivery_tag).await?;
+        Ok(true)
+    }
+
+    fn channel(&self) -> Option<Arc<lapin::Channel>> {
+        let source = &self.0.source;
+        source.telemetry.fast_settle.then_some(())?;
+        source.channel.upgrade()
     }
 
     /// Whether the channel is gone.
@@ -217,14 +167,14 @@ impl Acker {
     /// Whether the delivery can still be settled.
     #[must_use]
     pub fn usable(&self) -> bool {
-        self.0.acker.usable()
+        self.0.acker.usable() && !self.0.claimed.load(Ordering::Acquire)
     }
 
     /// The context with the delivery's span, for work that belongs to it: spans and publishes
     /// under it are children of the delivery and continue its path.
     #[must_use]
     pub fn context(&self) -> Context {
-        self.0.context.clone()
+        self.0.context()
     }
 
     /// Runs `future` with [`Acker::context`] active.
@@ -254,7 +204,9 @@ impl Acker {
         let error_type = error
             .downcast_ref::<lapin::Error>()
             .map_or(semconv::ERROR_TYPE_OTHER, semconv::error_type);
-        self.0.context.span().record_error(error);
+        if self.0.is_traced() {
+            self.0.context().span().record_error(error);
+        }
         self.0.fail(error_type, error.to_string());
     }
 }

@@ -1,43 +1,45 @@
 //! The traced channel: publishing, fetching, consuming and settling.
 
-use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use lapin::message::BasicReturnMessage;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
-    BasicRejectOptions,
+    BasicRecoverAsyncOptions, BasicRecoverOptions, BasicRejectOptions,
 };
 use lapin::types::{DeliveryTag, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Result};
+use lapin::{BasicProperties, Channel, ConnectionStatus, Result};
 use opentelemetry::Context;
-use opentelemetry::trace::Span;
 
-use crate::acker::AckMode;
 use crate::config::TraceConfig;
-use crate::confirm::{Confirms, PublishOutcome, PublishSpan, TracedConfirm};
+use crate::confirm::{PublishOutcome, TracedConfirm};
 use crate::consumer::TracedConsumer;
-use crate::delivery::{BasicGetMessage, Source, delivery_attributes};
-use crate::open::Open;
-use crate::propagation;
-use crate::semconv::{self, Destination};
-use crate::settle::{Answer, Settle};
-use crate::telemetry::{DestinationText, RECEIVE, Start, Telemetry, fail, message_attributes};
+use crate::delivery::BasicGetMessage;
+use crate::operation::Operation;
+use crate::process::AckMode;
+use crate::publish::{Outgoing, Publish};
+use crate::sending::{Confirms, Sending};
+use crate::settle::{Answer, Settle, Targets};
+use crate::shared::{Shared, recovered};
+use crate::source::{HandOut, Source};
+use crate::telemetry::Telemetry;
 
 /// A [`lapin::Channel`] whose publishes, deliveries and settlements have spans.
 ///
 /// Everything else of lapin's channel is there through `Deref`, untraced. Clones share the channel
-/// and the deliveries that are open on it. Every error is lapin's own, unchanged.
+/// and what is open on it. Every error is lapin's own, unchanged.
 #[derive(Clone, Debug)]
 pub struct TracedChannel {
-    inner: Channel,
-    telemetry: Arc<Telemetry>,
-    open: Arc<Open>,
+    inner: Arc<Channel>,
+    shared: Arc<Shared>,
 }
 
 impl TracedChannel {
-    /// Traces a channel with the global tracer provider and the environment's service name.
+    /// Traces a channel with the global tracer and meter providers and the environment's service
+    /// name.
     #[must_use]
     pub fn new(channel: Channel) -> Self {
         Self::with_config(channel, &TraceConfig::new())
@@ -46,10 +48,24 @@ impl TracedChannel {
     /// Traces a channel as `config` says.
     #[must_use]
     pub fn with_config(channel: Channel, config: &TraceConfig) -> Self {
+        Self::of_connection(channel, Arc::new(Telemetry::new(config)), None)
+    }
+
+    /// Channels of one connection share tracer, instruments and destinations.
+    pub(crate) fn of_connection(
+        channel: Channel,
+        telemetry: Arc<Telemetry>,
+        status: Option<ConnectionStatus>,
+    ) -> Self {
         Self {
-            inner: channel,
-            telemetry: Arc::new(Telemetry::new(config)),
-            open: Arc::default(),
+            inner: Arc::new(channel),
+            shared: Arc::new(Shared {
+                telemetry,
+                open: Arc::default(),
+                publishes: Arc::default(),
+                transactional: AtomicBool::new(false),
+                status,
+            }),
         }
     }
 
@@ -60,8 +76,9 @@ impl TracedChannel {
     }
 
     /// Publishes a message under the context that is active when the future is first polled, so
-    /// that `instrument` and `with_context` on it hold. The context goes into a copy of the
-    /// headers; the span ends with the [`TracedConfirm`].
+    /// that `instrument` and `with_context` on it hold; without one, under the delivery that the
+    /// task took last. The context goes into a copy of the headers; the span ends with the
+    /// [`TracedConfirm`].
     ///
     /// # Errors
     ///
@@ -75,27 +92,126 @@ impl TracedChannel {
         payload: &[u8],
         properties: BasicProperties,
     ) -> Result<TracedConfirm> {
-        let (mut publish, properties) = PublishSpan::start(
-            &self.telemetry,
-            (&exchange, &routing_key),
-            properties,
-            &Context::current(),
-        );
-        let confirms = if self.inner.status().confirm() {
-            Confirms::On
-        } else {
-            Confirms::Off
+        let shared = &self.shared;
+        let message = Outgoing {
+            exchange: &exchange,
+            routing_key: &routing_key,
+            data: payload,
+            mandatory: options.mandatory,
         };
+        let ambient = Context::current();
+        let (publish, properties) =
+            Publish::start(&shared.telemetry, message, properties, &ambient);
+        drop(ambient);
+        let how = (&shared.publishes, self.confirms());
+        let sending = Sending::new(publish, how, shared.status.as_ref());
         let published =
             self.inner
                 .basic_publish(exchange, routing_key, options, payload, properties);
         match published.await {
-            Ok(confirm) => Ok(TracedConfirm::new(confirm, publish, confirms)),
+            Ok(confirm) => Ok(sending.sent(confirm)),
             Err(error) => {
-                publish.fail(PublishOutcome::Failed, &error);
+                sending.failed(&error);
                 Err(error)
             }
         }
+    }
+
+    fn confirms(&self) -> Confirms {
+        if self.shared.transactional.load(Ordering::Relaxed) {
+            Confirms::Transaction
+        } else if self.inner.status().confirm() {
+            Confirms::On
+        } else {
+            Confirms::Off
+        }
+    }
+
+    /// Waits until the last publish is confirmed, and returns the messages that came back for
+    /// publishes whose confirm was dropped. Their spans end with what became of them.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn wait_for_confirms(&self) -> Result<Vec<BasicReturnMessage>> {
+        let mut returned = self.inner.wait_for_confirms().await?;
+        let publishes = &self.shared.publishes;
+        for message in publishes.came_back(&returned) {
+            self.shared.came_back(message);
+        }
+        returned.extend(publishes.collect());
+        Ok(returned)
+    }
+
+    /// Puts the channel into transaction mode: publishes take effect with
+    /// [`tx_commit`](Self::tx_commit), and their spans end then.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn tx_select(&self) -> Result<()> {
+        self.inner.tx_select().await?;
+        self.shared.transactional.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Commits the transaction.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn tx_commit(&self) -> Result<()> {
+        let call = self.inner.tx_commit();
+        let result = self.shared.operate(Operation::Commit, call).await;
+        let outcome = match &result {
+            Ok(()) => PublishOutcome::Committed,
+            Err(_) => PublishOutcome::ChannelLost,
+        };
+        self.shared
+            .publishes
+            .release(outcome, result.as_ref().err());
+        result
+    }
+
+    /// Takes back the transaction.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn tx_rollback(&self) -> Result<()> {
+        let call = self.inner.tx_rollback();
+        let result = self.shared.operate(Operation::Rollback, call).await;
+        let outcome = PublishOutcome::RolledBack;
+        self.shared
+            .publishes
+            .release(outcome, result.as_ref().err());
+        result
+    }
+
+    /// Gives all deliveries that are not settled back to the broker; their spans end.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn basic_recover(&self, options: BasicRecoverOptions) -> Result<()> {
+        let open = self.shared.open.all();
+        let call = self.inner.basic_recover(options);
+        let result = self.shared.operate(Operation::Recover, call).await;
+        recovered(&open, result.as_ref().err());
+        result
+    }
+
+    /// As [`basic_recover`](Self::basic_recover), without waiting for the broker.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn basic_recover_async(&self, options: BasicRecoverAsyncOptions) -> Result<()> {
+        let open = self.shared.open.all();
+        let call = self.inner.basic_recover_async(options);
+        let result = self.shared.operate(Operation::Recover, call).await;
+        recovered(&open, result.as_ref().err());
+        result
     }
 
     /// Consumes from a queue.
@@ -129,13 +245,18 @@ impl TracedChannel {
     ) -> Result<Option<BasicGetMessage>> {
         let (begun, ambient) = (SystemTime::now(), Context::current());
         let source = self.source(queue.clone(), options.no_ack);
+        let how = HandOut {
+            ambient: &ambient,
+            worker: source.worker(),
+            operation: Operation::Receive,
+        };
         match self.inner.basic_get(queue, options).await {
             Ok(None) => Ok(None),
             Ok(Some(message)) => {
                 source.received(&message.delivery, &ambient, begun);
                 Ok(Some(BasicGetMessage {
                     message_count: message.message_count,
-                    delivery: source.hand_out(message.delivery, &ambient),
+                    delivery: source.hand_out(message.delivery, how),
                 }))
             }
             Err(error) => {
@@ -155,8 +276,7 @@ impl TracedChannel {
         delivery_tag: DeliveryTag,
         options: BasicAckOptions,
     ) -> Result<()> {
-        let call = self.inner.basic_ack(delivery_tag, options);
-        self.settle(delivery_tag, Settle::ack(options), call).await
+        self.settle(delivery_tag, Settle::Ack(options)).await
     }
 
     /// Refuses by tag.
@@ -169,8 +289,7 @@ impl TracedChannel {
         delivery_tag: DeliveryTag,
         options: BasicNackOptions,
     ) -> Result<()> {
-        let call = self.inner.basic_nack(delivery_tag, options);
-        self.settle(delivery_tag, Settle::nack(options), call).await
+        self.settle(delivery_tag, Settle::Nack(options)).await
     }
 
     /// Rejects by tag.
@@ -183,24 +302,24 @@ impl TracedChannel {
         delivery_tag: DeliveryTag,
         options: BasicRejectOptions,
     ) -> Result<()> {
-        let call = self.inner.basic_reject(delivery_tag, options);
-        self.settle(delivery_tag, Settle::reject(options), call)
-            .await
+        self.settle(delivery_tag, Settle::Reject(options)).await
     }
 
-    async fn settle(
-        &self,
-        delivery_tag: DeliveryTag,
-        settle: Settle,
-        call: impl Future<Output = Result<()>>,
-    ) -> Result<()> {
+    async fn settle(&self, delivery_tag: DeliveryTag, settle: Settle) -> Result<()> {
+        let open = &self.shared.open;
         let targets = if settle.is_multiple() {
-            self.open.up_to(delivery_tag)
+            let mut others = open.up_to(delivery_tag);
+            let named = others.pop();
+            Targets { named, others }
         } else {
-            self.open.one(delivery_tag).into_iter().collect()
+            let named = open.one(delivery_tag);
+            Targets {
+                named,
+                ..Targets::default()
+            }
         };
-        let settling = settle.begin(&self.telemetry, delivery_tag, targets);
-        let result = call.await;
+        let settling = settle.begin(&self.shared.telemetry, delivery_tag, targets);
+        let result = settle.send(&self.inner, delivery_tag).await;
         let answer = match &result {
             Ok(()) => Answer::Sent,
             Err(error) => Answer::Failed(error),
@@ -209,64 +328,18 @@ impl TracedChannel {
         result
     }
 
-    fn source(&self, queue: ShortString, no_ack: bool) -> Source {
-        Source {
-            telemetry: Arc::clone(&self.telemetry),
-            open: Arc::clone(&self.open),
+    fn source(&self, queue: ShortString, no_ack: bool) -> Arc<Source> {
+        Arc::new(Source {
+            telemetry: Arc::clone(&self.shared.telemetry),
+            open: Arc::clone(&self.shared.open),
             queue,
             ack_mode: if no_ack {
                 AckMode::NoAck
             } else {
                 AckMode::Manual
             },
-        }
-    }
-}
-
-impl Source {
-    /// The span of a `basic_get` that brought a message; linked to its creation context.
-    fn received(&self, delivery: &lapin::message::Delivery, ambient: &Context, begun: SystemTime) {
-        if self.telemetry.is_idle(ambient) {
-            return;
-        }
-        let mut attributes = message_attributes(&delivery.routing_key, &delivery.properties);
-        attributes.extend(delivery_attributes(delivery));
-        let extracted = propagation::extract(delivery.properties.headers().as_ref());
-        let mut span = self.telemetry.start(Start {
-            operation: &RECEIVE,
-            destination: Some(&DestinationText::new(&self.destination(delivery))),
-            parent: ambient,
-            link: extracted.creation,
-            time: begun,
-            attributes,
-        });
-        span.end();
-    }
-
-    /// The span of a `basic_get` that failed; all that is known of its destination is the queue.
-    fn not_received(&self, error: &lapin::Error, ambient: &Context, begun: SystemTime) {
-        let destination = Destination {
-            exchange: "",
-            routing_key: "",
-            queue: Some(self.queue.as_str()),
-        };
-        let mut span = self.telemetry.start(Start {
-            operation: &RECEIVE,
-            destination: Some(&DestinationText::new(&destination)),
-            parent: ambient,
-            link: None,
-            time: begun,
-            attributes: Vec::new(),
-        });
-        fail(&mut span, semconv::error_type(error), error.to_string());
-        span.end();
-    }
-
-    /// Ends the spans of the deliveries that went with the channel.
-    pub(crate) fn lost(&self, error: &lapin::Error) {
-        for process in self.open.up_to(0) {
-            process.lost(error);
-        }
+            channel: Arc::downgrade(&self.inner),
+        })
     }
 }
 

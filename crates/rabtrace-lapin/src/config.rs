@@ -8,13 +8,32 @@ use std::sync::Arc;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::global::{self, BoxedTracer};
+use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Tracer, TracerProvider};
 use percent_encoding::percent_decode_str;
 
+use crate::body::BodyCapture;
+use crate::hooks::TraceHooks;
+use crate::metrics::Metrics;
+use crate::rules::Rule;
 use crate::semconv::SCHEMA_URL;
+use crate::switch::TraceSwitch;
 
 /// What lapin and RabbitMQ agree on if nobody asks for something else.
 const DEFAULT_FRAME_MAX: u32 = 131_072;
+/// Destinations that spans, metrics and paths tell apart, unless the application says otherwise.
+const DEFAULT_DESTINATIONS: usize = 1_024;
+
+/// Where measurements go.
+#[derive(Clone)]
+pub(crate) enum Meters {
+    /// To the global meter provider of the time when a channel is made.
+    Global,
+    /// To one that the application named; also where there is no tracer.
+    Own(Arc<Metrics>),
+    /// Nowhere.
+    None,
+}
 
 /// The configuration of a [`TracedChannel`](crate::TracedChannel).
 ///
@@ -32,6 +51,16 @@ const DEFAULT_FRAME_MAX: u32 = 131_072;
 #[derive(Clone)]
 pub struct TraceConfig {
     tracer: Option<Arc<BoxedTracer>>,
+    pub(crate) meters: Meters,
+    pub(crate) switch: TraceSwitch,
+    pub(crate) hooks: Option<Arc<dyn TraceHooks>>,
+    pub(crate) bodies: Option<BodyCapture>,
+    pub(crate) body_size: bool,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) templates: Vec<String>,
+    pub(crate) destinations: usize,
+    pub(crate) task_parent: bool,
+    pub(crate) fast_settle: bool,
     pub(crate) service_name: String,
     pub(crate) server_address: Option<String>,
     pub(crate) server_port: Option<u16>,
@@ -41,13 +70,23 @@ pub struct TraceConfig {
 }
 
 impl TraceConfig {
-    /// The global tracer provider of the time when a channel is made; the service's name from
-    /// `OTEL_SERVICE_NAME`, else from `service.name` in `OTEL_RESOURCE_ATTRIBUTES`, else
-    /// `unknown_service`; baggage and settle spans on.
+    /// The global tracer and meter providers of the time when a channel is made; the service's name
+    /// from `OTEL_SERVICE_NAME`, else from `service.name` in `OTEL_RESOURCE_ATTRIBUTES`, else
+    /// `unknown_service`; baggage and settle spans on, bodies off.
     #[must_use]
     pub fn new() -> Self {
         Self {
             tracer: None,
+            meters: Meters::Global,
+            switch: TraceSwitch::default(),
+            hooks: None,
+            bodies: None,
+            body_size: false,
+            rules: Vec::new(),
+            templates: Vec::new(),
+            destinations: DEFAULT_DESTINATIONS,
+            task_parent: true,
+            fast_settle: false,
             service_name: service_name(|name| std::env::var(name).ok()),
             server_address: None,
             server_port: None,
@@ -66,6 +105,104 @@ impl TraceConfig {
     {
         let tracer = provider.tracer_with_scope(scope());
         self.tracer = Some(Arc::new(BoxedTracer::new(Box::new(tracer))));
+        self
+    }
+
+    /// Measurements go to this provider, not to the global one, and are made also where there is no
+    /// tracer. (Through the global one, only where there is a tracer: it cannot be told whether a
+    /// global meter provider was installed.)
+    #[must_use]
+    pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
+        let meter = provider.meter_with_scope(scope());
+        self.meters = Meters::Own(Arc::new(Metrics::new(&meter)));
+        self
+    }
+
+    /// Nothing is measured; spans alone.
+    #[must_use]
+    pub fn without_metrics(mut self) -> Self {
+        self.meters = Meters::None;
+        self
+    }
+
+    /// Tracing can be turned off and on while the channel is in use.
+    #[must_use]
+    pub fn with_switch(mut self, switch: &TraceSwitch) -> Self {
+        self.switch = switch.clone();
+        self
+    }
+
+    /// Code of the application that runs at publish, confirm, delivery and settlement.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: impl TraceHooks + 'static) -> Self {
+        self.hooks = Some(Arc::new(hooks));
+        self
+    }
+
+    /// Bodies go onto recorded spans as `rabtrace.message.body`.
+    #[must_use]
+    pub fn with_body_capture(mut self, bodies: BodyCapture) -> Self {
+        self.bodies = Some(bodies);
+        self
+    }
+
+    /// The size of bodies goes onto recorded spans as `messaging.message.body.size`.
+    #[must_use]
+    pub fn with_body_size(mut self) -> Self {
+        self.body_size = true;
+        self
+    }
+
+    /// How some destinations are handled; the first rule that matches counts.
+    #[must_use]
+    pub fn with_rule(mut self, rule: Rule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Routing keys of this form have one name in span names, metrics and paths: with
+    /// `order.{id}`, `order.42` is `order.{id}`. A part in braces stands for one word between
+    /// dots, or for what is left of it.
+    ///
+    /// ```
+    /// use rabtrace_lapin::TraceConfig;
+    ///
+    /// let config = TraceConfig::new().with_template("order.{id}").with_template("user-{id}.*");
+    /// ```
+    #[must_use]
+    pub fn with_template(mut self, template: impl Into<String>) -> Self {
+        self.templates.push(template.into());
+        self
+    }
+
+    /// How many destinations spans, metrics and paths tell apart, 1,024 by default. While so many
+    /// are in use, further ones are called `_other` there; the attribute
+    /// `messaging.destination.name` of spans stays exact.
+    #[must_use]
+    pub fn with_destination_limit(mut self, destinations: usize) -> Self {
+        self.destinations = destinations;
+        self
+    }
+
+    /// A publish belongs to a delivery only where the application says so, by
+    /// [`instrument`](crate::Acker::instrument) or [`context`](crate::Acker::context): not by the
+    /// task that it runs in.
+    #[must_use]
+    pub fn without_task_parent(mut self) -> Self {
+        self.task_parent = false;
+        self
+    }
+
+    /// Deliveries are settled through their channel: about half the cost of lapin's acker, the
+    /// same frame on the wire.
+    ///
+    /// Not for connections with
+    /// [`enable_auto_recover`](lapin::ConnectionProperties::enable_auto_recover): lapin's acker
+    /// makes sure on the connection's thread that its channel was not opened anew meanwhile, the
+    /// channel cannot. Without recovery a channel is never opened anew, and both are alike.
+    #[must_use]
+    pub fn with_fast_settle(mut self) -> Self {
+        self.fast_settle = true;
         self
     }
 
@@ -124,6 +261,18 @@ impl TraceConfig {
         self.with_server(address, port)
     }
 
+    /// The instruments, and whether they count without a tracer.
+    pub(crate) fn metrics(&self) -> (Option<Arc<Metrics>>, bool) {
+        match &self.meters {
+            Meters::None => (None, false),
+            Meters::Own(metrics) => (Some(Arc::clone(metrics)), true),
+            Meters::Global => {
+                let meter = global::meter_with_scope(scope());
+                (Some(Arc::new(Metrics::new(&meter))), false)
+            }
+        }
+    }
+
     pub(crate) fn tracer(&self) -> Arc<BoxedTracer> {
         let global = || Arc::new(global::tracer_with_scope(scope()));
         self.tracer.clone().unwrap_or_else(global)
@@ -146,6 +295,10 @@ impl fmt::Debug for TraceConfig {
             .field("frame_max", &self.frame_max)
             .field("baggage", &self.baggage)
             .field("settle_spans", &self.settle_spans)
+            .field("rules", &self.rules)
+            .field("templates", &self.templates)
+            .field("destinations", &self.destinations)
+            .field("bodies", &self.bodies)
             .finish_non_exhaustive()
     }
 }

@@ -1,28 +1,17 @@
 //! The outcome of a publish.
 //!
 //! A publish's span stays open until the outcome is known: until the confirm resolves, until the
-//! message is written when the channel has no confirms, or until nobody waits for it any more.
+//! message is written when the channel has no confirms, or until the transaction ends. A confirm
+//! that is dropped is waited for in the background.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Instant, SystemTime};
 
-use lapin::message::BasicReturnMessage;
-use lapin::types::ShortString;
-use lapin::{BasicProperties, Confirmation, PublisherConfirm, Result};
-use opentelemetry::baggage::BaggageExt;
-use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Span, SpanContext};
-use opentelemetry::{Context, KeyValue};
+use lapin::{Confirmation, PublisherConfirm, Result};
 
-use crate::path::Direction;
-use crate::propagation::{self, Injection};
-use crate::semconv::{self, Destination};
-use crate::telemetry::{
-    DestinationText, PUBLISH, Start, Telemetry, fail, message_attributes, path_attributes, path_of,
-};
+use crate::returns::Pending;
 
 /// How a publish ended: the attribute `rabtrace.publish.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +24,11 @@ pub enum PublishOutcome {
     Returned,
     /// It was written, and the channel has no confirms.
     Unconfirmed,
-    /// Nobody waited for the confirm, or the publish was given up.
+    /// It took effect with its transaction.
+    Committed,
+    /// Its transaction was rolled back.
+    RolledBack,
+    /// The publish was given up before it was written, or its confirm could not be waited for.
     Dropped,
     /// lapin refused it or could not write it.
     Failed,
@@ -44,6 +37,8 @@ pub enum PublishOutcome {
 }
 
 impl PublishOutcome {
+    pub(crate) const COUNT: usize = 9;
+
     /// The value of the attribute.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -52,127 +47,17 @@ impl PublishOutcome {
             Self::Nacked => "nacked",
             Self::Returned => "returned",
             Self::Unconfirmed => "unconfirmed",
+            Self::Committed => "committed",
+            Self::RolledBack => "rolled_back",
             Self::Dropped => "dropped",
             Self::Failed => "failed",
             Self::ChannelLost => "channel_lost",
         }
     }
-}
 
-/// The span of one publish; ends as `dropped` if nothing else ended it.
-pub(crate) struct PublishSpan(Option<Started>);
-
-/// A span that did not end yet.
-struct Started {
-    span: BoxedSpan,
-    begun: Instant,
-}
-
-impl PublishSpan {
-    /// Starts the span under `parent` and puts its context into the properties. Without a tracer
-    /// and a parent there is neither.
-    pub(crate) fn start(
-        telemetry: &Telemetry,
-        (exchange, routing_key): (&ShortString, &ShortString),
-        properties: BasicProperties,
-        parent: &Context,
-    ) -> (Self, BasicProperties) {
-        if telemetry.is_idle(parent) {
-            return (Self(None), properties);
-        }
-        let (begun, now) = (Instant::now(), SystemTime::now());
-        let destination = Destination {
-            exchange: exchange.as_str(),
-            routing_key: routing_key.as_str(),
-            queue: None,
-        };
-        let node = (Direction::Out, destination.node());
-        let step = telemetry.checkpoint(path_of(parent).as_ref(), node, now);
-        let mut attributes = message_attributes(routing_key, &properties);
-        attributes.extend(path_attributes(&step, node));
-        let span = telemetry.start(Start {
-            operation: &PUBLISH,
-            destination: Some(&DestinationText::new(&destination)),
-            parent,
-            link: None,
-            time: now,
-            attributes,
-        });
-        let context = span.span_context();
-        let state = propagation::with_path(context.trace_state(), &step.context);
-        let injection = Injection {
-            context,
-            state: &state,
-            baggage: telemetry.baggage.then(|| parent.baggage()),
-            frame_max: telemetry.frame_max,
-        };
-        let properties = propagation::inject(properties, &injection);
-        (Self(Some(Started { span, begun })), properties)
-    }
-
-    /// The message is on the socket, and a confirm is to come.
-    fn written(&mut self) {
-        let Some(Started { span, begun }) = &mut self.0 else {
-            return;
-        };
-        if span.is_recording() {
-            let seconds = begun.elapsed().as_secs_f64();
-            span.set_attribute(KeyValue::new(
-                semconv::RABTRACE_PUBLISH_WRITE_DURATION,
-                seconds,
-            ));
-        }
-    }
-
-    /// Ends the span, the first time only.
-    fn end(&mut self, outcome: PublishOutcome) {
-        if let Some(Started { mut span, .. }) = self.0.take() {
-            let outcome = outcome.as_str();
-            span.set_attribute(KeyValue::new(semconv::RABTRACE_PUBLISH_OUTCOME, outcome));
-            span.end();
-        }
-    }
-
-    pub(crate) fn fail(&mut self, outcome: PublishOutcome, error: &lapin::Error) {
-        if let Some(Started { span, .. }) = &mut self.0 {
-            fail(span, semconv::error_type(error), error.to_string());
-        }
-        self.end(outcome);
-    }
-
-    pub(crate) fn resolve(&mut self, result: &Result<Confirmation>) {
-        let (outcome, message) = match result {
-            Ok(Confirmation::Ack(message)) => (PublishOutcome::Acked, message.as_ref()),
-            Ok(Confirmation::Nack(message)) => (PublishOutcome::Nacked, message.as_ref()),
-            Ok(Confirmation::NotRequested) => return self.end(PublishOutcome::Unconfirmed),
-            Err(error) => return self.fail(PublishOutcome::ChannelLost, error),
-        };
-        let Some(Started { span, .. }) = &mut self.0 else {
-            return;
-        };
-        // lapin hands a returned message to whichever confirm resolves next.
-        let own = |message: &&BasicReturnMessage| is_own(span.span_context(), message);
-        if let Some(message) = message.filter(own) {
-            let name = semconv::reply_code_name(message.reply_code);
-            fail(span, name, message.reply_text.to_string());
-            return self.end(PublishOutcome::Returned);
-        }
-        if outcome == PublishOutcome::Nacked {
-            let text = "the broker did not take the message".to_owned();
-            fail(span, "nack", text);
-        }
-        self.end(outcome);
-    }
-}
-
-fn is_own(context: &SpanContext, message: &BasicReturnMessage) -> bool {
-    let headers = message.properties.headers().as_ref();
-    propagation::creation_ids(headers) == Some((context.trace_id(), context.span_id()))
-}
-
-impl Drop for PublishSpan {
-    fn drop(&mut self) {
-        self.end(PublishOutcome::Dropped);
+    /// Its place in tables of this enum's size.
+    pub(crate) const fn index(self) -> usize {
+        self as usize
     }
 }
 
@@ -187,43 +72,48 @@ impl Drop for PublishSpan {
 /// # }
 /// ```
 ///
-/// The publish's span ends when it resolves. Dropped unresolved, it ends the span as `dropped`,
-/// and lapin keeps the confirm for [`wait_for_confirms`](lapin::Channel::wait_for_confirms).
+/// The publish's span ends when it resolves. Dropped unresolved, it is waited for in the
+/// background, and what came back is there for
+/// [`wait_for_confirms`](crate::TracedChannel::wait_for_confirms). (Outside of a tokio runtime the
+/// span ends as `dropped` then.)
 pub struct TracedConfirm {
-    inner: PublisherConfirm,
-    publish: PublishSpan,
+    inner: Option<PublisherConfirm>,
+    pending: Option<Pending>,
 }
 
 impl TracedConfirm {
-    pub(crate) fn new(
-        inner: PublisherConfirm,
-        mut publish: PublishSpan,
-        confirms: Confirms,
-    ) -> Self {
-        match confirms {
-            Confirms::On => publish.written(),
-            Confirms::Off => publish.end(PublishOutcome::Unconfirmed),
+    /// Without `pending` there is nothing to end.
+    pub(crate) fn new(inner: PublisherConfirm, pending: Option<Pending>) -> Self {
+        Self {
+            inner: Some(inner),
+            pending,
         }
-        Self { inner, publish }
     }
-}
-
-/// Whether the channel had `confirm_select`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Confirms {
-    On,
-    Off,
 }
 
 impl Future for TracedConfirm {
     type Output = Result<Confirmation>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let polled = Pin::new(&mut self.inner).poll(task);
-        if let Poll::Ready(result) = &polled {
-            self.publish.resolve(result);
+        let Some(inner) = &mut self.inner else {
+            let done = lapin::ErrorKind::FutureCompleted;
+            return Poll::Ready(Err(done.into()));
+        };
+        let Poll::Ready(result) = Pin::new(inner).poll(task) else {
+            return Poll::Pending;
+        };
+        if let Some(pending) = self.pending.take() {
+            pending.resolve(&result);
         }
-        polled
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for TracedConfirm {
+    fn drop(&mut self) {
+        if let (Some(confirm), Some(pending)) = (self.inner.take(), self.pending.take()) {
+            pending.unwatch(confirm);
+        }
     }
 }
 

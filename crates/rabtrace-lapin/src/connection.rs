@@ -1,12 +1,14 @@
 //! A connection whose channels are traced and know their broker's address.
 
 use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, Result};
 
 use crate::channel::TracedChannel;
 use crate::config::TraceConfig;
+use crate::telemetry::Telemetry;
 
 /// A [`lapin::Connection`] that makes [`TracedChannel`]s.
 ///
@@ -25,6 +27,8 @@ use crate::config::TraceConfig;
 pub struct TracedConnection {
     inner: Connection,
     config: TraceConfig,
+    /// Made with the first channel: the global providers of that time count.
+    telemetry: OnceLock<Arc<Telemetry>>,
 }
 
 impl TracedConnection {
@@ -77,6 +81,7 @@ impl TracedConnection {
         Self {
             inner: connection,
             config,
+            telemetry: OnceLock::new(),
         }
     }
 
@@ -88,8 +93,17 @@ impl TracedConnection {
     pub async fn create_channel(&self) -> Result<TracedChannel> {
         let channel = self.inner.create_channel().await?;
         let frame_max = self.inner.configuration().frame_max();
-        let config = self.config.clone().with_frame_max(frame_max);
-        Ok(TracedChannel::with_config(channel, &config))
+        let telemetry = self.telemetry.get_or_init(|| {
+            let config = self.config.clone().with_frame_max(frame_max);
+            Arc::new(Telemetry::new(&config))
+        });
+        let status = self.inner.status().clone();
+        let telemetry = Arc::clone(telemetry);
+        Ok(TracedChannel::of_connection(
+            channel,
+            telemetry,
+            Some(status),
+        ))
     }
 
     /// The connection itself.

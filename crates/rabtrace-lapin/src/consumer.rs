@@ -1,11 +1,12 @@
 //! Consumers: a stream of deliveries, or a delegate that is called with each.
 //!
 //! A delivery's span starts when the stream yields it or the delegate is called, never while it
-//! waits in lapin's buffer. In a delegate, the future runs with the delivery's context active. The
-//! body of a loop over the stream cannot: use [`instrument`](crate::Acker::instrument) there.
+//! waits in lapin's buffer. In a delegate, the future runs with the delivery's context active. In the
+//! body of a loop over the stream, a publish belongs to the delivery that the task took last.
 
 use std::future::{self, Future};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use futures_core::Stream;
@@ -13,17 +14,19 @@ use lapin::types::ShortString;
 use opentelemetry::Context;
 use opentelemetry::trace::FutureExt;
 
-use crate::delivery::{Delivery, DeliveryResult, Source};
+use crate::delivery::{Delivery, DeliveryResult};
+use crate::operation::Operation;
+use crate::source::{HandOut, Source};
 
 /// lapin's [`Consumer`](lapin::Consumer), its deliveries with spans.
 #[derive(Clone, Debug)]
 pub struct TracedConsumer {
     inner: lapin::Consumer,
-    source: Source,
+    source: Arc<Source>,
 }
 
 impl TracedConsumer {
-    pub(crate) fn new(inner: lapin::Consumer, source: Source) -> Self {
+    pub(crate) fn new(inner: lapin::Consumer, source: Arc<Source>) -> Self {
         Self { inner, source }
     }
 
@@ -60,7 +63,7 @@ impl TracedConsumer {
     pub fn set_delegate<D: ConsumerDelegate + 'static>(&self, delegate: D) {
         self.inner.set_delegate(Traced {
             delegate,
-            source: self.source.clone(),
+            source: Arc::clone(&self.source),
         });
     }
 }
@@ -75,7 +78,15 @@ impl Stream for TracedConsumer {
             if let Err(error) = &result {
                 self.source.lost(error);
             }
-            Some(result.map(|delivery| self.source.hand_out(delivery, &Context::current())))
+            let worker = self.source.worker();
+            Some(result.map(|delivery| {
+                let how = HandOut {
+                    ambient: &Context::current(),
+                    worker,
+                    operation: Operation::Process,
+                };
+                self.source.hand_out(delivery, how)
+            }))
         })
     }
 }
@@ -108,7 +119,7 @@ where
 
 struct Traced<D> {
     delegate: D,
-    source: Source,
+    source: Arc<Source>,
 }
 
 impl<D: ConsumerDelegate> lapin::ConsumerDelegate for Traced<D> {
@@ -125,7 +136,12 @@ impl<D: ConsumerDelegate> lapin::ConsumerDelegate for Traced<D> {
             }
         };
         // lapin's thread calls this: what is active there is not the application's.
-        let delivery = self.source.hand_out(delivery, &Context::new());
+        let how = HandOut {
+            ambient: &Context::new(),
+            worker: None,
+            operation: Operation::Process,
+        };
+        let delivery = self.source.hand_out(delivery, how);
         let context = delivery.context();
         let handled = {
             let _active = context.clone().attach();

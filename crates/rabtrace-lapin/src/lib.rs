@@ -66,27 +66,50 @@
 
 mod absence;
 mod acker;
+mod body;
 mod channel;
 mod config;
 mod confirm;
 mod connection;
 mod consumer;
+mod current;
 mod delivery;
+mod destination;
+mod fetch;
+mod hex;
+mod history;
+mod hooks;
+mod intern;
+mod metrics;
 mod open;
+mod operation;
 pub mod path;
+mod process;
 mod propagation;
+mod publish;
+mod recent;
+mod returns;
+mod rules;
 pub mod semconv;
+mod sending;
 mod settle;
+mod shared;
+mod source;
+mod switch;
 mod telemetry;
 
 pub use acker::{Acker, Settlement};
+pub use body::BodyCapture;
 pub use channel::TracedChannel;
 pub use config::TraceConfig;
 pub use confirm::{PublishOutcome, TracedConfirm};
 pub use connection::TracedConnection;
 pub use consumer::{ConsumerDelegate, TracedConsumer};
+pub use hooks::{HookMessage, HookSpan, TraceHooks};
 pub use lapin;
 pub use opentelemetry;
+pub use rules::{ExistingContext, Relation, Rule};
+pub use switch::TraceSwitch;
 
 /// Messages as consumers get them.
 pub mod message {

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lapin::types::DeliveryTag;
 
-use crate::acker::{Process, Settlement};
+use crate::acker::Settlement;
+use crate::process::Process;
 
 /// Open deliveries by tag.
 #[derive(Debug, Default)]
@@ -37,12 +38,25 @@ impl Open {
 
     /// The delivery with that tag.
     pub(crate) fn one(&self, tag: DeliveryTag) -> Option<Arc<Process>> {
-        self.lock().get(&tag).and_then(Weak::upgrade)
+        let found = self.lock().get(&tag).and_then(Weak::upgrade)?;
+        (!found.acker.poisoned()).then_some(found)
     }
 
-    /// The deliveries up to that tag, itself included; all of them for tag 0.
+    /// The deliveries up to that tag, itself included; all of them for tag 0. Those of a channel
+    /// that lapin opened anew since are not among them: their tags mean nothing any more.
     pub(crate) fn up_to(&self, tag: DeliveryTag) -> Vec<Arc<Process>> {
         let last = if tag == 0 { DeliveryTag::MAX } else { tag };
+        let mut found = self.within(last);
+        found.retain(|process| !process.acker.poisoned());
+        found
+    }
+
+    /// All of them, those of a channel that was opened anew included.
+    pub(crate) fn all(&self) -> Vec<Arc<Process>> {
+        self.within(DeliveryTag::MAX)
+    }
+
+    fn within(&self, last: DeliveryTag) -> Vec<Arc<Process>> {
         let open = self.lock();
         let entries = open.range(..=last);
         entries.filter_map(|(_, entry)| entry.upgrade()).collect()

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::hex;
+
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +62,20 @@ pub struct PathContext {
 }
 
 impl PathContext {
+    /// The most bytes that the value takes.
+    const LENGTH: usize = 52;
+
+    /// Appends the value of the `tracestate` entry.
+    pub(crate) fn write_to(&self, text: &mut String) {
+        text.push_str(VERSION);
+        text.push('-');
+        hex::push(text, self.hash, 16);
+        for time in [self.origin_us, self.last_us] {
+            text.push('-');
+            hex::push(text, time, 1);
+        }
+    }
+
     /// Reads the value of the `tracestate` entry; `None` for another version or another form.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
@@ -69,9 +85,9 @@ impl PathContext {
         }
         let hash = fields.next().filter(|hash| hash.len() == 16)?;
         let context = Self {
-            hash: hexadecimal(hash)?,
-            origin_us: hexadecimal(fields.next()?)?,
-            last_us: hexadecimal(fields.next()?)?,
+            hash: hex::number(hash)?,
+            origin_us: hex::number(fields.next()?)?,
+            last_us: hex::number(fields.next()?)?,
         };
         fields.next().is_none().then_some(context)
     }
@@ -81,24 +97,10 @@ impl std::fmt::Display for PathContext {
     /// The value of the `tracestate` entry: `1-{hash}-{origin}-{last}` in hexadecimal, at most 52
     /// bytes, so that the whole entry stays within 64.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            hash,
-            origin_us,
-            last_us,
-        } = self;
-        write!(formatter, "{VERSION}-{hash:016x}-{origin_us:x}-{last_us:x}")
+        let mut text = String::with_capacity(Self::LENGTH);
+        self.write_to(&mut text);
+        formatter.write_str(&text)
     }
-}
-
-/// Lower-case hexadecimal without sign, at most 16 digits.
-fn hexadecimal(text: &str) -> Option<u64> {
-    let digits = text
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if !digits {
-        return None;
-    }
-    u64::from_str_radix(text, 16).ok()
 }
 
 /// One step of a path.
@@ -131,12 +133,13 @@ pub fn checkpoint(
     (direction, destination): (Direction, &str),
     now_us: u64,
 ) -> Checkpoint {
-    let hash = step_hash(
-        parent.map(|parent| parent.hash),
-        service,
-        direction,
-        destination,
-    );
+    let parent_hash = parent.map(|parent| parent.hash);
+    let hash = step_hash(parent_hash, service, (direction, destination));
+    advance(parent, hash, now_us)
+}
+
+/// Extends `parent` by the step that leads to `hash`.
+pub(crate) fn advance(parent: Option<&PathContext>, hash: u64, now_us: u64) -> Checkpoint {
     let origin_us = parent.map_or(now_us, |parent| parent.origin_us);
     let since = |then: u64| now_us.checked_sub(then).map(Duration::from_micros);
     Checkpoint {
@@ -154,7 +157,11 @@ pub fn checkpoint(
 /// FNV-1a (64 bit) over: the parent's hash as eight little-endian bytes if there is one, the
 /// service, 0xff, the direction's name, 0xff, the destination. 0xff is no byte of UTF-8, so
 /// different steps never give the same bytes. Stable across versions and platforms.
-fn step_hash(parent: Option<u64>, service: &str, direction: Direction, destination: &str) -> u64 {
+pub(crate) fn step_hash(
+    parent: Option<u64>,
+    service: &str,
+    (direction, destination): (Direction, &str),
+) -> u64 {
     let parent = parent.map(u64::to_le_bytes);
     let parts: [&[u8]; 6] = [
         parent.as_ref().map_or(&[], |bytes| bytes.as_slice()),

@@ -20,9 +20,11 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use opentelemetry::baggage::Baggage;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
+use crate::hex;
 use crate::path::{PathContext, TRACESTATE_KEY};
+use crate::recent::Ids;
 
-const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const BAGGAGE: &str = "baggage";
 
@@ -35,17 +37,13 @@ const TRACESTATE_LONG_MEMBER: usize = 128;
 /// What a message carried.
 #[derive(Debug, Default)]
 pub(crate) struct Extracted {
-    /// The creation context, remote; none if there is no valid `traceparent`.
+    /// The creation context, remote, with the members of `tracestate` that are not the path; none
+    /// if there is no valid `traceparent`.
     pub(crate) creation: Option<SpanContext>,
+    /// The path context that came with the creation context.
+    pub(crate) path: Option<PathContext>,
     /// Its baggage, empty if there is none.
     pub(crate) baggage: Baggage,
-}
-
-impl Extracted {
-    /// The path context that came with the creation context.
-    pub(crate) fn path(&self) -> Option<PathContext> {
-        path_of(self.creation.as_ref()?.trace_state())
-    }
 }
 
 /// Reads the headers of a message.
@@ -54,17 +52,38 @@ pub(crate) fn extract(headers: Option<&FieldTable>) -> Extracted {
         return Extracted::default();
     };
     let text = |key: &str| headers.inner().get(key).and_then(text);
+    let mut path = None;
+    let creation = text(TRACEPARENT).and_then(|parent| {
+        span_context(parent, || {
+            let (found, others) = text(TRACESTATE).map(trace_state).unwrap_or_default();
+            path = found;
+            others
+        })
+    });
     Extracted {
-        creation: text(TRACEPARENT)
-            .and_then(|parent| span_context(parent, || text(TRACESTATE).map(trace_state))),
+        creation,
+        path,
         baggage: text(BAGGAGE).map(baggage::decode).unwrap_or_default(),
     }
 }
 
+/// Whether there may be something to read.
+pub(crate) fn has_context(headers: &FieldTable) -> bool {
+    headers.contains_key(TRACEPARENT) || headers.contains_key(BAGGAGE)
+}
+
 /// The span id and trace id in `traceparent`, to recognise a returned message.
-pub(crate) fn creation_ids(headers: Option<&FieldTable>) -> Option<(TraceId, SpanId)> {
-    let context = span_context(text(headers?.inner().get(TRACEPARENT)?)?, || None)?;
+pub(crate) fn creation_ids(headers: Option<&FieldTable>) -> Option<Ids> {
+    let context = span_context(
+        text(headers?.inner().get(TRACEPARENT)?)?,
+        TraceState::default,
+    )?;
     Some((context.trace_id(), context.span_id()))
+}
+
+/// The context that the headers hold, with all of `tracestate`, to link to it.
+pub(crate) fn existing(headers: Option<&FieldTable>) -> Option<SpanContext> {
+    extract(Some(headers?)).creation
 }
 
 fn text(value: &AMQPValue) -> Option<&str> {
@@ -78,37 +97,30 @@ fn text(value: &AMQPValue) -> Option<&str> {
 
 /// `{version}-{trace id}-{parent id}-{flags}` in lower-case hexadecimal; ids of zeros, version
 /// `ff`, and trailing text in version `00` are invalid.
-fn span_context(parent: &str, state: impl FnOnce() -> Option<TraceState>) -> Option<SpanContext> {
-    let bytes = parent.as_bytes();
-    let well_formed = bytes
-        .iter()
-        .take(55)
-        .enumerate()
-        .all(|(at, byte)| match at {
-            2 | 35 | 52 => *byte == b'-',
-            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-        });
-    let version = parent.get(..2)?;
-    let ends_well = match parent.get(55..)? {
-        "" => true,
-        rest => version != "00" && rest.starts_with('-'),
-    };
-    if !well_formed || !ends_well || version == "ff" {
+fn span_context(parent: &str, state: impl FnOnce() -> TraceState) -> Option<SpanContext> {
+    let (head, rest) = parent.split_at_checked(55)?;
+    let version = head.get(..2)?;
+    let ends_well = rest.is_empty() || (version != "00" && rest.starts_with('-'));
+    let dashes = [2, 35, 52].map(|at| head.as_bytes().get(at) == Some(&b'-'));
+    if !ends_well || dashes != [true; 3] || hex::number(version)? == 0xff {
         return None;
     }
-    let trace_id = TraceId::from_hex(parent.get(3..35)?).ok()?;
-    let span_id = SpanId::from_hex(parent.get(36..52)?).ok()?;
+    let (high, low) = (
+        hex::number(head.get(3..19)?)?,
+        hex::number(head.get(19..35)?)?,
+    );
+    let trace_id = TraceId::from((u128::from(high) << 64) | u128::from(low));
+    let span_id = SpanId::from(hex::number(head.get(36..52)?)?);
+    let flags = u8::try_from(hex::number(head.get(53..55)?)?).ok()?;
     if trace_id == TraceId::INVALID || span_id == SpanId::INVALID {
         return None;
     }
-    let flags = u8::from_str_radix(parent.get(53..55)?, 16).ok()?;
     let flags = TraceFlags::new(flags) & TraceFlags::SAMPLED;
-    let state = state().unwrap_or_default();
-    Some(SpanContext::new(trace_id, span_id, flags, true, state))
+    Some(SpanContext::new(trace_id, span_id, flags, true, state()))
 }
 
-/// Members that are not well formed are left out, the others kept.
-fn trace_state(text: &str) -> TraceState {
+/// The path, and the other members. Those that are not well formed are left out, the others kept.
+fn trace_state(text: &str) -> (Option<PathContext>, TraceState) {
     let well_formed = |member: &&str| {
         let named = member
             .split_once('=')
@@ -118,8 +130,48 @@ fn trace_state(text: &str) -> TraceState {
             .all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
         named && printable && member.parse::<TraceState>().is_ok()
     };
-    let members: Vec<&str> = text.split(',').filter(well_formed).collect();
-    members.join(",").parse().unwrap_or_default()
+    let mut path = None;
+    let mut others: Vec<&str> = Vec::new();
+    for member in text.split(',') {
+        match own(member) {
+            Own::Path(found) => path = path.or(Some(found)),
+            Own::Broken => {}
+            Own::No => others.extend(Some(member).filter(well_formed)),
+        }
+    }
+    if others.is_empty() {
+        return (path, TraceState::NONE);
+    }
+    (path, others.join(",").parse().unwrap_or_default())
+}
+
+/// Whether a member of `tracestate` is the path.
+enum Own {
+    Path(PathContext),
+    /// Written by nobody who knows how.
+    Broken,
+    /// Another member, or the path in a form of another version.
+    No,
+}
+
+fn own(member: &str) -> Own {
+    match member.trim().split_once('=') {
+        Some((TRACESTATE_KEY, value)) => own_value(value),
+        _ => Own::No,
+    }
+}
+
+fn own_value(value: &str) -> Own {
+    if let Some(path) = PathContext::parse(value) {
+        return Own::Path(path);
+    }
+    let version = value.split('-').next().unwrap_or_default();
+    let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    if is_version && version != "1" {
+        Own::No
+    } else {
+        Own::Broken
+    }
 }
 
 /// The path context in `tracestate`, if there is one of this version.
@@ -127,54 +179,67 @@ pub(crate) fn path_of(state: &TraceState) -> Option<PathContext> {
     PathContext::parse(state.get(TRACESTATE_KEY)?)
 }
 
-/// `state` with the path context in front; unchanged if it holds one of another version.
-pub(crate) fn with_path(state: &TraceState, path: &PathContext) -> TraceState {
-    let another_version = state.get(TRACESTATE_KEY).is_some_and(|value| {
-        let version = value.split('-').next().unwrap_or_default();
-        version != "1" && !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    if another_version {
-        return state.clone();
-    }
-    state
-        .insert(TRACESTATE_KEY, path.to_string())
-        .unwrap_or_else(|_| state.clone())
-}
-
 /// What goes into the headers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Injection<'a> {
     /// The context of the publish.
     pub(crate) context: &'a SpanContext,
-    /// Its `tracestate`, path included.
-    pub(crate) state: &'a TraceState,
+    /// The path with this publish.
+    pub(crate) path: &'a PathContext,
     /// None if baggage is switched off.
     pub(crate) baggage: Option<&'a Baggage>,
     /// The negotiated `frame_max`.
     pub(crate) frame_max: u32,
 }
 
-/// Puts the context into a copy of the headers. An invalid context leaves everything as it is.
-pub(crate) fn inject(properties: BasicProperties, injection: &Injection<'_>) -> BasicProperties {
+/// Properties with context, and what did not fit into the frame.
+#[derive(Debug)]
+pub(crate) struct Injected {
+    pub(crate) properties: BasicProperties,
+    pub(crate) shed: Vec<&'static str>,
+}
+
+/// Puts the context into a copy of the headers, in place of one that is there. An invalid context
+/// leaves everything as it is.
+pub(crate) fn inject(properties: BasicProperties, injection: &Injection<'_>) -> Injected {
+    let mut shed = Vec::new();
     if !injection.context.is_valid() {
-        return properties;
+        return Injected { properties, shed };
     }
     let mut room = size::room(&properties, injection.frame_max);
     let headers = properties.headers().as_ref().map(FieldTable::inner);
     let mut headers = headers.cloned().unwrap_or_default();
-    let mut put = |key, value: Option<String>| {
-        value.is_some_and(|value| put(&mut headers, &mut room, (key, value)))
+    let mut put = |key, value| {
+        let fits = put(&mut headers, &mut room, (key, value));
+        shed.extend((!fits).then_some(key));
+        fits
     };
-    if !put(TRACEPARENT, Some(traceparent(injection.context))) {
-        return properties;
+    if !put(TRACEPARENT, traceparent(injection.context)) {
+        return Injected { properties, shed };
     }
-    let state_is_there = put(TRACESTATE, tracestate(injection.state));
-    put(BAGGAGE, injection.baggage.and_then(baggage::encode));
+    let state = tracestate(injection.context.trace_state(), injection.path);
+    let state_is_there = state.is_some_and(|state| put(TRACESTATE, state));
+    let baggage = injection.baggage.and_then(baggage::encode);
+    let baggage_is_there = match baggage {
+        // What matters more did not fit.
+        Some(_) if !state_is_there => {
+            shed.push(BAGGAGE);
+            false
+        }
+        Some(baggage) => put(BAGGAGE, baggage),
+        None => false,
+    };
+    // What is left of another context, from properties that are published again.
     if !state_is_there {
-        // One of another trace, from properties that are published again.
         headers.remove(TRACESTATE);
     }
-    properties.with_headers(FieldTable::from(headers))
+    if !baggage_is_there && injection.baggage.is_some() {
+        headers.remove(BAGGAGE);
+    }
+    Injected {
+        properties: properties.with_headers(FieldTable::from(headers)),
+        shed,
+    }
 }
 
 /// Whether it fits and is there now.
@@ -195,21 +260,40 @@ fn put(
 }
 
 fn traceparent(context: &SpanContext) -> String {
-    format!(
-        "00-{:032x}-{:016x}-{:02x}",
-        context.trace_id(),
-        context.span_id(),
-        context.trace_flags().to_u8()
-    )
+    let mut text = String::with_capacity(55);
+    text.push_str("00-");
+    let id = u128::from_be_bytes(context.trace_id().to_bytes());
+    for half in [id >> 64, id & u128::from(u64::MAX)] {
+        hex::push(&mut text, u64::try_from(half).unwrap_or(0), 16);
+    }
+    text.push('-');
+    let id = u64::from_be_bytes(context.span_id().to_bytes());
+    hex::push(&mut text, id, 16);
+    text.push('-');
+    hex::push(&mut text, u64::from(context.trace_flags().to_u8()), 2);
+    text
 }
 
-/// At most 32 members and 512 bytes; ours is in front and stays. Long members go first.
-fn tracestate(state: &TraceState) -> Option<String> {
-    let mut members: Vec<String> = state
-        .into_iter()
-        .take(TRACESTATE_MEMBERS)
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+/// The path in front of the other members, at most 32 members and 512 bytes. Long members go
+/// first. The path of another version stays as it is, and stands for ours.
+fn tracestate(others: &TraceState, path: &PathContext) -> Option<String> {
+    let mut text = String::with_capacity(64);
+    text.push_str(TRACESTATE_KEY);
+    text.push('=');
+    path.write_to(&mut text);
+    if *others == TraceState::NONE {
+        return Some(text);
+    }
+    let mut members = vec![text];
+    for (key, value) in others {
+        if key != TRACESTATE_KEY {
+            members.push(format!("{key}={value}"));
+        } else if matches!(own_value(value), Own::No) {
+            members.push(format!("{key}={value}"));
+            members.remove(0);
+        }
+    }
+    members.truncate(TRACESTATE_MEMBERS);
     while length(&members) > TRACESTATE_LENGTH {
         let long = members
             .iter()

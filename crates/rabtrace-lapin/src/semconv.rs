@@ -36,6 +36,8 @@ pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
 pub const MESSAGING_MESSAGE_CONVERSATION_ID: &str = "messaging.message.conversation_id";
 /// How many messages a settlement with `multiple` settled.
 pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
+/// Size of the body in bytes; set where [`TraceConfig::with_body_size`](crate::TraceConfig::with_body_size) asks for it.
+pub const MESSAGING_MESSAGE_BODY_SIZE: &str = "messaging.message.body.size";
 /// Host of the broker.
 pub const SERVER_ADDRESS: &str = "server.address";
 /// Port of the broker.
@@ -58,12 +60,65 @@ pub const RABTRACE_PATH_EDGE_DURATION: &str = "rabtrace.path.edge.duration";
 pub const RABTRACE_PATH_DURATION: &str = "rabtrace.path.duration";
 /// True when the broker delivered the message before.
 pub const RABTRACE_REDELIVERED: &str = "rabtrace.redelivered";
+/// Which attempt at the message this delivery is, from 2 on; absent at the first.
+pub const RABTRACE_ATTEMPT: &str = "rabtrace.attempt";
+/// Why the message was dead-lettered last: `rejected`, `expired`, `maxlen`, `delivery_limit`.
+pub const RABTRACE_DEATH_REASON: &str = "rabtrace.death.reason";
+/// The queue in which the message was dead-lettered last.
+pub const RABTRACE_DEATH_QUEUE: &str = "rabtrace.death.queue";
+/// How often the message was dead-lettered, in all queues and for all reasons.
+pub const RABTRACE_DEATH_COUNT: &str = "rabtrace.death.count";
+/// Seconds from the publish to the broker; where the broker stamps `timestamp_in_ms`.
+pub const RABTRACE_WAIT_INGRESS_DURATION: &str = "rabtrace.wait.ingress.duration";
+/// Seconds in the broker; where it stamps `timestamp_in_ms` and `x-opt-rabbitmq-sent-time`.
+pub const RABTRACE_WAIT_BROKER_DURATION: &str = "rabtrace.wait.broker.duration";
+/// Seconds on the wire and in the prefetch buffer; where the broker stamps
+/// `x-opt-rabbitmq-sent-time`.
+pub const RABTRACE_WAIT_PREFETCH_DURATION: &str = "rabtrace.wait.prefetch.duration";
+/// The body, where [`BodyCapture`](crate::BodyCapture) asks for it.
+pub const RABTRACE_MESSAGE_BODY: &str = "rabtrace.message.body";
+/// What of the trace context was left out of the headers, as they would not have fitted into the
+/// frame: `baggage`, `tracestate`, `traceparent`.
+pub const RABTRACE_CONTEXT_PART: &str = "rabtrace.context.part";
 /// How a publish ended; see [`crate::PublishOutcome`].
 pub const RABTRACE_PUBLISH_OUTCOME: &str = "rabtrace.publish.outcome";
 /// Seconds until a confirmed publish was written to the socket.
 pub const RABTRACE_PUBLISH_WRITE_DURATION: &str = "rabtrace.publish.write.duration";
 /// How a delivery ended; see [`crate::Settlement`].
 pub const RABTRACE_SETTLEMENT: &str = "rabtrace.settlement";
+
+/// Seconds that an operation took; equal to the duration of its span. Not for `process`.
+pub const METRIC_OPERATION_DURATION: &str = "messaging.client.operation.duration";
+/// Messages that were handed to the broker.
+pub const METRIC_SENT_MESSAGES: &str = "messaging.client.sent.messages";
+/// Messages that were delivered to the application.
+pub const METRIC_CONSUMED_MESSAGES: &str = "messaging.client.consumed.messages";
+/// Seconds from a delivery to its settlement.
+pub const METRIC_PROCESS_DURATION: &str = "messaging.process.duration";
+/// The buckets of both durations in seconds, as the conventions advise.
+pub const DURATION_BOUNDARIES: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+/// Publishes by [`RABTRACE_PUBLISH_OUTCOME`].
+pub const METRIC_PUBLISH_OUTCOMES: &str = "rabtrace.publish.outcomes";
+/// Publishes that came back, as no queue took them.
+pub const METRIC_PUBLISH_RETURNED: &str = "rabtrace.publish.returned";
+/// Deliveries by [`RABTRACE_SETTLEMENT`]; `dropped_unsettled` are those that nobody settled.
+pub const METRIC_DELIVERY_SETTLEMENTS: &str = "rabtrace.delivery.settlements";
+/// Deliveries that the broker had delivered before.
+pub const METRIC_DELIVERY_REDELIVERED: &str = "rabtrace.delivery.redelivered";
+/// Deliveries that are not settled yet.
+pub const METRIC_DELIVERY_OPEN: &str = "rabtrace.delivery.open";
+/// Seconds from the publish to the delivery, of messages that carry a path and were not delivered
+/// before.
+pub const METRIC_QUEUE_TIME: &str = "rabtrace.queue.time";
+/// Parts of the trace context that did not fit into the frame, by [`RABTRACE_CONTEXT_PART`].
+pub const METRIC_CONTEXT_SHED: &str = "rabtrace.context.shed";
+/// Calls of [`TraceHooks`](crate::TraceHooks) that panicked.
+pub const METRIC_HOOK_PANICS: &str = "rabtrace.hook.panics";
+
+/// The name of all destinations beyond the limit, in span names, metrics and paths.
+pub const OTHER_DESTINATION: &str = "_other";
 
 /// `error.type` where nothing better is known.
 pub const ERROR_TYPE_OTHER: &str = "_OTHER";
@@ -148,16 +203,39 @@ fn joined(exchange: &str, routing_key: &str, queue: &str) -> String {
 /// The pseudo queue of direct reply-to.
 const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
-/// A name that the broker generated, without its random part; every other name unchanged.
+/// A name that the broker or a client library made up (`amq.gen-..`, direct reply-to, `amq_..`,
+/// `spring.gen-..`, a UUID), without its random part; every other name unchanged.
 #[must_use]
 pub fn collapsed(name: &str) -> &str {
     if name.starts_with("amq.gen-") {
         "amq.gen"
     } else if name.starts_with(REPLY_TO) {
         REPLY_TO
+    } else if name.starts_with("amq_") {
+        "amq_"
+    } else if name.starts_with("spring.gen-") {
+        "spring.gen"
+    } else if is_uuid(name) {
+        UUID
     } else {
         name
     }
+}
+
+/// What a name that is a UUID becomes.
+const UUID: &str = "{uuid}";
+
+/// 32 hexadecimal digits, by themselves or in groups of 8-4-4-4-12.
+fn is_uuid(name: &str) -> bool {
+    let grouped = match name.len() {
+        32 => false,
+        36 => true,
+        _ => return false,
+    };
+    name.bytes().enumerate().all(|(at, byte)| match at {
+        8 | 13 | 18 | 23 if grouped => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    })
 }
 
 /// `error.type` of an error of lapin: the broker's code name (`NOT_FOUND`), else the variant.

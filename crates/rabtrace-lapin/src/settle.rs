@@ -3,22 +3,26 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::DeliveryTag;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::Span;
 use opentelemetry::{Context, KeyValue};
 
-use crate::acker::{Process, Settlement};
+use crate::acker::Settlement;
+use crate::destination::Known;
+use crate::operation::Operation;
+use crate::process::{Process, Traced};
 use crate::semconv;
-use crate::telemetry::{ACK, NACK, Operation, REJECT, Start, Telemetry, fail};
+use crate::telemetry::{Start, Telemetry, between, fail};
 
 /// One settlement.
-#[derive(Clone, Debug)]
-pub(crate) struct Settle {
-    operation: Operation,
-    settlement: Settlement,
-    multiple: bool,
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Settle {
+    Ack(BasicAckOptions),
+    Nack(BasicNackOptions),
+    Reject(BasicRejectOptions),
 }
 
 /// What came of it.
@@ -32,96 +36,133 @@ pub(crate) enum Answer<'a> {
     Failed(&'a lapin::Error),
 }
 
+/// The deliveries that it settles.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    /// The one whose tag it says.
+    pub(crate) named: Option<Arc<Process>>,
+    /// Those before it.
+    pub(crate) others: Vec<Arc<Process>>,
+}
+
 impl Settle {
-    pub(crate) fn ack(options: BasicAckOptions) -> Self {
-        Self {
-            operation: ACK,
-            settlement: Settlement::Ack,
-            multiple: options.multiple,
+    pub(crate) const fn is_multiple(&self) -> bool {
+        match self {
+            Self::Ack(options) => options.multiple,
+            Self::Nack(options) => options.multiple,
+            Self::Reject(_) => false,
         }
     }
 
-    pub(crate) fn nack(options: BasicNackOptions) -> Self {
-        let requeue = options.requeue;
-        Self {
-            operation: NACK,
-            settlement: if requeue {
-                Settlement::NackRequeue
-            } else {
-                Settlement::NackDiscard
-            },
-            multiple: options.multiple,
+    const fn operation(&self) -> Operation {
+        match self {
+            Self::Ack(_) => Operation::Ack,
+            Self::Nack(_) => Operation::Nack,
+            Self::Reject(_) => Operation::Reject,
         }
     }
 
-    pub(crate) fn reject(options: BasicRejectOptions) -> Self {
-        Self {
-            operation: REJECT,
-            settlement: if options.requeue {
-                Settlement::RejectRequeue
-            } else {
-                Settlement::RejectDiscard
-            },
-            multiple: false,
+    const fn settlement(&self) -> Settlement {
+        match self {
+            Self::Ack(_) => Settlement::Ack,
+            Self::Nack(options) if options.requeue => Settlement::NackRequeue,
+            Self::Nack(_) => Settlement::NackDiscard,
+            Self::Reject(options) if options.requeue => Settlement::RejectRequeue,
+            Self::Reject(_) => Settlement::RejectDiscard,
         }
     }
 
-    pub(crate) fn is_multiple(&self) -> bool {
-        self.multiple
+    /// Sends it through the channel.
+    pub(crate) async fn send(self, channel: &Channel, tag: DeliveryTag) -> lapin::Result<()> {
+        match self {
+            Self::Ack(options) => channel.basic_ack(tag, options).await,
+            Self::Nack(options) => channel.basic_nack(tag, options).await,
+            Self::Reject(options) => channel.basic_reject(tag, options).await,
+        }
     }
 
-    /// Starts the span, unless they are switched off. The last of `targets` is the delivery that
-    /// was named: it is the parent. The creation contexts of all of them are linked to.
-    fn start(
-        &self,
-        telemetry: &Telemetry,
-        delivery_tag: DeliveryTag,
-        targets: &[Arc<Process>],
-    ) -> Option<BoxedSpan> {
-        let ambient = Context::current();
-        let named = targets.last();
-        let parent = named.map_or(&ambient, |process| &process.context);
-        if !telemetry.settle_spans || telemetry.is_idle(parent) {
-            return None;
-        }
-        let mut attributes = Vec::with_capacity(9);
-        let tag = i64::try_from(delivery_tag).unwrap_or(i64::MAX);
-        attributes.push(KeyValue::new(
-            semconv::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG,
-            tag,
-        ));
-        if self.multiple {
-            let count = i64::try_from(targets.len()).unwrap_or(i64::MAX);
-            attributes.push(KeyValue::new(semconv::MESSAGING_BATCH_MESSAGE_COUNT, count));
-        }
-        let mut span = telemetry.start(Start {
-            operation: &self.operation,
-            destination: named.and_then(|process| process.destination.as_ref()),
-            parent,
-            link: named.and_then(|process| process.creation.clone()),
-            time: SystemTime::now(),
-            attributes,
-        });
-        if span.is_recording() {
-            let others = targets.iter().rev().skip(1);
-            for creation in others.filter_map(|target| target.creation.as_ref()) {
-                span.add_link(creation.clone(), Vec::new());
-            }
-        }
-        Some(span)
-    }
-
-    /// Starts the span of a settlement of `targets` that is about to be sent.
+    /// Starts the span of a settlement that is about to be sent.
     pub(crate) fn begin(
         &self,
-        telemetry: &Telemetry,
-        delivery_tag: DeliveryTag,
-        targets: Vec<Arc<Process>>,
+        telemetry: &Arc<Telemetry>,
+        tag: DeliveryTag,
+        targets: Targets,
     ) -> Settling {
+        let batch = self.is_multiple();
+        let begun = SystemTime::now();
+        let named = targets.named.as_deref();
+        let parent = named.map_or_else(Context::current, Process::parent);
+        let idle = telemetry.is_off() || telemetry.is_idle(&parent);
+        let known = targets.known(telemetry);
+        let span = (telemetry.settle_spans && !idle).then(|| {
+            let traced = named.and_then(|process| process.traced.as_ref());
+            let start = Start {
+                operation: self.operation(),
+                known: &known,
+                parent: &parent,
+                kind: None,
+                links: [traced.and_then(|traced| traced.creation.clone()), None],
+                time: begun,
+            };
+            let mut span = telemetry.start(start, |attributes| {
+                let key = semconv::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG;
+                attributes.push(KeyValue::new(key, i64::try_from(tag).unwrap_or(i64::MAX)));
+                if batch {
+                    let count = i64::try_from(targets.count()).unwrap_or(i64::MAX);
+                    let key = semconv::MESSAGING_BATCH_MESSAGE_COUNT;
+                    attributes.push(KeyValue::new(key, count));
+                }
+            });
+            if span.is_recording() {
+                targets.link_others(&mut span, &known);
+            }
+            span
+        });
         Settling {
-            settlement: self.settlement,
-            span: self.start(telemetry, delivery_tag, &targets),
+            telemetry: Arc::clone(telemetry),
+            operation: self.operation(),
+            settlement: self.settlement(),
+            known,
+            begun,
+            span,
             targets,
+        }
+    }
+}
+
+impl Targets {
+    fn traced(&self) -> impl Iterator<Item = &Traced> {
+        let processes = self.named.iter().chain(&self.others);
+        processes.filter_map(|process| process.traced.as_ref())
+    }
+
+    fn count(&self) -> usize {
+        self.others.len() + usize::from(self.named.is_some())
+    }
+
+    /// The destination, where it is the same for all of them.
+    fn known(&self, telemetry: &Telemetry) -> Arc<Known> {
+        let mut known = self.traced().map(|traced| &traced.known);
+        match known.next() {
+            Some(first) if known.all(|known| Arc::ptr_eq(first, known)) => Arc::clone(first),
+            _ => Arc::clone(&telemetry.destinations.nowhere),
+        }
+    }
+
+    /// Links to the publishes of the other deliveries, each with what differs among them.
+    fn link_others(&self, span: &mut BoxedSpan, known: &Arc<Known>) {
+        let others = self.others.iter().filter_map(|other| other.traced.as_ref());
+        for traced in others {
+            let Some(creation) = &traced.creation else {
+                continue;
+            };
+            let name = traced
+                .known
+                .name()
+                .filter(|_| !Arc::ptr_eq(known, &traced.known));
+            let key = semconv::MESSAGING_DESTINATION_NAME;
+            let name = name.map(|name| KeyValue::new(key, name));
+            span.add_link(creation.clone(), name.into_iter().collect());
         }
     }
 }
@@ -129,9 +170,13 @@ impl Settle {
 /// A settlement under way. lapin hands it to the connection when its future is first polled: given
 /// up after that, it is sent all the same.
 pub(crate) struct Settling {
+    telemetry: Arc<Telemetry>,
+    operation: Operation,
     settlement: Settlement,
+    known: Arc<Known>,
+    begun: SystemTime,
     span: Option<BoxedSpan>,
-    targets: Vec<Arc<Process>>,
+    targets: Targets,
 }
 
 impl Settling {
@@ -141,13 +186,28 @@ impl Settling {
     }
 
     fn end(&mut self, answer: &Answer<'_>) {
-        if let Some(mut span) = self.span.take() {
-            if let Answer::Failed(error) = answer {
+        let targets = std::mem::take(&mut self.targets);
+        let span = self.span.take();
+        if span.is_none() && targets.count() == 0 {
+            return;
+        }
+        let error = match answer {
+            Answer::Failed(error) => Some(*error),
+            Answer::Sent | Answer::NotSent => None,
+        };
+        let now = SystemTime::now();
+        if let Some(mut span) = span {
+            if let Some(error) = error {
                 fail(&mut span, semconv::error_type(error), error.to_string());
             }
-            span.end();
+            span.end_with_timestamp(now);
         }
-        for target in self.targets.drain(..) {
+        if let Some(metrics) = &self.telemetry.metrics {
+            let seconds = between(self.begun, now).as_secs_f64();
+            let how = (self.operation, error.map(semconv::error_type));
+            self.known.series.operated(metrics, how, seconds);
+        }
+        for target in targets.named.iter().chain(&targets.others) {
             match answer {
                 Answer::Sent => target.end(self.settlement),
                 Answer::NotSent => {}

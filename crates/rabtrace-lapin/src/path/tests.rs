@@ -100,7 +100,7 @@ proptest! {
     ) {
         let hash = |(service, out, destination): &(String, bool, String)| {
             let direction = if *out { Direction::Out } else { Direction::In };
-            step_hash(parent, service, direction, destination)
+            step_hash(parent, service, (direction, destination))
         };
         prop_assert_eq!(one == other, hash(&one) == hash(&other));
     }

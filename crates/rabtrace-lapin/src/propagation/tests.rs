@@ -27,19 +27,30 @@ fn header(properties: &BasicProperties, key: &str) -> Option<String> {
     }
 }
 
+const PATH: PathContext = PathContext {
+    hash: 1,
+    origin_us: 2,
+    last_us: 3,
+};
+const MEMBER: &str = "rabtrace=1-0000000000000001-2-3";
+
 fn context() -> SpanContext {
-    span_context(PARENT, || None).unwrap()
+    span_context(PARENT, TraceState::default).unwrap()
+}
+
+fn with_state(state: &TraceState) -> SpanContext {
+    span_context(PARENT, || state.clone()).unwrap()
 }
 
 fn injected(properties: BasicProperties, state: &TraceState, frame_max: u32) -> BasicProperties {
     let baggage = Baggage::from_iter([KeyValueMetadata::new("user", "a b", "")]);
     let injection = Injection {
-        context: &context(),
-        state,
+        context: &with_state(state),
+        path: &PATH,
         baggage: Some(&baggage),
         frame_max,
     };
-    inject(properties, &injection)
+    inject(properties, &injection).properties
 }
 
 fn check(parent: &str, valid: bool) {
@@ -127,52 +138,62 @@ fn broken_members_of_tracestate_leave_the_others() {
         origin_us: 0x10,
         last_us: 0xff,
     };
-    assert_eq!(extracted.path(), Some(expect));
+    assert_eq!(extracted.path, Some(expect));
     let state = extracted.creation.unwrap().trace_state().header();
-    assert_eq!(state, "a=1,rabtrace=1-000000000000001f-10-ff,b=2");
+    assert_eq!(state, "a=1,b=2");
 }
 
 #[test]
 fn the_path_goes_to_the_front_and_the_others_stay() {
-    let path = PathContext {
-        hash: 1,
-        origin_us: 2,
-        last_us: 3,
+    let check = |state: &str, expect: &str| {
+        let written = tracestate(&state.parse().unwrap(), &PATH);
+        assert_eq!(written.as_deref(), Some(expect), "{state}");
     };
-    let state: TraceState = "a=1,rabtrace=1-000000000000001f-10-ff,b=2".parse().unwrap();
-    let expect = "rabtrace=1-0000000000000001-2-3,a=1,b=2";
-    assert_eq!(with_path(&state, &path).header(), expect);
-    let newer: TraceState = "a=1,rabtrace=2-new".parse().unwrap();
-    assert_eq!(with_path(&newer, &path).header(), "a=1,rabtrace=2-new");
-    let broken: TraceState = "rabtrace=nonsense".parse().unwrap();
-    assert_eq!(
-        with_path(&broken, &path).header(),
-        "rabtrace=1-0000000000000001-2-3"
-    );
+    let both = format!("{MEMBER},a=1,b=2");
+    check("a=1,b=2", &both);
+    check("a=1,rabtrace=1-000000000000001f-10-ff,b=2", &both);
+    check("a=1,rabtrace=2-new", "a=1,rabtrace=2-new");
+    check("rabtrace=nonsense", MEMBER);
+    check("", MEMBER);
 }
 
 #[test]
-fn an_empty_tracestate_is_not_written_and_a_stale_one_removed() {
-    let properties = injected(BasicProperties::default(), &TraceState::NONE, 131_072);
-    assert_eq!(header(&properties, TRACEPARENT).as_deref(), Some(PARENT));
-    assert_eq!(header(&properties, TRACESTATE), None);
-    assert_eq!(header(&properties, BAGGAGE).as_deref(), Some("user=a%20b"));
-    let stale = headers(&[(TRACESTATE, long("old=1")), ("mine", AMQPValue::Void)]);
+fn what_is_left_of_another_context_goes() {
+    let stale = headers(&[
+        (TRACEPARENT, long(PARENT)),
+        (TRACESTATE, long("old=1")),
+        (BAGGAGE, long("old=1")),
+        ("mine", AMQPValue::Void),
+    ]);
     let stale = BasicProperties::default().with_headers(stale);
-    let properties = injected(stale, &TraceState::NONE, 131_072);
-    assert_eq!(header(&properties, TRACESTATE), None);
+    let nothing = Baggage::default();
+    let context = context();
+    let mut injection = Injection {
+        context: &context,
+        path: &PATH,
+        baggage: Some(&nothing),
+        frame_max: 131_072,
+    };
+    let properties = inject(stale.clone(), &injection).properties;
+    assert_eq!(header(&properties, TRACEPARENT).as_deref(), Some(PARENT));
+    assert_eq!(header(&properties, TRACESTATE).as_deref(), Some(MEMBER));
+    assert_eq!(header(&properties, BAGGAGE), None);
     assert!(properties.headers().as_ref().unwrap().contains_key("mine"));
+    // Baggage that is switched off is the application's affair.
+    injection.baggage = None;
+    let properties = inject(stale, &injection).properties;
+    assert_eq!(header(&properties, BAGGAGE).as_deref(), Some("old=1"));
 }
 
 #[test]
 fn an_invalid_context_changes_nothing() {
     let injection = Injection {
         context: &SpanContext::empty_context(),
-        state: &TraceState::NONE,
+        path: &PATH,
         baggage: None,
         frame_max: 131_072,
     };
-    let properties = inject(BasicProperties::default(), &injection);
+    let properties = inject(BasicProperties::default(), &injection).properties;
     assert_eq!(properties, BasicProperties::default());
 }
 
@@ -211,8 +232,15 @@ fn a_long_tracestate_loses_long_members_first() {
         short('e'),
     ];
     let state: TraceState = members.join(",").parse().unwrap();
-    let written = tracestate(&state).unwrap();
-    let expect = [short('a'), short('b'), short('c'), short('d'), short('e')].join(",");
+    let written = tracestate(&state, &PATH).unwrap();
+    let expect = [
+        MEMBER.to_owned(),
+        short('a'),
+        short('b'),
+        short('c'),
+        short('d'),
+    ]
+    .join(",");
     assert_eq!(written, expect);
 }
 
@@ -275,7 +303,7 @@ proptest! {
     ) {
         let _ = extract(Some(&table));
         let before = BasicProperties::default().with_headers(table.clone());
-        let after = injected(before.clone(), &trace_state(&state), frame_max);
+        let after = injected(before.clone(), &trace_state(&state).1, frame_max);
         for (key, value) in table.inner() {
             if ![TRACEPARENT, TRACESTATE, BAGGAGE].contains(&key.as_str()) {
                 let kept = after.headers().as_ref().and_then(|after| after.inner().get(key.as_str()));
@@ -303,7 +331,6 @@ proptest! {
         for (key, value) in &entries {
             state = state.insert(key.as_str(), value.as_str()).unwrap();
         }
-        let state = with_path(&state, &path);
         let context = SpanContext::new(
             TraceId::from(trace_id),
             SpanId::from(span_id),
@@ -314,12 +341,12 @@ proptest! {
         let baggage: Baggage = baggage.iter()
             .map(|(key, value)| KeyValueMetadata::new(key.clone(), value.clone(), ""))
             .collect();
-        let injection = Injection { context: &context, state: &state, baggage: Some(&baggage), frame_max: 0 };
-        let properties = inject(BasicProperties::default(), &injection);
+        let injection = Injection { context: &context, path: &path, baggage: Some(&baggage), frame_max: 0 };
+        let properties = inject(BasicProperties::default(), &injection).properties;
         let length = header(&properties, TRACESTATE).map_or(0, |state| state.len());
         prop_assert!(length <= TRACESTATE_LENGTH);
         let extracted = extract(properties.headers().as_ref());
-        prop_assert_eq!(extracted.path(), Some(path));
+        prop_assert_eq!(extracted.path, Some(path));
         prop_assert_eq!(extracted.creation, Some(context));
         prop_assert_eq!(extracted.baggage.len(), baggage.len());
         for (key, (value, _)) in &baggage {

@@ -10,7 +10,7 @@ use opentelemetry::trace::{SpanBuilder, TraceContextExt, Tracer, TracerProvider}
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
-use super::{AckMode, BasicProperties, Service, message};
+use super::{AckMode, BasicProperties, Service, hand_out, message};
 use crate::config::TraceConfig;
 use crate::propagation;
 use crate::telemetry::Telemetry;
@@ -72,7 +72,7 @@ async fn an_absent_tracer_is_hardly_ever_asked() {
         let properties = service.publish(("", "tasks"), &Context::new());
         assert_eq!(properties, BasicProperties::default());
         let received = message((tag, "", "tasks"), properties);
-        let delivery = source.hand_out(received, &Context::new());
+        let delivery = hand_out(&source, received, &Context::new());
         let ack = delivery.ack(BasicAckOptions::default());
         assert!(ack.await.unwrap());
         assert_eq!(source.open.len(), 0);

@@ -5,7 +5,7 @@ mod delivery;
 mod publish;
 mod tracing_users;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use lapin::BasicProperties;
 use lapin::types::ShortString;
@@ -13,11 +13,13 @@ use opentelemetry::Context;
 use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 
-use crate::acker::AckMode;
 use crate::config::TraceConfig;
-use crate::confirm::PublishSpan;
-use crate::delivery::{Delivery, Source};
+use crate::delivery::Delivery;
 use crate::open::Open;
+use crate::operation::Operation;
+use crate::process::AckMode;
+use crate::publish::{Outgoing, Publish};
+use crate::source::{HandOut, Source};
 use crate::telemetry::Telemetry;
 
 /// One service: its tracer, and what it exported.
@@ -65,33 +67,58 @@ impl Service {
         self.exporter.get_finished_spans().unwrap()
     }
 
-    fn source(&self, queue: &str, ack_mode: AckMode) -> Source {
-        Source {
+    fn source(&self, queue: &str, ack_mode: AckMode) -> Arc<Source> {
+        Arc::new(Source {
             telemetry: Arc::clone(&self.telemetry),
             open: Arc::new(Open::default()),
             queue: queue.into(),
             ack_mode,
-        }
+            channel: Weak::new(),
+        })
     }
 
     /// Publishes under `parent`; the properties are those on the wire.
     fn publish(&self, to: (&str, &str), parent: &Context) -> BasicProperties {
+        self.start(to, BasicProperties::default(), parent).1
+    }
+
+    /// The span of a publish, and the properties on the wire.
+    fn start(
+        &self,
+        to: (&str, &str),
+        properties: BasicProperties,
+        parent: &Context,
+    ) -> (Publish, BasicProperties) {
         let (exchange, routing_key) = (ShortString::from(to.0), ShortString::from(to.1));
-        let properties = BasicProperties::default();
-        PublishSpan::start(
-            &self.telemetry,
-            (&exchange, &routing_key),
-            properties,
-            parent,
-        )
-        .1
+        let message = Outgoing {
+            exchange: &exchange,
+            routing_key: &routing_key,
+            data: b"body",
+            mandatory: true,
+        };
+        Publish::start(&self.telemetry, message, properties, parent)
     }
 
     /// Takes a message from the queue of its routing key.
     fn consume(&self, routing_key: &str, properties: BasicProperties) -> Delivery {
         let source = self.source(routing_key, AckMode::Manual);
-        source.hand_out(message((1, "", routing_key), properties), &Context::new())
+        let received = message((1, "", routing_key), properties);
+        hand_out(&source, received, &Context::new())
     }
+}
+
+/// Hands a delivery to an application that has `ambient` active.
+fn hand_out(
+    source: &Arc<Source>,
+    received: lapin::message::Delivery,
+    ambient: &Context,
+) -> Delivery {
+    let how = HandOut {
+        ambient,
+        worker: None,
+        operation: Operation::Process,
+    };
+    source.hand_out(received, how)
 }
 
 fn message(

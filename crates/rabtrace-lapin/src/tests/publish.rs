@@ -1,15 +1,11 @@
 //! Publishes.
 
-use lapin::Confirmation;
-use lapin::message::BasicReturnMessage;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Sampler;
 
-use super::{
-    BasicProperties, PublishSpan, Service, ShortString, attribute, is_root, message, shown,
-};
+use super::{BasicProperties, Service, attribute, is_root, shown};
 use crate::config::TraceConfig;
 use crate::propagation;
 
@@ -19,13 +15,7 @@ fn a_publish_has_the_names_and_attributes_of_the_conventions() {
     let properties = BasicProperties::default()
         .with_message_id("m-1".into())
         .with_correlation_id("c-1".into());
-    let to = (ShortString::from("events"), ShortString::from("order.new"));
-    let started = PublishSpan::start(
-        &service.telemetry,
-        (&to.0, &to.1),
-        properties,
-        &Context::new(),
-    );
+    let started = service.start(("events", "order.new"), properties, &Context::new());
     drop(started);
     let spans = service.spans();
     assert_eq!(spans.len(), 1);
@@ -61,7 +51,7 @@ fn the_wire_carries_the_span_the_path_and_the_baggage() {
     let properties = service.publish(("", "tasks"), &context);
     let span = &service.spans()[0];
     let extracted = propagation::extract(properties.headers().as_ref());
-    let path = extracted.path().unwrap();
+    let path = extracted.path.unwrap();
     let hash = format!("{:016x}", path.hash);
     assert_eq!(attribute(span, "rabtrace.path.hash"), Some(hash));
     let creation = extracted.creation.unwrap();
@@ -77,7 +67,7 @@ fn unsampled_context_and_path_travel_too() {
     let properties = service.publish(("", "tasks"), &Context::new());
     assert!(service.spans().is_empty());
     let extracted = propagation::extract(properties.headers().as_ref());
-    assert!(extracted.path().is_some());
+    assert!(extracted.path.is_some());
     assert!(!extracted.creation.unwrap().is_sampled());
 }
 
@@ -157,29 +147,4 @@ fn baggage_can_be_switched_off() {
     let delivery = closed.consume("tasks", properties.clone());
     assert!(delivery.context().baggage().is_empty());
     assert_eq!(extracted(properties), (true, 1));
-}
-
-#[test]
-fn a_returned_message_counts_for_the_publish_that_it_belongs_to() {
-    let service = Service::new("gateway");
-    let (exchange, routing_key) = (ShortString::default(), ShortString::from("nowhere"));
-    let start = || {
-        let (to, properties) = ((&exchange, &routing_key), BasicProperties::default());
-        PublishSpan::start(&service.telemetry, to, properties, &Context::new())
-    };
-    let returned = |properties| BasicReturnMessage {
-        delivery: message((0, "", "nowhere"), properties),
-        reply_code: 312,
-        reply_text: "NO_ROUTE".into(),
-    };
-    let (mut own, properties) = start();
-    let (mut other, _) = start();
-    // lapin may hand the message of one publish to another's confirm.
-    other.resolve(&Ok(Confirmation::Ack(Some(returned(properties.clone())))));
-    own.resolve(&Ok(Confirmation::Ack(Some(returned(properties)))));
-    let outcomes = service.spans();
-    let outcomes = outcomes
-        .iter()
-        .map(|span| attribute(span, "rabtrace.publish.outcome").unwrap());
-    assert_eq!(outcomes.collect::<Vec<_>>(), ["acked", "returned"]);
 }

@@ -1,0 +1,103 @@
+//! Which delivery the running task works on, so that a publish in the body of a loop over a
+//! consumer belongs to the delivery without a changed line.
+//!
+//! The delivery that a task took last from a consumer is its current one, until all of it is
+//! dropped or the task takes the next. Where a task takes a delivery while it still holds an
+//! earlier one (it collects a batch, or handles several at a time), it cannot be told which of
+//! them a publish belongs to: it has none then, until all of them are gone. Deliveries that moved
+//! to another task are none of that task's: see [`instrument`](crate::Acker::instrument).
+//!
+//! A task is a tokio task, or the thread whose `block_on` runs outside of one. Elsewhere nothing
+//! is current. The table is the process's, since a publish may go through another channel; an
+//! entry lives as long as a delivery that it stands for.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::ThreadId;
+
+use crate::process::Process;
+
+/// Parts of the table, each with its own lock.
+const SHARDS: usize = 16;
+
+/// Deliveries that are in the table; while there is none, no lock is taken.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static TABLE: LazyLock<Table> = LazyLock::new(Table::default);
+
+/// A task or a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Worker {
+    Task(tokio::task::Id),
+    Thread(ThreadId),
+}
+
+/// What a worker holds.
+#[derive(Debug)]
+struct Holding {
+    /// How many deliveries it took that are not dropped yet.
+    held: usize,
+    /// The one that it works on, if that can be told.
+    current: Weak<Process>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    hasher: RandomState,
+    shards: [Mutex<HashMap<Worker, Holding>>; SHARDS],
+}
+
+impl Table {
+    fn shard(&self, worker: Worker) -> MutexGuard<'_, HashMap<Worker, Holding>> {
+        let hash = usize::try_from(self.hasher.hash_one(worker) % 16).unwrap_or(0);
+        let shard = self.shards.get(hash).unwrap_or(&self.shards[0]);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who is running.
+pub(crate) fn worker() -> Option<Worker> {
+    if let Some(task) = tokio::task::try_id() {
+        return Some(Worker::Task(task));
+    }
+    tokio::runtime::Handle::try_current().ok()?;
+    Some(Worker::Thread(std::thread::current().id()))
+}
+
+/// `worker` took that delivery.
+pub(crate) fn take(worker: Worker, process: &Arc<Process>) {
+    HELD.fetch_add(1, Ordering::Relaxed);
+    let mut shard = TABLE.shard(worker);
+    let holding = shard.entry(worker).or_insert(Holding {
+        held: 0,
+        current: Weak::new(),
+    });
+    holding.held += 1;
+    holding.current = if holding.held == 1 {
+        Arc::downgrade(process)
+    } else {
+        Weak::new()
+    };
+}
+
+/// A delivery that `worker` took is gone.
+pub(crate) fn release(worker: Worker) {
+    HELD.fetch_sub(1, Ordering::Relaxed);
+    let mut shard = TABLE.shard(worker);
+    if let Some(holding) = shard.get_mut(&worker) {
+        holding.held = holding.held.saturating_sub(1);
+        if holding.held == 0 {
+            shard.remove(&worker);
+        }
+    }
+}
+
+/// The delivery that the running task works on.
+pub(crate) fn delivery() -> Option<Arc<Process>> {
+    if HELD.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let worker = worker()?;
+    TABLE.shard(worker).get(&worker)?.current.upgrade()
+}

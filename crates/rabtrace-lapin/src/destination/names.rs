@@ -1,0 +1,92 @@
+//! What a destination is called: exactly, and where names add up.
+
+use std::sync::Arc;
+
+use opentelemetry::{KeyValue, StringValue};
+
+use super::Settings;
+use crate::operation::Operation;
+use crate::rules::template_of;
+use crate::semconv::{self, Destination, OTHER_DESTINATION};
+
+/// What a destination is called.
+pub(super) struct Names {
+    pub(super) name: StringValue,
+    /// What it is called where names add up.
+    pub(super) label: StringValue,
+    /// Whether the label is not the name.
+    templated: bool,
+    anonymous: bool,
+    /// Empty if there is none.
+    routing_key: StringValue,
+    /// The node of the path.
+    pub(super) node: Arc<str>,
+}
+
+impl Names {
+    pub(super) fn new(settings: &Settings, destination: &Destination<'_>, is_other: bool) -> Self {
+        let name: Arc<str> = destination.name().into();
+        let template = template_of(&settings.templates, destination.routing_key);
+        let routing_key = template.unwrap_or(destination.routing_key);
+        let templated = Destination {
+            routing_key,
+            ..*destination
+        };
+        let label: Arc<str> = if is_other {
+            OTHER_DESTINATION.into()
+        } else {
+            let label = templated.template();
+            label.unwrap_or_else(|| templated.name()).into()
+        };
+        let node = if is_other {
+            OTHER_DESTINATION
+        } else {
+            templated.node()
+        };
+        Self {
+            templated: label != name,
+            anonymous: destination.is_anonymous(),
+            node: node.into(),
+            name: name.into(),
+            label: label.into(),
+            routing_key: Arc::<str>::from(destination.routing_key).into(),
+        }
+    }
+
+    pub(super) fn add_to(&self, attributes: &mut Vec<KeyValue>, operation: Operation) {
+        let mut add = |key, value: opentelemetry::Value| attributes.push(KeyValue::new(key, value));
+        add(
+            semconv::MESSAGING_DESTINATION_NAME,
+            self.name.clone().into(),
+        );
+        if self.templated {
+            add(
+                semconv::MESSAGING_DESTINATION_TEMPLATE,
+                self.label.clone().into(),
+            );
+        }
+        if operation.is_settlement() {
+            return;
+        }
+        if self.anonymous {
+            add(semconv::MESSAGING_DESTINATION_ANONYMOUS, true.into());
+            add(semconv::MESSAGING_DESTINATION_TEMPORARY, true.into());
+        }
+        if !self.routing_key.as_str().is_empty() {
+            let key = semconv::MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY;
+            add(key, self.routing_key.clone().into());
+        }
+    }
+
+    /// Metrics have the template in place of a name that is not of low cardinality.
+    pub(super) fn metric_attributes(&self, server: &[KeyValue]) -> Vec<KeyValue> {
+        let key = if self.templated {
+            semconv::MESSAGING_DESTINATION_TEMPLATE
+        } else {
+            semconv::MESSAGING_DESTINATION_NAME
+        };
+        let mut attributes = vec![KeyValue::new(key, self.label.clone())];
+        attributes.extend_from_slice(server);
+        attributes
+    }
+}

@@ -1,0 +1,272 @@
+//! One delivery: its span, and what settling it needs.
+//!
+//! The span begins when the delivery is handed to the application and ends, once, when it is
+//! settled, when the last acker is dropped, or when the channel is lost. It is kept by value;
+//! a context is made of it when somebody asks for one.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use lapin::types::DeliveryTag;
+use opentelemetry::baggage::{Baggage, BaggageExt, KeyValueMetadata};
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::{Span, SpanContext, Status, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
+
+use crate::acker::Settlement;
+use crate::current::{self, Worker};
+use crate::destination::Known;
+use crate::hooks::{self, HookSpan};
+use crate::recent::{self, Attempt};
+use crate::semconv;
+use crate::source::Source;
+use crate::telemetry::{Handled, between};
+
+/// Whether the broker waits for a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AckMode {
+    Manual,
+    NoAck,
+}
+
+/// A delivery that was handed out.
+pub(crate) struct Process {
+    pub(crate) acker: lapin::Acker,
+    pub(crate) delivery_tag: DeliveryTag,
+    pub(crate) source: Arc<Source>,
+    /// None if the delivery is not traced.
+    pub(crate) traced: Option<Traced>,
+    /// What was active when it was handed out, with its baggage.
+    pub(crate) ambient: Context,
+    /// Who took it.
+    pub(crate) worker: Option<Worker>,
+    /// Whether somebody settles it or has settled it.
+    pub(crate) claimed: AtomicBool,
+    pub(crate) ended: AtomicBool,
+}
+
+/// The span of a delivery.
+pub(crate) struct Traced {
+    pub(crate) known: Arc<Known>,
+    /// Where the message was published.
+    pub(crate) creation: Option<SpanContext>,
+    pub(crate) handled: Handled,
+    /// 1 for the first.
+    pub(crate) attempt: u64,
+    pub(crate) begun: SystemTime,
+    /// The message's own, where the application had none.
+    pub(crate) baggage: Option<Baggage>,
+    pub(crate) state: Mutex<State>,
+}
+
+/// The span and how it went so far.
+pub(crate) struct State {
+    pub(crate) span: SpanState,
+    pub(crate) error: Option<&'static str>,
+}
+
+/// The span by value, until somebody asks for a context.
+pub(crate) enum SpanState {
+    Own(BoxedSpan),
+    Shared(Context),
+}
+
+impl Process {
+    pub(crate) fn is_traced(&self) -> bool {
+        self.traced.is_some()
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// What a publish that belongs to it goes by.
+    pub(crate) fn handled(&self) -> Option<Handled> {
+        self.traced.as_ref().map(|traced| traced.handled)
+    }
+
+    /// The context of its span; invalid if it is not traced.
+    pub(crate) fn span_context(&self) -> SpanContext {
+        let traced = self.traced.as_ref();
+        traced.map_or(SpanContext::NONE, |traced| traced.lock().span.context())
+    }
+
+    /// The context with its span.
+    pub(crate) fn context(&self) -> Context {
+        let Some(traced) = &self.traced else {
+            return self.ambient.clone();
+        };
+        let mut state = traced.lock();
+        if let SpanState::Shared(context) = &state.span {
+            return context.clone();
+        }
+        let mut context = self.ambient.with_value(traced.handled);
+        if let Some(baggage) = &traced.baggage {
+            let entries = baggage.iter().map(|(key, (value, metadata))| {
+                KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone())
+            });
+            context = context.with_baggage(entries);
+        }
+        let empty = SpanState::Shared(Context::new());
+        if let SpanState::Own(span) = std::mem::replace(&mut state.span, empty) {
+            context = context.with_span(span);
+        }
+        state.span = SpanState::Shared(context.clone());
+        context
+    }
+
+    /// A context to start a child of its span in; cheaper than [`Process::context`].
+    pub(crate) fn parent(&self) -> Context {
+        let Some(traced) = &self.traced else {
+            return self.ambient.clone();
+        };
+        match &traced.lock().span {
+            SpanState::Shared(context) => context.clone(),
+            SpanState::Own(span) => {
+                let context = span.span_context().clone();
+                self.ambient.with_remote_span_context(context)
+            }
+        }
+    }
+
+    /// Records that handling it failed.
+    pub(crate) fn fail(&self, error_type: &'static str, message: String) {
+        if let Some(traced) = &self.traced {
+            let mut state = traced.lock();
+            state.error = Some(error_type);
+            let attribute = KeyValue::new(semconv::ERROR_TYPE, error_type);
+            match &mut state.span {
+                SpanState::Own(span) => {
+                    span.set_attribute(attribute);
+                    span.set_status(Status::error(message));
+                }
+                SpanState::Shared(context) => {
+                    let span = context.span();
+                    span.set_attribute(attribute);
+                    span.set_status(Status::error(message));
+                }
+            }
+        }
+    }
+
+    /// Ends the span, the first time only.
+    pub(crate) fn end(&self, settlement: Settlement) {
+        if self.ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(traced) = &self.traced {
+            self.end_span(traced, settlement);
+        }
+        if self.source.ack_mode == AckMode::Manual {
+            self.source.open.remove(self);
+        }
+    }
+
+    fn end_span(&self, traced: &Traced, settlement: Settlement) {
+        let now = SystemTime::now();
+        let telemetry = &self.source.telemetry;
+        let value = KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
+        let hook = |mut span: HookSpan<'_>| {
+            let metrics = telemetry.metrics.as_deref();
+            hooks::call(telemetry.hooks.as_ref(), metrics, |hooks| {
+                hooks.on_settle(settlement, &mut span);
+            });
+        };
+        let mut state = traced.lock();
+        let error = state.error;
+        let shared = match &mut state.span {
+            SpanState::Shared(context) => Some(context.clone()),
+            SpanState::Own(span) => {
+                if span.is_recording() {
+                    span.set_attribute(value.clone());
+                    hook(HookSpan::own(span));
+                }
+                span.end_with_timestamp(now);
+                None
+            }
+        };
+        drop(state);
+        if let Some(context) = shared {
+            let span = context.span();
+            if span.is_recording() {
+                span.set_attribute(value);
+                hook(HookSpan::shared(context.span()));
+            }
+            span.end_with_timestamp(now);
+        }
+        if settlement.is_failure() {
+            self.remember(traced);
+        }
+        if let Some(metrics) = &telemetry.metrics {
+            let seconds = between(traced.begun, now).as_secs_f64();
+            let series = &traced.known.series;
+            series.processed(metrics, (settlement, error), seconds);
+        }
+    }
+
+    /// The next attempt at the message links to this one.
+    fn remember(&self, traced: &Traced) {
+        if let Some(creation) = traced.handled.creation {
+            recent::failed(Attempt {
+                creation,
+                span: self.span_context(),
+                number: traced.attempt,
+            });
+        }
+    }
+
+    /// Ends the span with lapin's error if that took the channel away.
+    pub(crate) fn lost(&self, error: &lapin::Error) {
+        if self.acker.poisoned() && !self.is_ended() {
+            self.fail(semconv::error_type(error), error.to_string());
+            self.end(Settlement::ChannelLost);
+        }
+    }
+}
+
+impl Traced {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SpanState {
+    /// Trace id, span id and flags.
+    pub(crate) fn context(&self) -> SpanContext {
+        match self {
+            Self::Own(span) => span.span_context().clone(),
+            Self::Shared(context) => context.span().span_context().clone(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker {
+            current::release(worker);
+        }
+        if self.is_ended() {
+            return;
+        }
+        if std::thread::panicking() {
+            self.fail("panic", "the handler panicked".to_owned());
+        }
+        self.end(match self.source.ack_mode {
+            AckMode::NoAck => Settlement::NoAck,
+            AckMode::Manual if self.acker.poisoned() => Settlement::ChannelLost,
+            AckMode::Manual => Settlement::DroppedUnsettled,
+        });
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Process")
+            .field("delivery_tag", &self.delivery_tag)
+            .field("span", &self.span_context())
+            .finish_non_exhaustive()
+    }
+}

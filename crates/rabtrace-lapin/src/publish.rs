@@ -1,0 +1,349 @@
+//! The span of a publish, from the call to its outcome.
+//!
+//! Input: a message, and the context that is active when it is published. Output: properties with
+//! the trace context, and a span that somebody has to end with an outcome; dropped, it ends as
+//! `dropped`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use lapin::BasicProperties;
+use lapin::message::BasicReturnMessage;
+use lapin::types::ShortString;
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::{Span, SpanContext, SpanKind, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
+
+use crate::confirm::PublishOutcome;
+use crate::current;
+use crate::destination::Known;
+use crate::hooks::{self, HookMessage, HookSpan};
+use crate::operation::Operation;
+use crate::process::Process;
+use crate::propagation::{self, Injection};
+use crate::recent::{self, Ids};
+use crate::rules::ExistingContext;
+use crate::semconv::{self, Destination};
+use crate::telemetry::{Handled, Start, Telemetry, between, fail, has_ids, microseconds, path_of};
+
+/// A message about to be published.
+#[derive(Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) exchange: &'a ShortString,
+    pub(crate) routing_key: &'a ShortString,
+    pub(crate) data: &'a [u8],
+    pub(crate) mandatory: bool,
+}
+
+/// The span of one publish; nothing where it is not traced.
+#[derive(Default)]
+pub(crate) struct Publish(Option<Started>);
+
+/// A span that did not end yet.
+struct Started {
+    span: BoxedSpan,
+    telemetry: Arc<Telemetry>,
+    known: Arc<Known>,
+    begun: SystemTime,
+    /// How long it took until the message was on the socket.
+    written: Option<Duration>,
+    /// What the message's `traceparent` says; none if it has none.
+    sent: Option<Ids>,
+    mandatory: bool,
+    error: Option<&'static str>,
+}
+
+/// What a publish belongs to.
+struct Cause {
+    parent: Context,
+    /// The delivery that the task works on, if the parent does not come from it.
+    beside: Option<Arc<Process>>,
+    handled: Option<Handled>,
+}
+
+impl Cause {
+    /// The application's span if one is active, else the delivery that the task works on.
+    fn find(telemetry: &Telemetry, ambient: &Context) -> Self {
+        let handled = ambient.get::<Handled>().copied();
+        let delivery = match handled {
+            None if telemetry.task_parent => current::delivery(),
+            _ => None,
+        };
+        let Some(delivery) = delivery else {
+            return Self {
+                parent: ambient.clone(),
+                beside: None,
+                handled,
+            };
+        };
+        let handled = delivery.handled();
+        if has_ids(ambient) {
+            return Self {
+                parent: ambient.clone(),
+                beside: Some(delivery),
+                handled,
+            };
+        }
+        Self {
+            parent: delivery.context(),
+            beside: None,
+            handled,
+        }
+    }
+
+    /// The delivery's span where the parent is of another trace.
+    fn link(&self) -> Option<SpanContext> {
+        let beside = self.beside.as_ref()?.span_context();
+        let trace_id = self.parent.span().span_context().trace_id();
+        (beside.is_valid() && beside.trace_id() != trace_id).then_some(beside)
+    }
+
+    /// A context in the headers, if the application put it there: one that came with a delivery is
+    /// stale.
+    fn existing(&self, known: &Known, properties: &BasicProperties) -> Option<SpanContext> {
+        if known.handling.existing == ExistingContext::Replace {
+            return None;
+        }
+        let existing = propagation::existing(properties.headers().as_ref())?;
+        let ids = (existing.trace_id(), existing.span_id());
+        let own = self.handled.and_then(|handled| handled.creation) == Some(ids);
+        (!own && !recent::was_received(ids)).then_some(existing)
+    }
+}
+
+impl Publish {
+    /// Starts the span and puts its context into the properties.
+    pub(crate) fn start(
+        telemetry: &Arc<Telemetry>,
+        message: Outgoing<'_>,
+        properties: BasicProperties,
+        ambient: &Context,
+    ) -> (Self, BasicProperties) {
+        if telemetry.is_off() {
+            return (Self(None), properties);
+        }
+        let cause = Cause::find(telemetry, ambient);
+        if telemetry.is_idle(&cause.parent) {
+            return (Self(None), properties);
+        }
+        let destination = Destination {
+            exchange: message.exchange.as_str(),
+            routing_key: message.routing_key.as_str(),
+            queue: None,
+        };
+        let known = telemetry.destinations.find(&destination);
+        if known.handling.untraced {
+            return (Self(None), properties);
+        }
+        let started = begin(telemetry, (&message, known), &cause, properties);
+        (Self(Some(started.0)), started.1)
+    }
+
+    /// The message is on the socket.
+    pub(crate) fn written(&mut self) {
+        if let Some(started) = &mut self.0 {
+            started.written = Some(between(started.begun, SystemTime::now()));
+            if let Some(metrics) = &started.telemetry.metrics {
+                started.known.series.sent(metrics, None);
+            }
+        }
+    }
+
+    /// By what the message is recognised if it comes back; none if it cannot come back.
+    pub(crate) fn expects_return(&self) -> Option<Ids> {
+        let started = self.0.as_ref()?;
+        started.sent.filter(|_| started.mandatory)
+    }
+
+    /// It could not be told from another one if it came back.
+    pub(crate) fn expect_no_return(&mut self) {
+        if let Some(started) = &mut self.0 {
+            started.mandatory = false;
+        }
+    }
+
+    /// Whether those are the ids that it was sent with.
+    pub(crate) fn is_sent_as(&self, ids: Option<Ids>) -> bool {
+        let sent = self.0.as_ref().and_then(|started| started.sent);
+        ids.is_some() && ids == sent
+    }
+
+    pub(crate) fn is_traced(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Records why it failed; it still has to be ended.
+    pub(crate) fn set_error(&mut self, error_type: &'static str, message: String) {
+        if let Some(started) = &mut self.0 {
+            started.error = Some(error_type);
+            fail(&mut started.span, error_type, message);
+        }
+    }
+
+    /// Ends the span, the first time only.
+    pub(crate) fn end(&mut self, outcome: PublishOutcome) {
+        if self.0.is_some() {
+            self.end_at(outcome, SystemTime::now());
+        }
+    }
+
+    /// Ends the span as of a time that has passed.
+    pub(crate) fn end_at(&mut self, outcome: PublishOutcome, time: SystemTime) {
+        if let Some(started) = self.0.take() {
+            started.end(outcome, time);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, outcome: PublishOutcome, error: &lapin::Error) {
+        if self.0.is_some() {
+            self.set_error(semconv::error_type(error), error.to_string());
+            self.end(outcome);
+        }
+    }
+}
+
+impl Drop for Publish {
+    fn drop(&mut self) {
+        self.end(PublishOutcome::Dropped);
+    }
+}
+
+/// The message under its span.
+fn begin(
+    telemetry: &Arc<Telemetry>,
+    (message, known): (&Outgoing<'_>, Arc<Known>),
+    cause: &Cause,
+    properties: BasicProperties,
+) -> (Started, BasicProperties) {
+    let begun = SystemTime::now();
+    let path = cause.handled.map(|handled| handled.path);
+    let path = path.or_else(|| path_of(&cause.parent));
+    let settings = &telemetry.destinations.settings;
+    let step = known.step(settings, path.as_ref(), microseconds(begun));
+    let existing = cause.existing(&known, &properties);
+    let kind = existing.as_ref().map(|_| SpanKind::Client);
+    let start = Start {
+        operation: Operation::Publish,
+        known: &known,
+        parent: &cause.parent,
+        kind,
+        links: [existing.clone(), cause.link()],
+        time: begun,
+    };
+    let mut span = telemetry.start(start, |attributes| {
+        telemetry.add_message(attributes, &properties, message.data);
+        step.add_to(attributes);
+    });
+    if span.is_recording() {
+        observe(telemetry, (message, &properties), &mut span);
+    }
+    let kept = existing.map(|existing| (existing.trace_id(), existing.span_id()));
+    let (sent, properties) = match kept {
+        Some(ids) => (Some(ids), properties),
+        None => inject(
+            telemetry,
+            (&span, &step.checkpoint.context),
+            cause,
+            properties,
+        ),
+    };
+    let started = Started {
+        span,
+        telemetry: Arc::clone(telemetry),
+        known,
+        begun,
+        written: None,
+        sent,
+        mandatory: message.mandatory,
+        error: None,
+    };
+    (started, properties)
+}
+
+/// The body and the hooks of a span that is recorded.
+fn observe(
+    telemetry: &Telemetry,
+    (message, properties): (&Outgoing<'_>, &BasicProperties),
+    span: &mut BoxedSpan,
+) {
+    if let Some(body) = telemetry.body(properties, message.data) {
+        span.set_attribute(body);
+    }
+    hooks::call(
+        telemetry.hooks.as_ref(),
+        telemetry.metrics.as_deref(),
+        |hooks| {
+            let message = HookMessage {
+                exchange: message.exchange.as_str(),
+                routing_key: message.routing_key.as_str(),
+                queue: None,
+                properties,
+                data: message.data,
+            };
+            hooks.on_publish(&message, &mut HookSpan::own(span));
+        },
+    );
+}
+
+fn inject(
+    telemetry: &Telemetry,
+    (span, path): (&BoxedSpan, &crate::path::PathContext),
+    cause: &Cause,
+    properties: BasicProperties,
+) -> (Option<Ids>, BasicProperties) {
+    let context = span.span_context();
+    let injected = propagation::inject(
+        properties,
+        &Injection {
+            context,
+            path,
+            baggage: telemetry.baggage.then(|| cause.parent.baggage()),
+            frame_max: telemetry.frame_max,
+        },
+    );
+    if let Some(metrics) = &telemetry.metrics {
+        injected.shed.iter().for_each(|part| metrics.shed(part));
+    }
+    let written = context.is_valid() && !injected.shed.contains(&propagation::TRACEPARENT);
+    let ids = written.then(|| (context.trace_id(), context.span_id()));
+    (ids, injected.properties)
+}
+
+impl Started {
+    fn end(mut self, outcome: PublishOutcome, time: SystemTime) {
+        if self.span.is_recording() {
+            let value = KeyValue::new(semconv::RABTRACE_PUBLISH_OUTCOME, outcome.as_str());
+            self.span.set_attribute(value);
+            let confirmed = outcome != PublishOutcome::Unconfirmed;
+            if let Some(written) = self.written.filter(|_| confirmed) {
+                let key = semconv::RABTRACE_PUBLISH_WRITE_DURATION;
+                let value = KeyValue::new(key, written.as_secs_f64());
+                self.span.set_attribute(value);
+            }
+            let (hooks, metrics) = (&self.telemetry.hooks, &self.telemetry.metrics);
+            let span = &mut self.span;
+            hooks::call(hooks.as_ref(), metrics.as_deref(), |hooks| {
+                hooks.on_confirm(outcome, &mut HookSpan::own(span));
+            });
+        }
+        self.span.end_with_timestamp(time);
+        if let Some(metrics) = &self.telemetry.metrics {
+            let (series, error) = (&self.known.series, self.error);
+            let seconds = between(self.begun, time).as_secs_f64();
+            if outcome == PublishOutcome::Failed && self.written.is_none() {
+                series.sent(metrics, error);
+            }
+            series.operated(metrics, (Operation::Publish, error), seconds);
+            series.published(metrics, outcome);
+            if let (PublishOutcome::Returned, Some(reason)) = (outcome, error) {
+                series.returned(metrics, reason);
+            }
+        }
+    }
+}
+
+/// The ids in the headers of a message that came back.
+pub(crate) fn ids_of(message: &BasicReturnMessage) -> Option<Ids> {
+    propagation::creation_ids(message.properties.headers().as_ref())
+}

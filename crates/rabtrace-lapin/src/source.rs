@@ -1,0 +1,337 @@
+//! Where deliveries come from, and their spans.
+//!
+//! Input: a delivery of lapin that is handed to the application now, and the context that is
+//! active there. Output: the delivery with its span: parent, links, attributes, measurements.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::SystemTime;
+
+use lapin::types::{FieldTable, ShortString};
+use opentelemetry::baggage::{Baggage, BaggageExt};
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::{Span, SpanContext, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
+
+use crate::acker::Acker;
+use crate::current::{self, Worker};
+use crate::delivery::Delivery;
+use crate::history::{self, History, Waits};
+use crate::hooks::{self, HookMessage, HookSpan};
+use crate::open::Open;
+use crate::operation::Operation;
+use crate::path::PathContext;
+use crate::process::{AckMode, Process, SpanState, State, Traced};
+use crate::propagation::{self, Extracted};
+use crate::recent::{self, Ids};
+use crate::rules::Relation;
+use crate::semconv::{self, Destination};
+use crate::telemetry::{Handled, Start, Telemetry, has_ids, microseconds};
+
+/// Where deliveries come from: what all those of one consumer share.
+pub(crate) struct Source {
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) open: Arc<Open>,
+    pub(crate) queue: ShortString,
+    pub(crate) ack_mode: AckMode,
+    /// To settle through; gone when the application dropped it.
+    pub(crate) channel: Weak<lapin::Channel>,
+}
+
+/// How a delivery is handed to the application.
+#[derive(Clone, Copy)]
+pub(crate) struct HandOut<'a> {
+    /// What is active there.
+    pub(crate) ambient: &'a Context,
+    /// Who takes it; none if no publish of that task belongs to it.
+    pub(crate) worker: Option<Worker>,
+    /// [`Operation::Process`], or [`Operation::Receive`] when it was fetched.
+    pub(crate) operation: Operation,
+}
+
+/// What a delivery's span starts from.
+struct Origin {
+    creation: Option<SpanContext>,
+    path: Option<PathContext>,
+    baggage: Option<Baggage>,
+    parent: Context,
+}
+
+impl Source {
+    /// Starts the span of a delivery that is handed to the application now.
+    pub(crate) fn hand_out(
+        self: &Arc<Self>,
+        delivery: lapin::message::Delivery,
+        how: HandOut<'_>,
+    ) -> Delivery {
+        let traced = self.trace(&delivery, how);
+        let worker = how.worker.filter(|_| traced.is_some());
+        let process = Arc::new(Process {
+            acker: delivery.acker,
+            delivery_tag: delivery.delivery_tag,
+            source: Arc::clone(self),
+            ambient: how.ambient.clone(),
+            worker,
+            claimed: AtomicBool::new(false),
+            ended: AtomicBool::new(traced.is_none()),
+            traced,
+        });
+        if let Some(worker) = worker {
+            current::take(worker, &process);
+        }
+        if self.ack_mode == AckMode::Manual && process.is_traced() {
+            self.open.insert(&process);
+        }
+        Delivery {
+            delivery_tag: delivery.delivery_tag,
+            exchange: delivery.exchange,
+            routing_key: delivery.routing_key,
+            redelivered: delivery.redelivered,
+            properties: delivery.properties,
+            data: delivery.data,
+            acker: Acker::new(process),
+        }
+    }
+
+    /// Who takes a delivery now, where that makes it the cause of what is published.
+    pub(crate) fn worker(&self) -> Option<Worker> {
+        self.telemetry.task_parent.then(current::worker)?
+    }
+
+    /// The destination of a delivery from here.
+    pub(crate) fn destination<'a>(
+        &'a self,
+        delivery: &'a lapin::message::Delivery,
+    ) -> Destination<'a> {
+        Destination {
+            exchange: delivery.exchange.as_str(),
+            routing_key: delivery.routing_key.as_str(),
+            queue: Some(self.queue.as_str()),
+        }
+    }
+
+    /// Its span; none where nothing would come of it.
+    fn trace(&self, delivery: &lapin::message::Delivery, how: HandOut<'_>) -> Option<Traced> {
+        let telemetry = &self.telemetry;
+        if telemetry.is_off() {
+            return None;
+        }
+        let headers = delivery.properties.headers().as_ref();
+        let has_context = headers.is_some_and(propagation::has_context);
+        if !has_context && telemetry.is_idle(how.ambient) {
+            return None;
+        }
+        let known = telemetry.destinations.find(&self.destination(delivery));
+        if known.handling.untraced {
+            return None;
+        }
+        let origin = self.origin(headers, known.handling.relation, how.ambient);
+        let begun = SystemTime::now();
+        let step = {
+            let settings = &telemetry.destinations.settings;
+            known.step(settings, origin.path.as_ref(), microseconds(begun))
+        };
+        let facts = Facts::read(delivery, &origin, microseconds(begun));
+        let start = Start {
+            operation: Operation::Process,
+            known: &known,
+            parent: &origin.parent,
+            kind: None,
+            links: [origin.creation.clone(), facts.previous.clone()],
+            time: begun,
+        };
+        let mut span = telemetry.start(start, |attributes| {
+            telemetry.add_message(attributes, &delivery.properties, &delivery.data);
+            add_delivery(attributes, delivery);
+            facts.add_to(attributes);
+            step.add_to(attributes);
+        });
+        if span.is_recording() {
+            self.observe(delivery, &mut span);
+        }
+        if let Some(metrics) = &telemetry.metrics {
+            let waited = step.checkpoint.edge.filter(|_| facts.is_first(delivery));
+            let waited = waited.map(|waited| waited.as_secs_f64());
+            known.series.delivered(metrics, waited, how.operation);
+            if delivery.redelivered {
+                known.series.redelivered(metrics);
+            }
+        }
+        let creation = origin.creation.as_ref().map(ids);
+        if let Some(creation) = creation {
+            recent::received(creation);
+        }
+        let path = step.checkpoint.context;
+        Some(Traced {
+            known,
+            handled: Handled { path, creation },
+            creation: origin.creation,
+            attempt: facts.attempt,
+            begun,
+            baggage: origin.baggage,
+            state: Mutex::new(State {
+                span: SpanState::Own(span),
+                error: None,
+            }),
+        })
+    }
+
+    /// The publish is linked to, and it is the parent unless the application has a span active or
+    /// the rules say otherwise.
+    fn origin(
+        &self,
+        headers: Option<&FieldTable>,
+        relation: Relation,
+        ambient: &Context,
+    ) -> Origin {
+        if relation == Relation::Ignore {
+            return Origin {
+                creation: None,
+                path: None,
+                baggage: None,
+                parent: ambient.clone(),
+            };
+        }
+        let Extracted {
+            creation,
+            path,
+            baggage,
+        } = propagation::extract(headers);
+        let parent = match &creation {
+            Some(creation) if relation == Relation::Parent && !has_ids(ambient) => {
+                ambient.with_remote_span_context(creation.clone())
+            }
+            _ => ambient.clone(),
+        };
+        let wanted = self.telemetry.baggage && !baggage.is_empty();
+        Origin {
+            creation,
+            path,
+            baggage: (wanted && ambient.baggage().is_empty()).then_some(baggage),
+            parent,
+        }
+    }
+
+    /// The body and the hooks of a span that is recorded.
+    fn observe(&self, delivery: &lapin::message::Delivery, span: &mut BoxedSpan) {
+        let telemetry = &self.telemetry;
+        let properties = &delivery.properties;
+        if let Some(body) = telemetry.body(properties, &delivery.data) {
+            span.set_attribute(body);
+        }
+        let metrics = telemetry.metrics.as_deref();
+        hooks::call(telemetry.hooks.as_ref(), metrics, |hooks| {
+            let message = HookMessage {
+                exchange: delivery.exchange.as_str(),
+                routing_key: delivery.routing_key.as_str(),
+                queue: Some(self.queue.as_str()),
+                properties,
+                data: &delivery.data,
+            };
+            hooks.on_deliver(&message, &mut HookSpan::own(span));
+        });
+    }
+
+    /// Ends the spans of the deliveries that went with the channel.
+    pub(crate) fn lost(&self, error: &lapin::Error) {
+        for process in self.open.all() {
+            process.lost(error);
+        }
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Source")
+            .field("queue", &self.queue)
+            .field("ack_mode", &self.ack_mode)
+            .finish_non_exhaustive()
+    }
+}
+
+fn ids(context: &SpanContext) -> Ids {
+    (context.trace_id(), context.span_id())
+}
+
+/// What happened to the message before, and where its time went.
+struct Facts<'a> {
+    attempt: u64,
+    history: History<'a>,
+    waits: Waits,
+    /// The span of the attempt before.
+    previous: Option<SpanContext>,
+}
+
+impl<'a> Facts<'a> {
+    fn read(delivery: &'a lapin::message::Delivery, origin: &Origin, now_us: u64) -> Self {
+        let Some(headers) = delivery.properties.headers() else {
+            return Self {
+                attempt: 1 + u64::from(delivery.redelivered),
+                history: History::default(),
+                waits: Waits::default(),
+                previous: None,
+            };
+        };
+        let history = history::history(headers);
+        let published = origin.path.map(|path| path.last_us);
+        let again = delivery.redelivered || history != History::default();
+        let waits = if again {
+            // What the stamps tell is from before the attempts.
+            Waits::default()
+        } else {
+            history::waits(headers, published, now_us)
+        };
+        let creation = origin.creation.as_ref().filter(|_| again).map(ids);
+        let previous = creation.and_then(recent::attempt);
+        let told = history.failed_attempts.max(u64::from(delivery.redelivered));
+        let seen = previous.as_ref().map_or(0, |attempt| attempt.number);
+        Self {
+            attempt: told.max(seen).saturating_add(1),
+            history,
+            waits,
+            previous: previous.map(|attempt| attempt.span),
+        }
+    }
+
+    /// Whether nobody had the message before.
+    fn is_first(&self, delivery: &lapin::message::Delivery) -> bool {
+        !delivery.redelivered && self.history == History::default()
+    }
+
+    fn add_to(&self, attributes: &mut Vec<KeyValue>) {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        if self.attempt > 1 {
+            let attempt = KeyValue::new(semconv::RABTRACE_ATTEMPT, number(self.attempt));
+            attributes.push(attempt);
+        }
+        if let Some(death) = &self.history.death {
+            let (reason, queue) = (death.reason.to_owned(), death.queue.to_owned());
+            attributes.push(KeyValue::new(semconv::RABTRACE_DEATH_REASON, reason));
+            attributes.push(KeyValue::new(semconv::RABTRACE_DEATH_QUEUE, queue));
+            let count = number(death.count);
+            attributes.push(KeyValue::new(semconv::RABTRACE_DEATH_COUNT, count));
+        }
+        let waits = [
+            (semconv::RABTRACE_WAIT_INGRESS_DURATION, self.waits.ingress),
+            (semconv::RABTRACE_WAIT_BROKER_DURATION, self.waits.broker),
+            (
+                semconv::RABTRACE_WAIT_PREFETCH_DURATION,
+                self.waits.prefetch,
+            ),
+        ];
+        for (key, wait) in waits {
+            attributes.extend(wait.map(|wait| KeyValue::new(key, wait.as_secs_f64())));
+        }
+    }
+}
+
+/// What `receive` and `process` say about a delivery besides the message itself.
+pub(crate) fn add_delivery(attributes: &mut Vec<KeyValue>, delivery: &lapin::message::Delivery) {
+    let tag = i64::try_from(delivery.delivery_tag).unwrap_or(i64::MAX);
+    let key = semconv::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG;
+    attributes.push(KeyValue::new(key, tag));
+    if delivery.redelivered {
+        attributes.push(KeyValue::new(semconv::RABTRACE_REDELIVERED, true));
+    }
+}
