@@ -90,7 +90,7 @@ impl TracedChannel {
         routing_key: ShortString,
         options: BasicPublishOptions,
         payload: &[u8],
-        properties: BasicProperties,
+        mut properties: BasicProperties,
     ) -> Result<TracedConfirm> {
         let shared = &self.shared;
         let message = Outgoing {
@@ -99,19 +99,24 @@ impl TracedChannel {
             data: payload,
             mandatory: options.mandatory,
         };
-        let ambient = Context::current();
-        let (publish, properties) =
-            Publish::start(&shared.telemetry, message, properties, &ambient);
-        drop(ambient);
-        let how = (&shared.publishes, self.confirms());
-        let sending = Sending::new(publish, how, shared.status.as_ref());
+        let publish = {
+            let ambient = Context::current();
+            Publish::start(&shared.telemetry, message, &mut properties, &ambient)
+        };
+        let sending = publish.is_traced().then(|| {
+            let how = (&shared.publishes, self.confirms());
+            Sending::new(publish, how, shared.status.as_ref())
+        });
         let published =
             self.inner
                 .basic_publish(exchange, routing_key, options, payload, properties);
-        match published.await {
-            Ok(confirm) => Ok(sending.sent(confirm)),
-            Err(error) => {
-                sending.failed(&error);
+        match (published.await, sending) {
+            (Ok(confirm), None) => Ok(TracedConfirm::new(confirm, None)),
+            (Ok(confirm), Some(sending)) => Ok(sending.sent(confirm)),
+            (Err(error), sending) => {
+                if let Some(sending) = sending {
+                    sending.failed(&error);
+                }
                 Err(error)
             }
         }

@@ -36,6 +36,11 @@ pub(crate) struct Death<'a> {
     pub(crate) count: u64,
 }
 
+/// Whether a header of that name is read here.
+pub(crate) fn is_told_in(key: &str) -> bool {
+    matches!(key, DELIVERY_COUNT | DEATH | RECEIVED_MS | SENT_MS)
+}
+
 /// Reads what happened to the message before.
 pub(crate) fn history(headers: &FieldTable) -> History<'_> {
     let value = |key: &str| headers.inner().get(key);

@@ -70,7 +70,7 @@ enum Fate {
     /// Its message came back with another's confirm.
     Returned(Reason),
     /// Its confirm came, and its message did not come back so far.
-    Confirmed(Box<Publish>, PublishOutcome, SystemTime),
+    Confirmed(Publish, PublishOutcome, SystemTime),
 }
 
 type Reason = (&'static str, String);
@@ -157,6 +157,10 @@ impl Publishes {
             }
         };
         drop(token);
+        if message.is_none() && publish.expects_return().is_none() {
+            Ended::new(publish, outcome).end();
+            return self.settle();
+        }
         let mut ended = Vec::new();
         let mut inner = self.lock();
         if let Some(message) = message {
@@ -173,6 +177,18 @@ impl Publishes {
                 None => ended.push(Ended::new(publish, outcome)),
             },
         }
+        inner.settle(&mut ended);
+        drop(inner);
+        ended.into_iter().for_each(Ended::end);
+    }
+
+    /// Ends what is certain now, after an era may have passed.
+    fn settle(&self) {
+        let mut inner = self.lock();
+        if inner.uncertain.is_empty() {
+            return;
+        }
+        let mut ended = Vec::new();
         inner.settle(&mut ended);
         drop(inner);
         ended.into_iter().for_each(Ended::end);
@@ -293,7 +309,7 @@ impl Inner {
         let ids = ids_of(message)?;
         match self.mandatory.remove(&ids)? {
             Fate::Confirmed(publish, _, time) => {
-                Some(Ended::returned(*publish, reason(message), time))
+                Some(Ended::returned(publish, reason(message), time))
             }
             Fate::Open | Fate::Returned(_) => {
                 self.mandatory.insert(ids, Fate::Returned(reason(message)));
@@ -314,7 +330,7 @@ impl Inner {
                 Some(Ended::returned(publish, reason, SystemTime::now()))
             }
             Some(Fate::Open) if outcome != PublishOutcome::ChannelLost => {
-                let fate = Fate::Confirmed(Box::new(publish), outcome, SystemTime::now());
+                let fate = Fate::Confirmed(publish, outcome, SystemTime::now());
                 self.mandatory.insert(ids, fate);
                 self.uncertain.push_back((self.era, ids));
                 None
@@ -344,7 +360,7 @@ impl Inner {
     fn certain(&mut self, ids: &Ids) -> Option<Ended> {
         match self.mandatory.remove(ids)? {
             Fate::Confirmed(publish, outcome, time) => {
-                let mut ended = Ended::new(*publish, outcome);
+                let mut ended = Ended::new(publish, outcome);
                 ended.time = time;
                 Some(ended)
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::ShortString;
 use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanContext, TraceContextExt};
@@ -22,7 +22,7 @@ use crate::open::Open;
 use crate::operation::Operation;
 use crate::path::PathContext;
 use crate::process::{AckMode, Process, SpanState, State, Traced};
-use crate::propagation::{self, Extracted};
+use crate::propagation::{Extracted, Found};
 use crate::recent::{self, Ids};
 use crate::rules::Relation;
 use crate::semconv::{self, Destination};
@@ -116,22 +116,21 @@ impl Source {
         if telemetry.is_off() {
             return None;
         }
-        let headers = delivery.properties.headers().as_ref();
-        let has_context = headers.is_some_and(propagation::has_context);
-        if !has_context && telemetry.is_idle(how.ambient) {
+        let found = Found::new(delivery.properties.headers().as_ref());
+        if !found.has_context() && telemetry.is_idle(how.ambient) {
             return None;
         }
         let known = telemetry.destinations.find(&self.destination(delivery));
         if known.handling.untraced {
             return None;
         }
-        let origin = self.origin(headers, known.handling.relation, how.ambient);
+        let origin = self.origin(found, known.handling.relation, how.ambient);
         let begun = SystemTime::now();
         let step = {
             let settings = &telemetry.destinations.settings;
             known.step(settings, origin.path.as_ref(), microseconds(begun))
         };
-        let facts = Facts::read(delivery, &origin, microseconds(begun));
+        let facts = Facts::read((delivery, found), &origin, microseconds(begun));
         let start = Start {
             operation: Operation::Process,
             known: &known,
@@ -144,13 +143,13 @@ impl Source {
             telemetry.add_message(attributes, &delivery.properties, &delivery.data);
             add_delivery(attributes, delivery);
             facts.add_to(attributes);
-            step.add_to(attributes);
+            known.add_step(&step, attributes);
         });
         if span.is_recording() {
             self.observe(delivery, &mut span);
         }
         if let Some(metrics) = &telemetry.metrics {
-            let waited = step.checkpoint.edge.filter(|_| facts.is_first(delivery));
+            let waited = step.edge.filter(|_| facts.is_first(delivery));
             let waited = waited.map(|waited| waited.as_secs_f64());
             known.series.delivered(metrics, waited, how.operation);
             if delivery.redelivered {
@@ -161,7 +160,7 @@ impl Source {
         if let Some(creation) = creation {
             recent::received(creation);
         }
-        let path = step.checkpoint.context;
+        let path = step.context;
         Some(Traced {
             known,
             handled: Handled { path, creation },
@@ -178,12 +177,7 @@ impl Source {
 
     /// The publish is linked to, and it is the parent unless the application has a span active or
     /// the rules say otherwise.
-    fn origin(
-        &self,
-        headers: Option<&FieldTable>,
-        relation: Relation,
-        ambient: &Context,
-    ) -> Origin {
+    fn origin(&self, found: Found<'_>, relation: Relation, ambient: &Context) -> Origin {
         if relation == Relation::Ignore {
             return Origin {
                 creation: None,
@@ -196,7 +190,7 @@ impl Source {
             creation,
             path,
             baggage,
-        } = propagation::extract(headers);
+        } = found.extract();
         let parent = match &creation {
             Some(creation) if relation == Relation::Parent && !has_ids(ambient) => {
                 ambient.with_remote_span_context(creation.clone())
@@ -264,8 +258,14 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn read(delivery: &'a lapin::message::Delivery, origin: &Origin, now_us: u64) -> Self {
-        let Some(headers) = delivery.properties.headers() else {
+    fn read(
+        (delivery, found): (&'a lapin::message::Delivery, Found<'_>),
+        origin: &Origin,
+        now_us: u64,
+    ) -> Self {
+        let headers = delivery.properties.headers().as_ref();
+        let told = headers.filter(|_| found.has_history || delivery.redelivered);
+        let Some(headers) = told else {
             return Self {
                 attempt: 1 + u64::from(delivery.redelivered),
                 history: History::default(),
