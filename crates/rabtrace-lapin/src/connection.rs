@@ -7,8 +7,13 @@ use lapin::{Connection, ConnectionProperties, Result};
 
 use crate::channel::TracedChannel;
 use crate::config::TraceConfig;
+use crate::guard::Guard;
 
 /// A [`lapin::Connection`] that makes [`TracedChannel`]s.
+///
+/// What it connects itself goes through a [`Guard`]: headers that are nested too deep for lapin
+/// arrive as bytes and do not abort the process. [`TracedConnection::new`] takes any other
+/// connection as it is.
 ///
 /// ```no_run
 /// use rabtrace_lapin::TracedConnection;
@@ -25,6 +30,7 @@ use crate::config::TraceConfig;
 pub struct TracedConnection {
     inner: Connection,
     config: TraceConfig,
+    guard: Option<Guard>,
 }
 
 impl TracedConnection {
@@ -47,12 +53,11 @@ impl TracedConnection {
         options: ConnectionProperties,
         config: TraceConfig,
     ) -> Result<Self> {
-        let connection = Connection::connect(uri, options).await?;
-        let config = match uri.parse::<AMQPUri>() {
-            Ok(uri) => config.or_server(&uri.authority.host, uri.authority.port),
-            Err(_) => config,
-        };
-        Ok(Self::new(connection, config))
+        match uri.parse::<AMQPUri>() {
+            Ok(uri) => Self::connect_uri(uri, options, config).await,
+            // lapin says what is wrong with it.
+            Err(_) => Ok(Self::new(Connection::connect(uri, options).await?, config)),
+        }
     }
 
     /// Connects to the broker at a URI that is parsed already.
@@ -65,9 +70,44 @@ impl TracedConnection {
         options: ConnectionProperties,
         config: TraceConfig,
     ) -> Result<Self> {
+        Self::connect_guarded(uri, options, config, Guard::new()).await
+    }
+
+    /// Connects to the broker through a guard of the caller's, which counts what it changes.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    ///
+    /// ```no_run
+    /// use rabtrace_lapin::guard::Guard;
+    /// use rabtrace_lapin::lapin::ConnectionProperties;
+    /// use rabtrace_lapin::lapin::uri::AMQPUri;
+    /// use rabtrace_lapin::{TraceConfig, TracedConnection};
+    ///
+    /// # async fn example() -> rabtrace_lapin::lapin::Result<()> {
+    /// let guard = Guard::new().with_max_depth(16);
+    /// let (uri, options) = (AMQPUri::default(), ConnectionProperties::default());
+    /// let config = TraceConfig::new();
+    /// let connection =
+    ///     TracedConnection::connect_guarded(uri, options, config, guard.clone()).await?;
+    /// assert_eq!(guard.neutralised(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn connect_guarded(
+        uri: AMQPUri,
+        options: ConnectionProperties,
+        config: TraceConfig,
+        guard: Guard,
+    ) -> Result<Self> {
         let config = config.or_server(&uri.authority.host, uri.authority.port);
-        let connection = Connection::connect_uri(uri, options).await?;
-        Ok(Self::new(connection, config))
+        let inner = guard.connect_uri(uri, options).await?;
+        Ok(Self {
+            inner,
+            config,
+            guard: Some(guard),
+        })
     }
 
     /// Traces the channels of a connection. lapin does not tell its host and port: give them with
@@ -77,7 +117,15 @@ impl TracedConnection {
         Self {
             inner: connection,
             config,
+            guard: None,
         }
+    }
+
+    /// The guard that stands between the broker and lapin; `None` for a connection that was made
+    /// elsewhere.
+    #[must_use]
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// Opens a traced channel.

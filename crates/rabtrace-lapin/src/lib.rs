@@ -72,6 +72,7 @@ mod confirm;
 mod connection;
 mod consumer;
 mod delivery;
+pub mod guard;
 mod open;
 pub mod path;
 mod propagation;
