@@ -5,7 +5,8 @@
 //! become `x`. Nothing is held back, copied or resized: a type octet stands before what it
 //! describes, so that the decision is made when it passes. A frame that is malformed passes as it
 //! is from the first byte that lapin cannot read: lapin gives up there too, before anything that
-//! follows. The state is a few numbers and one row per open table.
+//! follows. What is too short to be too deep is not looked into, so that ordinary headers cost as
+//! little as bodies. The state is a few numbers and one row per open table.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,9 @@ enum Step {
     /// The length of a short string, and how many follow it.
     ShortString,
     /// The length of a frame's table.
-    Table,
+    TableLength,
+    /// A frame's table, of so many bytes.
+    Table(u64),
     /// The end of a value, or the beginning of an array.
     Value,
     /// The length of a key.
@@ -109,7 +112,8 @@ impl Filter {
                 filter.before_table(layout::of_method(number >> 16, number & 0xFFFF));
             }),
             Step::ShortString => self.number::<1>(bytes, Self::short_string),
-            Step::Table => self.number::<4>(bytes, Self::table),
+            Step::TableLength => self.number::<4>(bytes, Self::table_length),
+            Step::Table(length) => self.table(length, bytes),
             Step::Value => self.value(),
             Step::Key => self.number::<1>(bytes, Self::key),
             Step::Type => self.type_octet(bytes),
@@ -117,12 +121,7 @@ impl Filter {
                 filter.skip_in_table(length, Step::Value);
             }),
             Step::Nested(container) => self.number::<4>(bytes, move |filter, length| {
-                if filter.nesting.take(length) {
-                    filter.nesting.open(container, length);
-                    filter.step = Step::Value;
-                } else {
-                    filter.end_frame();
-                }
+                filter.nested(container, length);
             }),
         }
     }
@@ -133,6 +132,13 @@ impl Filter {
     fn number<const N: usize>(&mut self, bytes: &mut &mut [u8], then: impl FnOnce(&mut Self, u64)) {
         let add = |number, octet: &u8| (number << 8) | u64::from(*octet);
         let (number, had) = self.part;
+        if had == 0
+            && let Some(whole) = bytes.first_chunk::<N>()
+        {
+            let number = whole.iter().fold(0, add);
+            *bytes = std::mem::take(bytes).get_mut(N..).unwrap_or_default();
+            return then(self, number);
+        }
         let now = bytes.len().min(N - had);
         let number = bytes.iter().take(now).fold(number, add);
         *bytes = std::mem::take(bytes).get_mut(now..).unwrap_or_default();
@@ -181,7 +187,7 @@ impl Filter {
             self.step = Step::ShortString;
         } else if self.prefix.strings == 0 && self.take_payload(back + 4) {
             self.skip += back;
-            self.step = Step::Table;
+            self.step = Step::TableLength;
         } else {
             self.end_frame();
         }
@@ -196,9 +202,34 @@ impl Filter {
         }
     }
 
-    fn table(&mut self, length: u64) {
-        if self.take_payload(length) {
+    fn table_length(&mut self, length: u64) {
+        if self.nesting.has_room_for(length) || !self.take_payload(length) {
+            self.end_frame();
+        } else {
+            self.step = Step::Table(length);
+        }
+    }
+
+    /// Passes a table that is here as a whole and has too few type octets to be too deep, wherever
+    /// they stand; opens any other.
+    fn table(&mut self, length: u64, bytes: &[u8]) {
+        let whole = usize::try_from(length)
+            .ok()
+            .and_then(|end| bytes.get(..end));
+        if whole.is_some_and(|whole| self.nesting.has_room_for_all_in(whole)) {
+            self.skip += length;
+            self.end_frame();
+        } else {
             self.nesting.open(Container::Table, length);
+            self.step = Step::Value;
+        }
+    }
+
+    fn nested(&mut self, container: Container, length: u64) {
+        if self.nesting.has_room_for(length) {
+            self.skip_in_table(length, Step::Value);
+        } else if self.nesting.take(length) {
+            self.nesting.open(container, length);
             self.step = Step::Value;
         } else {
             self.end_frame();

@@ -79,6 +79,10 @@ pub(super) enum Container {
     Array,
 }
 
+/// The type octet of a table in another.
+pub(super) const TABLE: u8 = b'F';
+/// The type octet of an array.
+pub(super) const ARRAY: u8 = b'A';
 /// The type octet of bytes that nobody looks into: the layout of a table and of an array.
 pub(super) const BYTES: u8 = b'x';
 
@@ -92,8 +96,8 @@ pub(super) fn of_value(octet: u8) -> Layout {
         b'D' => Layout::Fixed(5),
         b'L' | b'l' | b'd' | b'T' => Layout::Fixed(8),
         b'S' | BYTES => Layout::Bytes,
-        b'F' => Layout::Nested(Container::Table),
-        b'A' => Layout::Nested(Container::Array),
+        TABLE => Layout::Nested(Container::Table),
+        ARRAY => Layout::Nested(Container::Array),
         _ => Layout::Unknown,
     }
 }

@@ -3,7 +3,10 @@
 //! Every length is checked against the room around it before anything inside is looked at, as
 //! lapin does. The memory is one row per level, bounded by the limit.
 
-use super::layout::Container;
+use super::layout::{self, Container};
+
+/// A type octet and a length; in a table there is a key besides.
+const BYTES_PER_LEVEL: u64 = 5;
 
 #[derive(Debug)]
 struct Open {
@@ -30,6 +33,24 @@ impl Nesting {
     /// Whether one more level would be too deep.
     pub(super) fn is_full(&self) -> bool {
         self.open.len() >= self.limit
+    }
+
+    /// Whether whatever is in a container of `length` bytes, opened here, stays within the limit:
+    /// each level in it takes the bytes of a type octet and a length at least.
+    pub(super) fn has_room_for(&self, length: u64) -> bool {
+        let levels = self.open.len() as u64 + 1 + length / BYTES_PER_LEVEL;
+        levels <= self.limit as u64
+    }
+
+    /// Whether the limit holds for a table of these bytes, opened here, whatever they mean: each
+    /// level in it needs a type octet of its own.
+    pub(super) fn has_room_for_all_in(&self, bytes: &[u8]) -> bool {
+        let nested = |octet: &u8| u8::from(matches!(*octet, layout::TABLE | layout::ARRAY));
+        // A sum of 255 fits into one octet: many are added at once.
+        let rows = bytes
+            .chunks(255)
+            .map(|row| row.iter().map(nested).sum::<u8>());
+        self.open.len() + 1 + rows.map(usize::from).sum::<usize>() <= self.limit
     }
 
     /// Opens a container whose `length` bytes were taken from what is around it.

@@ -129,7 +129,7 @@ fn every_type_octet_is_as_wide_as_lapin_reads_it() {
 fn what_is_deep_enough_becomes_bytes_and_what_is_beside_it_stays() {
     for (levels, limit) in [(1, 1), (64, 64), (65, 64), (2_000, 64), (1_800, 3), (7, 1)] {
         let table = deep(levels);
-        let before = [header_frame(&table), heartbeat()].concat();
+        let before = [heartbeat(), header_frame(&table), heartbeat()].concat();
         let (after, count) = pass(before.clone(), limit, &[usize::MAX]);
         assert_eq!(
             count,
@@ -138,7 +138,7 @@ fn what_is_deep_enough_becomes_bytes_and_what_is_beside_it_stays() {
         );
         let changed = before.iter().zip(&after).filter(|(a, b)| a != b).count();
         assert_eq!(changed, usize::from(levels > limit));
-        let header = &after[..after.len() - heartbeat().len()];
+        let header = &after[heartbeat().len()..after.len() - heartbeat().len()];
         let headers = headers(header);
         assert_eq!(depth(&headers), levels.min(limit));
         let beside = headers.inner().get("traceparent");
@@ -156,6 +156,30 @@ fn the_bytes_are_those_of_the_table() {
     assert_eq!(bytes, &AMQPValue::ByteArray(inside.to_vec().into()));
 }
 
+/// Arrays that hold nothing but the next one: the most levels that so few bytes can have.
+#[test]
+fn the_shortest_chain_is_not_taken_for_a_shallow_table() {
+    for limit in 1..=256 {
+        for levels in [limit, limit + 1] {
+            let mut inside = Vec::new();
+            for _ in 1..levels {
+                inside = [b"A".to_vec(), with_length(inside)].concat();
+            }
+            let key = short_string(b"");
+            let entry = if inside.is_empty() {
+                Vec::new()
+            } else {
+                [key, inside].concat()
+            };
+            let before = header_frame(&with_length(entry));
+            let (after, count) = pass(before.clone(), limit, &[usize::MAX]);
+            assert_eq!(count, u64::from(levels > limit), "limit {limit}");
+            assert_eq!(pass(before, limit, &[1]), (after.clone(), count));
+            assert_eq!(depth(&headers(&after)), limit);
+        }
+    }
+}
+
 /// A table that lapin refuses makes it recurse all the same, as far as it can be read.
 #[test]
 fn what_is_malformed_at_its_end_hides_no_depth() {
@@ -165,18 +189,39 @@ fn what_is_malformed_at_its_end_hides_no_depth() {
     let (after, count) = pass(bytes, 64, &[3, 1]);
     assert_eq!((count, depth(&headers(&after))), (1, 64));
     // Here the mistake stands in front of what is too deep: it is lapin's to tell.
+    // The frame behind it is still seen as one.
     let mut bytes = header_frame(&deep(2_000));
     let first = bytes.iter().position(|octet| *octet == b'S').unwrap();
     bytes[first] = b'?';
-    let (after, count) = pass(bytes.clone(), 64, &[usize::MAX]);
-    assert_eq!((&after, count), (&bytes, 0));
-    assert!(parse_frame(&after[..]).is_err());
+    for pieces in [usize::MAX, 7] {
+        let stream = [bytes.clone(), header_frame(&deep(65))].concat();
+        let (after, count) = pass(stream, 64, &[pieces]);
+        let (after, behind) = after.split_at(bytes.len());
+        assert_eq!((after, count), (&bytes[..], 1));
+        assert!(parse_frame(after).is_err());
+        assert_eq!(depth(&headers(behind)), 64);
+    }
+}
+
+/// Text that is full of type octets is looked into, and hides nothing.
+#[test]
+fn many_type_octets_in_a_text_are_no_levels() {
+    for (levels, limit) in [(64, 64), (65, 64)] {
+        for octets in [1, 190, 192, 255, 256, 5_000] {
+            let text = [b"S".to_vec(), with_length(vec![b"FA"[octets % 2]; octets])].concat();
+            let chain = [short_string(b"n"), b"F".to_vec(), deep(levels - 1)].concat();
+            let table = with_length([short_string(b"t"), text, chain].concat());
+            let (after, count) = pass(header_frame(&table), limit, &[usize::MAX]);
+            assert_eq!(count, u64::from(levels > limit), "{octets} octets");
+            assert_eq!(depth(&headers(&after)), limit);
+        }
+    }
 }
 
 /// Every method of every class, and every way in which a table can stand in one.
 #[test]
 fn no_method_that_lapin_reads_is_left_out() {
-    let table = deep(12);
+    let (table, behind) = (deep(12), header_frame(&deep(5)));
     let mut tables = 0;
     for class in [10_u8, 20, 30, 40, 50, 60, 85, 90] {
         for method in 0..=130_u8 {
@@ -186,12 +231,15 @@ fn no_method_that_lapin_reads_is_left_out() {
                 let head = [0, class, 0, method];
                 let payload = [&head[..], &vec![0; front], &table, &vec![0; back]].concat();
                 let parsed = parse_frame(&frame(1, &payload)[..]).is_ok();
-                let (after, count) = pass(frame(1, &payload), 4, &[5]);
-                let Ok((_, AMQPFrame::Method(_, method))) = parse_frame(&after[..]) else {
+                let stream = [frame(1, &payload), behind.clone()].concat();
+                let (after, count) = pass(stream, 4, &[5]);
+                let Ok((rest, AMQPFrame::Method(_, method))) = parse_frame(&after[..]) else {
                     assert!(!parsed);
                     continue;
                 };
-                seen |= count == 1;
+                // The frame behind it is still seen as one.
+                assert_eq!(depth(&headers(rest)), 4, "{class} {method:?}");
+                seen |= count == 2;
                 // One in every other level.
                 let levels = format!("{method:?}").matches("\"traceparent\"").count() * 2;
                 assert!(levels <= 4, "{class} {method:?}");
