@@ -1,7 +1,8 @@
 //! Connections that a hostile message cannot abort.
 //!
 //! lapin 4.12 reads the tables in message headers by recursion, without a limit. Some 1,100
-//! levels, 8 KB of headers that any publisher can send, overflow the stack of its I/O thread:
+//! levels (150 in a program that is not optimised), 8 KB of headers that any publisher can send,
+//! overflow the stack of its I/O thread:
 //! the process aborts, the broker requeues the message, and the next consumer that gets it aborts
 //! too. A [`Guard`] stands between the socket (after TLS) and lapin. Where tables and arrays are
 //! nested deeper than [`Guard::max_depth`], it changes the type of the first one that is too deep
@@ -9,6 +10,11 @@
 //! [`AMQPValue::ByteArray`](lapin::types::AMQPValue::ByteArray) of the same bytes, everything
 //! beside it intact, and can be acked, rejected or dead-lettered like any other. The tables of
 //! methods (`connection.start` of a server that is none) are treated alike.
+//!
+//! One number aborts lapin too: it takes 32 times the largest frame for each of its two buffers,
+//! and a broker that is configured without a limit (`frame_max = 0`) makes that 137 GB. Unless the
+//! URI says `frame_max` itself, a guard lets the broker offer [`HIGHEST_FRAME_MAX`] at most, and
+//! RabbitMQ's default of 128 KiB where it offers any size.
 //!
 //! [`TracedConnection`](crate::TracedConnection) connects through a guard. For lapin's own
 //! [`Connection`]:
@@ -67,8 +73,15 @@ use stream::GuardedStream;
 pub const DEFAULT_MAX_DEPTH: usize = 64;
 
 /// The most that [`Guard::with_max_depth`] takes: lapin overflows its stack at about 1,100 levels
-/// in optimised programs, and earlier in others.
-pub const HIGHEST_MAX_DEPTH: usize = 256;
+/// in an optimised program, at about 150 in one that is not.
+pub const HIGHEST_MAX_DEPTH: usize = 100;
+
+/// The largest frame in bytes that a broker can bring lapin to, where the URI does not say
+/// `frame_max`: lapin's buffers take 64 times as much.
+pub const HIGHEST_FRAME_MAX: u32 = 1 << 20;
+
+/// The largest frame in bytes with a broker that sets no limit: RabbitMQ's own default.
+const UNLIMITED_FRAME_MAX: u32 = 1 << 17;
 
 /// Makes connections that hostile headers cannot abort; see the [module](self).
 ///
@@ -162,16 +175,19 @@ impl Guard {
         let connect = async move |uri: AMQPUri, _: Runtime<_>| {
             let stream = uri.connect_with_config_async(tls.as_ref(), &runtime).await;
             let stream = stream.map_err(|error| of_lapin(error, &runtime))?;
-            Ok(AsyncTcpStream::Plain(GuardedStream::new(
-                stream,
-                guard.filter(),
-            )))
+            let filter = match uri.query.frame_max {
+                None | Some(0) => guard.filter(),
+                // lapin takes no more than this.
+                Some(_) => Filter::new(guard.max_depth, guard.neutralised.clone()),
+            };
+            Ok(AsyncTcpStream::Plain(GuardedStream::new(stream, filter)))
         };
         Connection::connector(uri, guarded, connect, options).await
     }
 
     fn filter(&self) -> Filter {
         Filter::new(self.max_depth, self.neutralised.clone())
+            .with_frame_max(HIGHEST_FRAME_MAX, UNLIMITED_FRAME_MAX)
     }
 }
 

@@ -23,6 +23,8 @@ enum Step {
     Flags,
     /// Class and method number.
     Method,
+    /// The largest frame that the broker offers.
+    FrameMax,
     /// The length of a short string, and how many follow it.
     ShortString,
     /// The length of a frame's table.
@@ -54,6 +56,9 @@ pub(super) struct Filter {
     /// What is still between here and the frame's table.
     prefix: Prefix,
     nesting: Nesting,
+    /// The largest frame that the broker may offer, in bytes, and what it offers when it says that
+    /// there is no limit.
+    frame_max: Option<(u32, u32)>,
     /// Whether something in this frame was changed.
     changed: bool,
     neutralised: Arc<AtomicU64>,
@@ -65,6 +70,9 @@ const FRAME_HEADER: u64 = 2;
 const FRAME_BODY: u64 = 3;
 const FRAME_HEARTBEAT: u64 = 8;
 const PROTOCOL_HEADER: u64 = b'A' as u64;
+
+/// What every peer takes (specification 4.2.3).
+const FRAME_MIN_SIZE: u32 = 4_096;
 
 /// The octet behind the payload of every frame.
 const FRAME_END: u64 = 1;
@@ -84,9 +92,17 @@ impl Filter {
             payload: 0,
             prefix,
             nesting: Nesting::new(limit),
+            frame_max: None,
             changed: false,
             neutralised,
         }
+    }
+
+    /// Cuts the frame size that the broker offers to `highest`, and to `unlimited` where it offers
+    /// any.
+    pub(super) fn with_frame_max(mut self, highest: u32, unlimited: u32) -> Self {
+        self.frame_max = Some((highest, unlimited));
+        self
     }
 
     /// The next bytes of the broker.
@@ -108,9 +124,8 @@ impl Filter {
             Step::Flags => self.number::<2>(bytes, |filter, flags| {
                 filter.before_table(layout::of_properties(flags));
             }),
-            Step::Method => self.number::<4>(bytes, |filter, number| {
-                filter.before_table(layout::of_method(number >> 16, number & 0xFFFF));
-            }),
+            Step::Method => self.number::<4>(bytes, Self::method),
+            Step::FrameMax => self.frame_max(bytes),
             Step::ShortString => self.number::<1>(bytes, Self::short_string),
             Step::TableLength => self.number::<4>(bytes, Self::table_length),
             Step::Table(length) => self.table(length, bytes),
@@ -165,6 +180,47 @@ impl Filter {
             PROTOCOL_HEADER => self.skip += 1,
             // lapin reads no further either.
             _ => self.skip = u64::MAX,
+        }
+    }
+
+    fn method(&mut self, number: u64) {
+        let (class, method) = (number >> 16, number & 0xFFFF);
+        // The largest channel number stands before the largest frame.
+        if (class, method) == layout::TUNE && self.frame_max.is_some() && self.take_payload(6) {
+            self.skip += 2;
+            self.step = Step::FrameMax;
+        } else {
+            self.before_table(layout::of_method(class, method));
+        }
+    }
+
+    fn frame_max(&mut self, bytes: &mut &mut [u8]) {
+        let (_, had) = self.part;
+        let now = bytes.len().min(4 - had);
+        let (offer, rest) = std::mem::take(bytes).split_at_mut(now);
+        if let (Ok(whole), Some((highest, unlimited))) =
+            (<&mut [u8; 4]>::try_from(&mut *offer), self.frame_max)
+        {
+            *whole = match u32::from_be_bytes(*whole) {
+                0 => unlimited,
+                offered => offered.min(highest),
+            }
+            .to_be_bytes();
+        } else {
+            // In pieces, which no broker sends, it is not known in time how large it becomes:
+            // the smallest that every broker takes.
+            let least = FRAME_MIN_SIZE.to_be_bytes();
+            let least = least.iter().skip(had);
+            offer
+                .iter_mut()
+                .zip(least)
+                .for_each(|(octet, least)| *octet = *least);
+        }
+        *bytes = rest;
+        self.part = (0, had + now);
+        if had + now == 4 {
+            self.part = (0, 0);
+            self.end_frame();
         }
     }
 

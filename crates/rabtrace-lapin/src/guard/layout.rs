@@ -57,6 +57,9 @@ pub(super) fn of_method(class: u64, method: u64) -> Option<Prefix> {
     }
 }
 
+/// Class and method number of `connection.tune`.
+pub(super) const TUNE: (u64, u64) = (10, 30);
+
 /// What follows a value's type octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {

@@ -1,12 +1,23 @@
 //! The filter against lapin's own parser.
 
+mod properties;
+
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
 use amq_protocol::frame::{AMQPFrame, parse_frame};
+use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::connection::AMQPMethod;
+use futures_io::AsyncRead;
 use lapin::types::parsing::parse_value;
 use lapin::types::{AMQPValue, FieldTable};
-use proptest::prelude::*;
 
+use super::Guard;
 use super::filter::Filter;
 use super::layout::{Layout, of_value};
+use super::stream::GuardedStream;
 
 /// Passes `bytes` in pieces whose sizes repeat `pieces`: what comes out, and the count.
 fn pass(mut bytes: Vec<u8>, limit: usize, pieces: &[usize]) -> (Vec<u8>, u64) {
@@ -159,7 +170,7 @@ fn the_bytes_are_those_of_the_table() {
 /// Arrays that hold nothing but the next one: the most levels that so few bytes can have.
 #[test]
 fn the_shortest_chain_is_not_taken_for_a_shallow_table() {
-    for limit in 1..=256 {
+    for limit in 1..=100 {
         for levels in [limit, limit + 1] {
             let mut inside = Vec::new();
             for _ in 1..levels {
@@ -250,111 +261,100 @@ fn no_method_that_lapin_reads_is_left_out() {
     assert_eq!(tables, 9);
 }
 
-/// A value and its type octet.
-fn value() -> impl Strategy<Value = Vec<u8>> {
-    let fixed = |octets: &'static [u8], width: usize| {
-        let bytes = proptest::collection::vec(any::<u8>(), width);
-        (proptest::sample::select(octets), bytes)
-            .prop_map(|(octet, bytes)| [vec![octet], bytes].concat())
-    };
-    let bytes = proptest::collection::vec(any::<u8>(), 0..40);
-    let leaf = prop_oneof![
-        fixed(b"V", 0),
-        fixed(b"tbB", 1),
-        fixed(b"sUu", 2),
-        fixed(b"Iif", 4),
-        fixed(b"D", 5),
-        fixed(b"LldT", 8),
-        (proptest::sample::select(&b"Sx"[..]), bytes).prop_map(|(octet, bytes)| [
-            vec![octet],
-            with_length(bytes)
-        ]
-        .concat()),
+/// What a client that leaves the choice to the broker is offered: largest frame in, out.
+#[test]
+fn no_broker_offers_frames_without_end() {
+    let offers = [
+        (0, 131_072),
+        (1, 1),
+        (4_096, 4_096),
+        (131_072, 131_072),
+        (1_048_576, 1_048_576),
+        (1_048_577, 1_048_576),
+        (u32::MAX, 1_048_576),
     ];
-    leaf.prop_recursive(12, 60, 4, |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(|values| [
-                b"A".to_vec(),
-                with_length(values.concat())
-            ]
-            .concat()),
-            table(inner).prop_map(|table| [b"F".to_vec(), table].concat()),
+    for (offered, expected) in offers {
+        let payload = [
+            &[0, 10, 0, 30, 7, 255],
+            &offered.to_be_bytes()[..],
+            &[0, 60],
         ]
-    })
-}
-
-/// No key twice: lapin keeps the last, and what the first held would not be seen.
-fn table(values: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
-    let entries = proptest::collection::vec(("[a-z]{0,9}", values), 0..5);
-    entries.prop_map(|entries| {
-        let entries = entries.into_iter().enumerate();
-        let entries = entries.map(|(at, (key, value))| {
-            let key = format!("{at}{key}");
-            [short_string(key.as_bytes()), value].concat()
-        });
-        with_length(entries.collect::<Vec<_>>().concat())
-    })
-}
-
-fn pieces() -> impl Strategy<Value = Vec<usize>> {
-    proptest::collection::vec(1_usize..40, 1..8)
-}
-
-proptest! {
-    #[test]
-    fn nothing_deeper_than_the_limit_comes_out_and_shallow_tables_stay(
-        tables in proptest::collection::vec(table(value()), 1..4),
-        limit in 1_usize..8,
-        pieces in pieces(),
-    ) {
-        let before = tables.iter().map(|table| header_frame(table)).collect::<Vec<_>>();
-        let body = frame(3, &header_frame(&deep(limit + 1)));
-        let stream = before.iter().flat_map(|frame| [&frame[..], &body].concat()).collect();
-        let (after, count) = pass(stream, limit, &pieces);
-        let mut too_deep = 0;
-        let mut after = &after[..];
-        for frame in before {
-            let (ours, rest) = after.split_at(frame.len());
-            let levels = depth(&headers(&frame));
-            prop_assert_eq!(depth(&headers(ours)), levels.min(limit));
-            prop_assert!(levels > limit || ours == frame);
-            too_deep += u64::from(levels > limit);
-            prop_assert!(rest.starts_with(&body));
-            after = &rest[body.len()..];
+        .concat();
+        let tune = [frame(1, &payload), header_frame(&deep(65))].concat();
+        for (piece, expected) in [
+            (usize::MAX, expected),
+            (17, expected),
+            (1, 4_096),
+            (15, 4_096),
+        ] {
+            let guard = Guard::new();
+            let mut bytes = tune.clone();
+            let mut filter = guard.filter();
+            bytes.chunks_mut(piece).for_each(|piece| filter.pass(piece));
+            let (rest, parsed) = parse_frame(&bytes[..]).unwrap();
+            let AMQPFrame::Method(1, AMQPClass::Connection(AMQPMethod::Tune(tune))) = parsed else {
+                panic!("{parsed:?}");
+            };
+            assert_eq!(
+                tune.frame_max, expected,
+                "of {offered}, {piece} bytes at once"
+            );
+            assert_eq!((tune.channel_max, tune.heartbeat), (0x07FF, 60));
+            assert_eq!((depth(&headers(rest)), guard.neutralised()), (64, 1));
         }
-        prop_assert_eq!(count, too_deep);
+        let (after, _) = pass(tune.clone(), 100, &[usize::MAX]);
+        assert_eq!(after, tune, "the client has a limit of its own");
+    }
+}
+
+/// Both ways in which lapin reads, into its ring of bytes.
+#[test]
+fn all_that_is_read_passes_the_filter() {
+    let before = header_frame(&deep(65));
+    let (expected, _) = pass(before.clone(), 64, &[usize::MAX]);
+    let mut cx = Context::from_waker(Waker::noop());
+    for vectored in [false, true] {
+        let source = Pieces(before.clone().into());
+        let mut stream = GuardedStream::new(source, Guard::new().filter());
+        let mut after = Vec::new();
+        while after.len() < before.len() {
+            let (mut one, mut other) = ([0; 11], [0; 7]);
+            let read = if vectored {
+                let mut buffers = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut other)];
+                Pin::new(&mut stream).poll_read_vectored(&mut cx, &mut buffers)
+            } else {
+                Pin::new(&mut stream).poll_read(&mut cx, &mut one)
+            };
+            let Poll::Ready(Ok(count)) = read else {
+                panic!("{read:?}");
+            };
+            after.extend([&one[..], &other].concat().into_iter().take(count));
+        }
+        assert!(after == expected, "vectored: {vectored}");
+    }
+}
+
+/// Fills whatever it is given.
+struct Pieces(VecDeque<u8>);
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(std::io::Read::read(&mut self.get_mut().0, buffer))
     }
 
-    /// What comes out of anything is read by lapin on a stack of 2 MiB, which 2,000 levels
-    /// overflow; and where nothing was changed, not a byte is.
-    #[test]
-    fn damage_smuggles_no_depth(
-        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-        deep_damage in proptest::collection::vec((0_usize..400, any::<u8>()), 0..4),
-        pieces in pieces(),
-    ) {
-        let mut bytes = [header_frame(&deep(2_000)), header_frame(&deep(2_000))].concat();
-        for (at, octet) in damage {
-            let at = at.index(bytes.len());
-            bytes[at] = octet;
-        }
-        for (at, octet) in deep_damage {
-            bytes[at] = octet;
-        }
-        let (after, count) = pass(bytes.clone(), 64, &pieces);
-        prop_assert!(count > 0 || after == bytes);
-        prop_assert_eq!(pass(bytes, 64, &[usize::MAX]), (after.clone(), count));
-        let mut left = &after[..];
-        while let Ok((rest, _)) = parse_frame(left) {
-            left = rest;
-        }
-    }
-
-    #[test]
-    fn anything_passes(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 1_u8..4, pieces in pieces()) {
-        let bytes = [frame(kind, &bytes), bytes].concat();
-        let (after, count) = pass(bytes.clone(), 1, &pieces);
-        prop_assert_eq!(after.len(), bytes.len());
-        prop_assert!(count > 0 || after == bytes);
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let this = self.get_mut();
+        let read = buffers
+            .iter_mut()
+            .map(|buffer| std::io::Read::read(&mut this.0, buffer));
+        Poll::Ready(read.sum())
     }
 }
