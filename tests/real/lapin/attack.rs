@@ -12,12 +12,13 @@ use rabtrace_lapin::guard;
 use rabtrace_lapin::lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions,
 };
+use rabtrace_lapin::lapin::tcp::OwnedTLSConfig;
 use rabtrace_lapin::lapin::types::{AMQPValue, FieldArray, FieldTable};
 use rabtrace_lapin::lapin::{BasicProperties, Connection, ConnectionProperties};
 
 use super::service::{Service, attribute, broker, next};
 use crate::support::eventually;
-use raw::{Client, Server, deep_table};
+use raw::{CERTIFICATE, Client, Server, deep_table};
 
 const LEVELS: usize = 2_000;
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -35,7 +36,9 @@ fn traceparent() -> String {
 fn victim(test: &str, url: &str, environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new("sh");
     let limited = r#"ulimit -v 33554432 && exec "$@""#;
-    command.args(["-c", limited, "sh"]).arg(std::env::current_exe().unwrap());
+    command
+        .args(["-c", limited, "sh"])
+        .arg(std::env::current_exe().unwrap());
     let test = format!("lapin::attack::{test}");
     command.args(["--exact", &test, "--nocapture"]);
     command.env_remove("RUST_MIN_STACK").env(VICTIM, url);
@@ -177,6 +180,23 @@ async fn a_deep_greeting_aborts_lapin_and_passes_the_guard() {
     let guard = guard::Guard::new();
     // The server leaves after the answer.
     let connecting = guard.connect(&server.url, ConnectionProperties::default());
+    connecting.await.unwrap_err();
+    assert_eq!(server.answer(), Some((10, 11)), "start-ok");
+    assert_eq!(guard.neutralised(), 1);
+}
+
+#[tokio::test]
+async fn the_guard_sees_through_tls() {
+    let server = Server::start_with_tls(deep_table(LEVELS, ""));
+    let guard = guard::Guard::new();
+    let uri = server.url.parse().unwrap();
+    let tls = OwnedTLSConfig {
+        identity: None,
+        cert_chain: Some(CERTIFICATE.to_owned()),
+    };
+    let runtime = rabtrace_lapin::lapin::runtime::default_runtime().unwrap();
+    let properties = ConnectionProperties::default();
+    let connecting = guard.connect_uri_with_config(uri, properties, tls, runtime);
     connecting.await.unwrap_err();
     assert_eq!(server.answer(), Some((10, 11)), "start-ok");
     assert_eq!(guard.neutralised(), 1);

@@ -2,8 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Of a server that only listens on loopback, for as long as a test runs: its key is no secret.
+pub(super) const CERTIFICATE: &str = include_str!("loopback_certificate.pem");
 
 /// Nobody in these tests waits longer for the other side.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -116,13 +124,38 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(properties: Vec<u8>) -> Self {
+        Self::serve("amqp", move |mut stream| greet(&mut stream, &properties))
+    }
+
+    /// The same by TLS, as `localhost`, with [`CERTIFICATE`].
+    pub(super) fn start_with_tls(properties: Vec<u8>) -> Self {
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("loopback_key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self::serve("amqps", move |stream| {
+            let connection = ServerConnection::new(Arc::new(config)).unwrap();
+            greet(&mut StreamOwned::new(connection, stream), &properties)
+        })
+    }
+
+    fn serve<F>(scheme: &str, answer: F) -> Self
+    where
+        F: FnOnce(TcpStream) -> (u8, u8) + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("amqp://{}", listener.local_addr().unwrap());
+        let port = listener.local_addr().unwrap().port();
         let thread = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
+            let (stream, _) = listener.accept().unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            greet(&mut stream, &properties)
+            answer(stream)
         });
+        let url = format!("{scheme}://localhost:{port}");
         Self { url, thread }
     }
 
