@@ -248,7 +248,7 @@ fn ordinary_headers(at: u32) -> FieldTable {
     }
     headers.insert("history".into(), AMQPValue::FieldArray(deaths));
     headers.insert("traceparent".into(), text(&traceparent()));
-    headers.insert("even".into(), AMQPValue::Boolean(at % 2 == 0));
+    headers.insert("even".into(), AMQPValue::Boolean(at.is_multiple_of(2)));
     headers.insert("none".into(), AMQPValue::Void);
     headers
 }
