@@ -7,6 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod attack;
 mod publish;
 mod service;
 mod settle;

@@ -76,6 +76,7 @@ mod current;
 mod delivery;
 mod destination;
 mod fetch;
+pub mod guard;
 mod hex;
 mod history;
 mod hooks;
