@@ -195,6 +195,7 @@ fn the_library_has_few_dependencies() {
     assert_eq!(
         library_tree("1"),
         [
+            "async-rs",
             "futures-core",
             "lapin",
             "opentelemetry",

@@ -216,14 +216,14 @@ pub(crate) enum Confirms {
 }
 
 impl Future for TracedConfirm {
-    type Output = Result<Confirmation>;
+    type Output = Result<crate::returned::Confirmation>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let polled = Pin::new(&mut self.inner).poll(task);
         if let Poll::Ready(result) = &polled {
             self.publish.resolve(result);
         }
-        polled
+        polled.map_ok(Into::into)
     }
 }
 

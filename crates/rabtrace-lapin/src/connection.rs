@@ -1,7 +1,14 @@
 //! A connection whose channels are traced and know their broker's address.
+//!
+//! Every way to connect that lapin has is here, with its own name and arguments; all but
+//! [`connector`](TracedConnection::connector), which brings its own transport, end in one place.
 
 use std::ops::Deref;
 
+use async_rs::Runtime;
+use async_rs::traits::{Reactor, RuntimeKit};
+use lapin::runtime::default_runtime;
+use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, Result};
 
@@ -24,35 +31,76 @@ use crate::config::TraceConfig;
 #[derive(Debug)]
 pub struct TracedConnection {
     inner: Connection,
+    server: Option<Server>,
     config: TraceConfig,
 }
 
-impl TracedConnection {
-    /// Connects to the broker at `uri`; the default [`TraceConfig`].
-    ///
-    /// # Errors
-    ///
-    /// lapin's own, unchanged.
-    pub async fn connect(uri: &str, options: ConnectionProperties) -> Result<Self> {
-        Self::connect_with_config(uri, options, TraceConfig::new()).await
-    }
+/// Where the broker is.
+#[derive(Clone, Debug)]
+struct Server {
+    address: String,
+    port: u16,
+}
 
+impl Server {
+    fn of(uri: &AMQPUri) -> Self {
+        Self {
+            address: uri.authority.host.clone(),
+            port: uri.authority.port,
+        }
+    }
+}
+
+/// What a connection is made of besides its address.
+pub(crate) struct Transport<RK: RuntimeKit + Send + Sync + Clone + 'static> {
+    pub(crate) options: ConnectionProperties,
+    pub(crate) tls: OwnedTLSConfig,
+    pub(crate) runtime: Runtime<RK>,
+}
+
+/// Connecting, with lapin's own signatures; [`TraceConfig::new`] unless
+/// [`with_trace_config`](Self::with_trace_config) says something else.
+impl TracedConnection {
     /// Connects to the broker at `uri`.
     ///
     /// # Errors
     ///
     /// lapin's own, unchanged.
-    pub async fn connect_with_config(
+    pub async fn connect(uri: &str, options: ConnectionProperties) -> Result<Self> {
+        let runtime = default_runtime()?;
+        Self::connect_with_runtime(uri, options, runtime).await
+    }
+
+    /// Connects to the broker at `uri`, on a runtime of its own.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn connect_with_runtime<RK: RuntimeKit + Send + Sync + Clone + 'static>(
         uri: &str,
         options: ConnectionProperties,
-        config: TraceConfig,
+        runtime: Runtime<RK>,
     ) -> Result<Self> {
-        let connection = Connection::connect(uri, options).await?;
-        let config = match uri.parse::<AMQPUri>() {
-            Ok(uri) => config.or_server(&uri.authority.host, uri.authority.port),
-            Err(_) => config,
+        Self::connect_with_config(uri, options, OwnedTLSConfig::default(), runtime).await
+    }
+
+    /// Connects to the broker at `uri`, with TLS settings and a runtime of its own.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn connect_with_config<RK: RuntimeKit + Send + Sync + Clone + 'static>(
+        uri: &str,
+        options: ConnectionProperties,
+        config: OwnedTLSConfig,
+        runtime: Runtime<RK>,
+    ) -> Result<Self> {
+        let transport = Transport {
+            options,
+            tls: config,
+            runtime,
         };
-        Ok(Self::new(connection, config))
+        Self::open_text(uri, transport).await
     }
 
     /// Connects to the broker at a URI that is parsed already.
@@ -60,14 +108,112 @@ impl TracedConnection {
     /// # Errors
     ///
     /// lapin's own, unchanged.
-    pub async fn connect_uri(
+    pub async fn connect_uri(uri: AMQPUri, options: ConnectionProperties) -> Result<Self> {
+        let runtime = default_runtime()?;
+        Self::connect_uri_with_runtime(uri, options, runtime).await
+    }
+
+    /// [`connect_uri`](Self::connect_uri), on a runtime of its own.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn connect_uri_with_runtime<RK: RuntimeKit + Send + Sync + Clone + 'static>(
         uri: AMQPUri,
+        options: ConnectionProperties,
+        runtime: Runtime<RK>,
+    ) -> Result<Self> {
+        Self::connect_uri_with_config(uri, options, OwnedTLSConfig::default(), runtime).await
+    }
+
+    /// [`connect_uri`](Self::connect_uri), with TLS settings and a runtime of its own.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn connect_uri_with_config<RK: RuntimeKit + Send + Sync + Clone + 'static>(
+        uri: AMQPUri,
+        options: ConnectionProperties,
+        config: OwnedTLSConfig,
+        runtime: Runtime<RK>,
+    ) -> Result<Self> {
+        let transport = Transport {
+            options,
+            tls: config,
+            runtime,
+        };
+        Self::open(uri, transport).await
+    }
+
+    /// Connects over a transport that `connect` makes.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn connector<RK: RuntimeKit + Clone + Send + 'static>(
+        uri: AMQPUri,
+        runtime: Runtime<RK>,
+        connect: impl AsyncFn(
+            AMQPUri,
+            Runtime<RK>,
+        ) -> Result<AsyncTcpStream<<RK as Reactor>::TcpStream>>
+        + Send
+        + Sync
+        + 'static,
+        options: ConnectionProperties,
+    ) -> Result<Self> {
+        let server = Server::of(&uri);
+        let connection = Connection::connector(uri, runtime, connect, options).await?;
+        Ok(Self::new(connection, TraceConfig::new()).at(server))
+    }
+
+    pub(crate) async fn open_text<RK: RuntimeKit + Send + Sync + Clone + 'static>(
+        uri: &str,
+        transport: Transport<RK>,
+    ) -> Result<Self> {
+        if let Ok(uri) = uri.parse() {
+            return Self::open(uri, transport).await;
+        }
+        // Only lapin can make its error of a URI that does not parse.
+        let Transport {
+            options,
+            tls,
+            runtime,
+        } = transport;
+        let connection = Connection::connect_with_config(uri, options, tls, runtime).await?;
+        Ok(Self::from(connection))
+    }
+
+    /// Every way to connect over lapin's own transport ends here.
+    pub(crate) async fn open<RK: RuntimeKit + Send + Sync + Clone + 'static>(
+        uri: AMQPUri,
+        transport: Transport<RK>,
+    ) -> Result<Self> {
+        let server = Server::of(&uri);
+        let Transport {
+            options,
+            tls,
+            runtime,
+        } = transport;
+        let connection = Connection::connect_uri_with_config(uri, options, tls, runtime).await?;
+        Ok(Self::from(connection).at(server))
+    }
+}
+
+impl TracedConnection {
+    /// Connects to the broker at `uri`; its channels are traced as `config` says. The same as
+    /// [`connect`](Self::connect) and [`with_trace_config`](Self::with_trace_config).
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub async fn connect_traced(
+        uri: &str,
         options: ConnectionProperties,
         config: TraceConfig,
     ) -> Result<Self> {
-        let config = config.or_server(&uri.authority.host, uri.authority.port);
-        let connection = Connection::connect_uri(uri, options).await?;
-        Ok(Self::new(connection, config))
+        let connection = Self::connect(uri, options).await?;
+        Ok(connection.with_trace_config(config))
     }
 
     /// Traces the channels of a connection. lapin does not tell its host and port: give them with
@@ -76,8 +222,30 @@ impl TracedConnection {
     pub fn new(connection: Connection, config: TraceConfig) -> Self {
         Self {
             inner: connection,
+            server: None,
             config,
         }
+    }
+
+    /// Channels that are created from now on are traced as `config` says; the broker's address is
+    /// this connection's unless the configuration states another one.
+    ///
+    /// ```no_run
+    /// use rabtrace_lapin::TraceConfig;
+    /// use rabtrace_lapin::traced::{Connection, ConnectionProperties, uri::AMQPUri};
+    ///
+    /// # async fn example() -> rabtrace_lapin::traced::Result<()> {
+    /// let uri = AMQPUri::default();
+    /// let connection = Connection::connect_uri(uri, ConnectionProperties::default())
+    ///     .await?
+    ///     .with_trace_config(TraceConfig::new().with_service_name("planner"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_trace_config(mut self, config: TraceConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Opens a traced channel.
@@ -87,15 +255,39 @@ impl TracedConnection {
     /// lapin's own, unchanged.
     pub async fn create_channel(&self) -> Result<TracedChannel> {
         let channel = self.inner.create_channel().await?;
+        let mut config = self.config.clone();
+        if let Some(Server { address, port }) = &self.server {
+            config = config.or_server(address, *port);
+        }
         let frame_max = self.inner.configuration().frame_max();
-        let config = self.config.clone().with_frame_max(frame_max);
+        let config = config.with_frame_max(frame_max);
         Ok(TracedChannel::with_config(channel, &config))
+    }
+
+    /// Blocks the thread until the connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// lapin's own, unchanged.
+    pub fn run(self) -> Result<()> {
+        self.inner.run()
     }
 
     /// The connection itself.
     #[must_use]
     pub fn into_inner(self) -> Connection {
         self.inner
+    }
+
+    fn at(mut self, server: Server) -> Self {
+        self.server = Some(server);
+        self
+    }
+}
+
+impl From<Connection> for TracedConnection {
+    fn from(connection: Connection) -> Self {
+        Self::new(connection, TraceConfig::new())
     }
 }
 

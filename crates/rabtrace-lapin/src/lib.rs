@@ -69,15 +69,18 @@ mod acker;
 mod channel;
 mod config;
 mod confirm;
+mod connect;
 mod connection;
 mod consumer;
 mod delivery;
 mod open;
 pub mod path;
 mod propagation;
+mod returned;
 pub mod semconv;
 mod settle;
 mod telemetry;
+pub mod traced;
 
 pub use acker::{Acker, Settlement};
 pub use channel::TracedChannel;
@@ -87,11 +90,12 @@ pub use connection::TracedConnection;
 pub use consumer::{ConsumerDelegate, TracedConsumer};
 pub use lapin;
 pub use opentelemetry;
+pub use returned::Confirmation;
 
 /// Messages as consumers get them.
 pub mod message {
     pub use crate::delivery::{BasicGetMessage, Delivery, DeliveryResult};
-    pub use lapin::message::BasicReturnMessage;
+    pub use crate::returned::BasicReturnMessage;
 }
 
 #[cfg(test)]
