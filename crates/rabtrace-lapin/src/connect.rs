@@ -1,7 +1,5 @@
 //! lapin's `Connect` and `ConnectionBuilder` for traced connections.
 
-use std::pin::Pin;
-
 use async_rs::Runtime;
 use async_rs::traits::RuntimeKit;
 use lapin::runtime::default_runtime;
@@ -9,10 +7,7 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
 use lapin::{ConnectionProperties, Result};
 
-use crate::connection::{TracedConnection, Transport};
-
-/// A connection being made, boxed as lapin's trait does it.
-type Connecting<'a> = Pin<Box<dyn Future<Output = Result<TracedConnection>> + Send + 'a>>;
+use crate::connection::{Connecting, TracedConnection, Transport};
 
 /// lapin's [`Connect`](lapin::Connect): addresses that open a [`TracedConnection`] themselves.
 ///
@@ -62,9 +57,12 @@ impl Connect for AMQPUri {
         RK: RuntimeKit + Send + Sync + Clone + 'static + 'async_trait,
         Self: 'async_trait,
     {
-        Box::pin(TracedConnection::connect_uri_with_config(
-            self, options, config, runtime,
-        ))
+        let transport = Transport {
+            options,
+            tls: config,
+            runtime,
+        };
+        TracedConnection::open(self, transport)
     }
 }
 
@@ -79,9 +77,12 @@ impl Connect for &str {
         RK: RuntimeKit + Send + Sync + Clone + 'static + 'async_trait,
         Self: 'async_trait,
     {
-        Box::pin(TracedConnection::connect_with_config(
-            self, options, config, runtime,
-        ))
+        let transport = Transport {
+            options,
+            tls: config,
+            runtime,
+        };
+        TracedConnection::open_text(self, transport)
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`connector`](TracedConnection::connector), which brings its own transport, end in one place.
 
 use std::ops::Deref;
+use std::pin::Pin;
 
 use async_rs::Runtime;
 use async_rs::traits::{Reactor, RuntimeKit};
@@ -58,6 +59,20 @@ pub(crate) struct Transport<RK: RuntimeKit + Send + Sync + Clone + 'static> {
     pub(crate) runtime: Runtime<RK>,
 }
 
+impl<RK: RuntimeKit + Send + Sync + Clone + 'static> Transport<RK> {
+    fn new(options: ConnectionProperties, runtime: Runtime<RK>) -> Self {
+        Self {
+            options,
+            tls: OwnedTLSConfig::default(),
+            runtime,
+        }
+    }
+}
+
+/// A connection being made, boxed.
+pub(crate) type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<TracedConnection>> + Send + 'a>>;
+
 /// Connecting, with lapin's own signatures; [`TraceConfig::new`] unless
 /// [`with_trace_config`](Self::with_trace_config) says something else.
 impl TracedConnection {
@@ -67,8 +82,8 @@ impl TracedConnection {
     ///
     /// lapin's own, unchanged.
     pub async fn connect(uri: &str, options: ConnectionProperties) -> Result<Self> {
-        let runtime = default_runtime()?;
-        Self::connect_with_runtime(uri, options, runtime).await
+        let transport = Transport::new(options, default_runtime()?);
+        Self::open_text(uri, transport).await
     }
 
     /// Connects to the broker at `uri`, on a runtime of its own.
@@ -81,7 +96,7 @@ impl TracedConnection {
         options: ConnectionProperties,
         runtime: Runtime<RK>,
     ) -> Result<Self> {
-        Self::connect_with_config(uri, options, OwnedTLSConfig::default(), runtime).await
+        Self::open_text(uri, Transport::new(options, runtime)).await
     }
 
     /// Connects to the broker at `uri`, with TLS settings and a runtime of its own.
@@ -96,9 +111,8 @@ impl TracedConnection {
         runtime: Runtime<RK>,
     ) -> Result<Self> {
         let transport = Transport {
-            options,
             tls: config,
-            runtime,
+            ..Transport::new(options, runtime)
         };
         Self::open_text(uri, transport).await
     }
@@ -109,8 +123,8 @@ impl TracedConnection {
     ///
     /// lapin's own, unchanged.
     pub async fn connect_uri(uri: AMQPUri, options: ConnectionProperties) -> Result<Self> {
-        let runtime = default_runtime()?;
-        Self::connect_uri_with_runtime(uri, options, runtime).await
+        let transport = Transport::new(options, default_runtime()?);
+        Self::open(uri, transport).await
     }
 
     /// [`connect_uri`](Self::connect_uri), on a runtime of its own.
@@ -123,7 +137,7 @@ impl TracedConnection {
         options: ConnectionProperties,
         runtime: Runtime<RK>,
     ) -> Result<Self> {
-        Self::connect_uri_with_config(uri, options, OwnedTLSConfig::default(), runtime).await
+        Self::open(uri, Transport::new(options, runtime)).await
     }
 
     /// [`connect_uri`](Self::connect_uri), with TLS settings and a runtime of its own.
@@ -138,9 +152,8 @@ impl TracedConnection {
         runtime: Runtime<RK>,
     ) -> Result<Self> {
         let transport = Transport {
-            options,
             tls: config,
-            runtime,
+            ..Transport::new(options, runtime)
         };
         Self::open(uri, transport).await
     }
@@ -167,36 +180,38 @@ impl TracedConnection {
         Ok(Self::new(connection, TraceConfig::new()).at(server))
     }
 
-    pub(crate) async fn open_text<RK: RuntimeKit + Send + Sync + Clone + 'static>(
+    pub(crate) fn open_text<RK: RuntimeKit + Send + Sync + Clone + 'static>(
         uri: &str,
         transport: Transport<RK>,
-    ) -> Result<Self> {
+    ) -> Connecting<'_> {
         if let Ok(uri) = uri.parse() {
-            return Self::open(uri, transport).await;
+            return Self::open(uri, transport);
         }
-        // Only lapin can make its error of a URI that does not parse.
         let Transport {
             options,
             tls,
             runtime,
         } = transport;
-        let connection = Connection::connect_with_config(uri, options, tls, runtime).await?;
-        Ok(Self::from(connection))
+        // Only lapin can make its error of a URI that does not parse.
+        let refused = Connection::connect_with_config(uri, options, tls, runtime);
+        Box::pin(async move { Ok(Self::from(refused.await?)) })
     }
 
-    /// Every way to connect over lapin's own transport ends here.
-    pub(crate) async fn open<RK: RuntimeKit + Send + Sync + Clone + 'static>(
+    /// Every way to connect over lapin's own transport ends here; boxed, as lapin has it too.
+    pub(crate) fn open<RK: RuntimeKit + Send + Sync + Clone + 'static>(
         uri: AMQPUri,
         transport: Transport<RK>,
-    ) -> Result<Self> {
-        let server = Server::of(&uri);
-        let Transport {
-            options,
-            tls,
-            runtime,
-        } = transport;
-        let connection = Connection::connect_uri_with_config(uri, options, tls, runtime).await?;
-        Ok(Self::from(connection).at(server))
+    ) -> Connecting<'static> {
+        Box::pin(async move {
+            let server = Server::of(&uri);
+            let Transport {
+                options,
+                tls,
+                runtime,
+            } = transport;
+            let connection = Connection::connect_uri_with_config(uri, options, tls, runtime);
+            Ok(Self::from(connection.await?).at(server))
+        })
     }
 }
 
