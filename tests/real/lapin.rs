@@ -7,6 +7,8 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod drop_in;
+mod examples;
 mod publish;
 mod service;
 mod settle;

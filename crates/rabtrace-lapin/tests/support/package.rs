@@ -31,6 +31,7 @@ name = "lapin-examples"
 edition = "2024"
 publish = false
 autobins = false
+autoexamples = false
 
 [workspace]
 
@@ -40,6 +41,7 @@ tokio = []
 
 [profile.dev]
 debug = false
+incremental = false
 
 [dependencies]
 amq-protocol = { version = "10.5", default-features = false }

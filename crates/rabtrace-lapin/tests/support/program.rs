@@ -292,8 +292,12 @@ macro_rules! program {
                     consumer.set_delegate(counting);
                     self.fill(1).await?;
                     self.see(lines.recv().await.expect("a line"));
-                    self.cancel(consumer).await?;
+                    // The broker cancels the consumer of a queue that goes; a client's own cancel is
+                    // not told to a delegate.
+                    let options = QueueDeleteOptions::default();
+                    self.channel.queue_delete(self.queue.clone(), options).await?;
                     self.see(lines.recv().await.expect("a line"));
+                    self.declare().await?;
 
                     let consumer = self.consumer("closure", false).await?;
                     let name = Arc::new("closure".to_owned());
