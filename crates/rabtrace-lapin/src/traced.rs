@@ -51,10 +51,7 @@
 //! - `lapin`'s Cargo features `tokio`, `rustls` and `native-tls` are this crate's. The others are
 //!   switched on by a dependency on lapin itself, which may stand beside this one.
 
-#[expect(
-    clippy::wildcard_imports,
-    reason = "every name of lapin, also those that a later version adds"
-)]
+// Every name of lapin, also those that a later version adds; the ones below come before it.
 pub use lapin::*;
 
 pub use crate::acker::Acker;

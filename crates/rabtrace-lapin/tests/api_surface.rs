@@ -4,6 +4,12 @@
 //! The same calls are compiled against lapin and against this crate, by path, where `Deref` does
 //! not help: what is said to be traced is a method of ours, and has lapin's signature.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at the first surprise"
+)]
+
 #[path = "support/source.rs"]
 mod source;
 #[path = "support/surface.rs"]
@@ -118,7 +124,7 @@ fn read(file: &str) -> String {
 }
 
 /// The lines of the blocks that `begins` picks by their first line.
-fn blocks<'a>(text: &'a str, begins: impl Fn(&str) -> bool) -> Vec<&'a str> {
+fn blocks(text: &str, begins: impl Fn(&str) -> bool) -> Vec<&str> {
     let mut found = Vec::new();
     let mut inside = false;
     for line in text.lines() {

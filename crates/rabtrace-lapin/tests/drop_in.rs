@@ -24,7 +24,7 @@ fn one_text_compiles_with_both() {
 fn futures_stay_small() {
     let both = promises::lapins::futures().into_iter();
     for ((name, raw), (_, traced)) in both.zip(promises::ours::futures()) {
-        println!("{name:>18} {raw:>6} {traced:>6} bytes");
+        eprintln!("{name:>18} {raw:>6} {traced:>6} bytes");
         assert!(
             traced <= raw + 2_048,
             "{name}: {traced} bytes, lapin's {raw}"

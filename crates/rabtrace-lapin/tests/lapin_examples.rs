@@ -1,5 +1,11 @@
 //! lapin's own examples and tests compile with this crate in lapin's place, one line added to each.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at the first surprise"
+)]
+
 #[path = "support/package.rs"]
 mod package;
 

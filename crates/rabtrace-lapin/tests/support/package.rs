@@ -79,7 +79,7 @@ impl Package {
             let needs_more = |text: &str| text.contains("smol") || text.contains("async_global");
             package.add(TOKIO_ALONE, |text| !needs_more(text));
             let left_out = package.left_out.join(", ");
-            println!("left out: {left_out}; they need packages that are not here: {reason}");
+            eprintln!("left out: {left_out}; they need packages that are not here: {reason}");
         }
         package
     }

@@ -22,7 +22,7 @@ macro_rules! program {
                 Acker, BasicProperties, Channel, Confirmation, Connection, Consumer,
                 ConsumerDelegate, Error, PublisherConfirm, Result,
             };
-            use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+            use tokio::sync::mpsc::{Sender, channel};
 
             const BODY: &[u8] = b"body";
 
@@ -45,7 +45,7 @@ macro_rules! program {
             /// A delegate by hand, with state.
             struct Counting {
                 count: Arc<AtomicUsize>,
-                sender: UnboundedSender<String>,
+                sender: Sender<String>,
             }
 
             impl ConsumerDelegate for Counting {
@@ -64,7 +64,7 @@ macro_rules! program {
                             Ok(None) => "by hand: cancelled".to_owned(),
                             Err(_) => "by hand: failed".to_owned(),
                         };
-                        let _ = sender.send(line);
+                        let _ = sender.try_send(line);
                     })
                 }
 
@@ -285,7 +285,7 @@ macro_rules! program {
                 }
 
                 async fn call_delegates(&mut self) -> Result<()> {
-                    let (sender, mut lines) = unbounded_channel();
+                    let (sender, mut lines) = channel(8);
                     let count = Arc::new(AtomicUsize::new(0));
                     let counting = Counting { count, sender: sender.clone() };
                     let consumer = self.consumer("by-hand", false).await?;
@@ -308,7 +308,7 @@ macro_rules! program {
                                 return;
                             };
                             let nacked = acker.nack(BasicNackOptions::default()).await;
-                            let _ = sender.send(format!("{name} {data:?} {:?}", nacked.ok()));
+                            let _ = sender.try_send(format!("{name} {data:?} {:?}", nacked.ok()));
                         }
                     });
                     self.fill(1).await?;

@@ -37,6 +37,7 @@ macro_rules! connects {
 macro_rules! surface {
     ($module:ident, $($lapin:ident)::+) => {
         #[expect(dead_code, reason = "compiled, and called by nobody")]
+        #[expect(clippy::too_many_arguments, reason = "the signatures are lapin's")]
         pub(crate) mod $module {
             use std::pin::Pin;
 
