@@ -8,6 +8,8 @@
 )]
 
 mod attack;
+mod drop_in;
+mod examples;
 mod publish;
 mod service;
 mod settle;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use lapin::message::BasicReturnMessage;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
     BasicRecoverAsyncOptions, BasicRecoverOptions, BasicRejectOptions,
@@ -21,6 +20,7 @@ use crate::delivery::BasicGetMessage;
 use crate::operation::Operation;
 use crate::process::AckMode;
 use crate::publish::{Outgoing, Publish};
+use crate::returned::BasicReturnMessage;
 use crate::sending::{Confirms, Sending};
 use crate::settle::{Answer, Settle, Targets};
 use crate::shared::{Shared, recovered};
@@ -145,7 +145,7 @@ impl TracedChannel {
             self.shared.came_back(message);
         }
         returned.extend(publishes.collect());
-        Ok(returned)
+        Ok(returned.into_iter().map(Into::into).collect())
     }
 
     /// Puts the channel into transaction mode: publishes take effect with

@@ -70,6 +70,7 @@ mod body;
 mod channel;
 mod config;
 mod confirm;
+mod connect;
 mod connection;
 mod consumer;
 mod current;
@@ -89,6 +90,7 @@ mod process;
 mod propagation;
 mod publish;
 mod recent;
+mod returned;
 mod returns;
 mod rules;
 pub mod semconv;
@@ -98,6 +100,7 @@ mod shared;
 mod source;
 mod switch;
 mod telemetry;
+pub mod traced;
 
 pub use acker::{Acker, Settlement};
 pub use body::BodyCapture;
@@ -109,13 +112,14 @@ pub use consumer::{ConsumerDelegate, TracedConsumer};
 pub use hooks::{HookMessage, HookSpan, TraceHooks};
 pub use lapin;
 pub use opentelemetry;
+pub use returned::Confirmation;
 pub use rules::{ExistingContext, Relation, Rule};
 pub use switch::TraceSwitch;
 
 /// Messages as consumers get them.
 pub mod message {
     pub use crate::delivery::{BasicGetMessage, Delivery, DeliveryResult};
-    pub use lapin::message::BasicReturnMessage;
+    pub use crate::returned::BasicReturnMessage;
 }
 
 #[cfg(test)]

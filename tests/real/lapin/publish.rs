@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use opentelemetry::trace::Status;
 use rabtrace::demo::broker::Broker;
+use rabtrace_lapin::Confirmation;
 use rabtrace_lapin::lapin::options::{BasicGetOptions, BasicPublishOptions};
 use rabtrace_lapin::lapin::types::{AMQPValue, FieldTable, LongString};
-use rabtrace_lapin::lapin::{BasicProperties, Confirmation, ErrorKind};
+use rabtrace_lapin::lapin::{BasicProperties, ErrorKind};
 
 use super::service::{Service, attribute, broker};
 use crate::support::eventually;

@@ -56,7 +56,7 @@ impl Service {
             .with_tracer_provider(&provider)
             .with_service_name(name);
         let properties = ConnectionProperties::default();
-        let connection = TracedConnection::connect_with_config(url, properties, config);
+        let connection = TracedConnection::connect_traced(url, properties, config);
         let connection = connection.await.unwrap();
         Self {
             exporter,
