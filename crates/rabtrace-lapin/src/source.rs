@@ -185,6 +185,10 @@ impl Source {
         ambient: &Context,
     ) -> Origin {
         if relation == Relation::Ignore {
+            // Published again, what the stranger wrote is not the application's own.
+            if let Some(creation) = propagation::creation_ids(headers) {
+                recent::received(creation);
+            }
             return Origin {
                 creation: None,
                 path: None,
