@@ -2,6 +2,8 @@
 
 mod absence;
 mod delivery;
+mod meters;
+mod metrics;
 mod publish;
 mod tracing_users;
 
