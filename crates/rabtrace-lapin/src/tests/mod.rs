@@ -2,6 +2,7 @@
 
 mod absence;
 mod delivery;
+mod destinations;
 mod meters;
 mod metrics;
 mod publish;
