@@ -175,9 +175,11 @@ impl TraceConfig {
         self
     }
 
-    /// How many destinations spans, metrics and paths tell apart, 1,024 by default. While so many
-    /// are in use, further ones are called `_other` there; the attribute
-    /// `messaging.destination.name` of spans stays exact.
+    /// How many destinations spans, metrics and paths tell apart, 1,024 by default; those of one
+    /// template count as one. While so many are in use, further ones are called `_other` there.
+    /// Destinations that are not used any more make room in span names and paths, but not in
+    /// metrics, as SDKs keep every series. The attribute `messaging.destination.name` of spans
+    /// stays exact.
     #[must_use]
     pub fn with_destination_limit(mut self, destinations: usize) -> Self {
         self.destinations = destinations;

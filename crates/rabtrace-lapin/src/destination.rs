@@ -1,9 +1,12 @@
 //! Destinations as spans, metrics and paths name them, made once and then shared.
 //!
 //! Input: exchange, routing key and queue. Output: a [`Known`] with everything about them that
-//! does not change from message to message. The number of destinations is limited: those that were
-//! not used for longest make room; while all of them are in use, further ones are called
-//! [`OTHER_DESTINATION`] wherever names add up (span names, metrics, paths).
+//! does not change from message to message. The number of names that add up (in span names, metrics
+//! and paths) is limited; destinations with the same template share one. The first names keep their
+//! place. Beyond them, span names and paths still tell those destinations apart that are kept here:
+//! the ones that were not used for longest make room; while all of them are in use, further ones
+//! are called [`OTHER_DESTINATION`]. Metrics call all of them so: an SDK keeps every series that it
+//! ever saw.
 
 mod names;
 
@@ -15,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use opentelemetry::{KeyValue, StringValue};
 
-use self::names::Names;
+use self::names::{Label, Names};
 use crate::hex;
 use crate::intern;
 use crate::metrics::DestinationSeries;
@@ -32,7 +35,7 @@ pub(crate) struct Settings {
     pub(crate) server_port: Option<i64>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) templates: Vec<String>,
-    /// How many destinations are kept.
+    /// How many destinations are kept, and how many names.
     pub(crate) limit: usize,
 }
 
@@ -68,19 +71,16 @@ struct KnownStep {
 }
 
 impl Known {
-    /// A destination by its own name, or as one of the others.
-    fn new(settings: &Settings, destination: &Destination<'_>, others: Option<&Overflow>) -> Self {
-        let names = Names::new(settings, destination, others.is_some());
-        let server = server_attributes(settings);
-        let series = others.map_or_else(
-            || Arc::new(DestinationSeries::new(names.metric_attributes(&server))),
-            |others| Arc::clone(&others.series),
-        );
+    fn new(
+        settings: &Settings,
+        destination: &Destination<'_>,
+        (names, series): (Names, Arc<DestinationSeries>),
+    ) -> Self {
         Self {
             key: key_of(destination).map(Box::from),
             direction: direction_of(destination),
             names: Some(names),
-            server,
+            server: server_attributes(settings),
             prepared: [const { OnceLock::new() }; Operation::COUNT],
             steps: Mutex::default(),
             touched: AtomicBool::new(true),
@@ -246,22 +246,20 @@ fn direction_of(destination: &Destination<'_>) -> Direction {
     }
 }
 
-/// What stands for all destinations beyond the limit.
-struct Overflow {
-    series: Arc<DestinationSeries>,
-}
-
 /// The destinations of a channel.
 pub(crate) struct Destinations {
     pub(crate) settings: Settings,
     pub(crate) nowhere: Arc<Known>,
-    others: Overflow,
+    /// The series of all destinations beyond the limit.
+    others: Arc<DestinationSeries>,
     cache: Mutex<Cache>,
 }
 
 #[derive(Default)]
 struct Cache {
     known: HashMap<u64, Arc<Known>>,
+    /// The first names, with the series of each.
+    series: HashMap<Label, Arc<DestinationSeries>>,
     /// The last one of each direction.
     last: [Option<Arc<Known>>; 2],
     /// Destinations that were not known since room was made last.
@@ -277,9 +275,7 @@ impl Destinations {
         attributes.extend(server_attributes(&settings));
         Self {
             nowhere: Arc::new(Known::nowhere(&settings)),
-            others: Overflow {
-                series: Arc::new(DestinationSeries::new(attributes)),
-            },
+            others: Arc::new(DestinationSeries::new(attributes)),
             settings,
             cache: Mutex::default(),
         }
@@ -315,12 +311,35 @@ impl Destinations {
             let touched = |known: &Arc<Known>| known.touched.swap(false, Ordering::Relaxed);
             cache.known.retain(|_, known| touched(known));
         }
-        if cache.known.len() >= self.settings.limit {
-            return Arc::new(Known::new(&self.settings, destination, Some(&self.others)));
+        let has_room = cache.known.len() < self.settings.limit;
+        let names = Names::new(&self.settings, destination);
+        let series = self.series(cache, &names);
+        let names = if series.is_none() && !has_room {
+            names.into_other()
+        } else {
+            names
+        };
+        let series = series.unwrap_or_else(|| Arc::clone(&self.others));
+        let known = Arc::new(Known::new(&self.settings, destination, (names, series)));
+        if has_room {
+            cache.known.insert(hash, Arc::clone(&known));
         }
-        let known = Arc::new(Known::new(&self.settings, destination, None));
-        cache.known.insert(hash, Arc::clone(&known));
         known
+    }
+
+    /// The series of a name that is one of the first.
+    fn series(&self, cache: &mut Cache, names: &Names) -> Option<Arc<DestinationSeries>> {
+        let label = names.label();
+        if let Some(series) = cache.series.get(&label) {
+            return Some(Arc::clone(series));
+        }
+        if cache.series.len() >= self.settings.limit {
+            return None;
+        }
+        let attributes = names.metric_attributes(&server_attributes(&self.settings));
+        let series = Arc::new(DestinationSeries::new(attributes));
+        cache.series.insert(label, Arc::clone(&series));
+        Some(series)
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache> {

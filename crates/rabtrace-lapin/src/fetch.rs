@@ -25,6 +25,9 @@ impl Source {
             return;
         }
         let known = telemetry.destinations.find(&self.destination(delivery));
+        if known.handling.untraced {
+            return;
+        }
         let extracted = propagation::extract(delivery.properties.headers().as_ref());
         let creation = extracted.creation;
         let start = Start {
@@ -62,6 +65,9 @@ impl Source {
             routing_key: "",
             queue: Some(self.queue.as_str()),
         });
+        if known.handling.untraced {
+            return;
+        }
         let start = Start {
             operation: Operation::Receive,
             known: &known,

@@ -168,12 +168,10 @@ impl Process {
         let now = SystemTime::now();
         let telemetry = &self.source.telemetry;
         let value = KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
-        let hook = |mut span: HookSpan<'_>| {
-            let metrics = telemetry.metrics.as_deref();
-            hooks::call(telemetry.hooks.as_ref(), metrics, |hooks| {
-                hooks.on_settle(settlement, &mut span);
-            });
-        };
+        if telemetry.hooks.is_some() {
+            // The hook may ask for the context, which takes the lock.
+            self.context();
+        }
         let mut state = traced.lock();
         let error = state.error;
         let shared = match &mut state.span {
@@ -181,7 +179,6 @@ impl Process {
             SpanState::Own(span) => {
                 if span.is_recording() {
                     span.set_attribute(value.clone());
-                    hook(HookSpan::own(span));
                 }
                 span.end_with_timestamp(now);
                 None
@@ -192,7 +189,10 @@ impl Process {
             let span = context.span();
             if span.is_recording() {
                 span.set_attribute(value);
-                hook(HookSpan::shared(context.span()));
+                let metrics = telemetry.metrics.as_deref();
+                hooks::call(telemetry.hooks.as_ref(), metrics, |hooks| {
+                    hooks.on_settle(settlement, &mut HookSpan::shared(context.span()));
+                });
             }
             span.end_with_timestamp(now);
         }

@@ -79,6 +79,12 @@ impl<'a> Found<'a> {
         self.parent.is_some() || self.baggage.is_some()
     }
 
+    /// The span id and trace id in `traceparent`.
+    pub(crate) fn creation_ids(&self) -> Option<Ids> {
+        let context = span_context(bytes(self.parent?)?, TraceState::default)?;
+        Some((context.trace_id(), context.span_id()))
+    }
+
     /// Reads what can be read.
     pub(crate) fn extract(&self) -> Extracted {
         let mut path = None;
@@ -107,9 +113,7 @@ pub(crate) fn extract(headers: Option<&FieldTable>) -> Extracted {
 
 /// The span id and trace id in `traceparent`, to recognise a returned message.
 pub(crate) fn creation_ids(headers: Option<&FieldTable>) -> Option<Ids> {
-    let parent = bytes(headers?.inner().get(TRACEPARENT)?)?;
-    let context = span_context(parent, TraceState::default)?;
-    Some((context.trace_id(), context.span_id()))
+    Found::new(headers).creation_ids()
 }
 
 /// The context that the headers hold, to link to it.

@@ -290,7 +290,9 @@ impl Publishes {
 
     /// The transaction ended.
     pub(crate) fn release(&self, outcome: PublishOutcome, error: Option<&lapin::Error>) {
-        for mut publish in std::mem::take(&mut self.lock().uncommitted) {
+        // Not in the loop's head, where the lock would be held while hooks run.
+        let uncommitted = std::mem::take(&mut self.lock().uncommitted);
+        for mut publish in uncommitted {
             match error {
                 Some(error) => publish.fail(outcome, error),
                 None => publish.end(outcome),

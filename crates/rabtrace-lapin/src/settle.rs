@@ -92,7 +92,8 @@ impl Settle {
         let begun = SystemTime::now();
         let named = targets.named.as_deref();
         let parent = named.map_or_else(Context::current, Process::parent);
-        let idle = telemetry.is_off() || telemetry.is_idle(&parent);
+        let off = telemetry.is_off();
+        let idle = off || telemetry.is_idle(&parent);
         let known = targets.known(telemetry);
         let span = (telemetry.settle_spans && !idle).then(|| {
             let traced = named.and_then(|process| process.traced.as_ref());
@@ -124,6 +125,7 @@ impl Settle {
             settlement: self.settlement(),
             known,
             begun,
+            is_measured: !off,
             span,
             targets,
         }
@@ -175,6 +177,7 @@ pub(crate) struct Settling {
     settlement: Settlement,
     known: Arc<Known>,
     begun: SystemTime,
+    is_measured: bool,
     span: Option<BoxedSpan>,
     targets: Targets,
 }
@@ -202,7 +205,7 @@ impl Settling {
             }
             span.end_with_timestamp(now);
         }
-        if let Some(metrics) = &self.telemetry.metrics {
+        if let Some(metrics) = self.telemetry.metrics.as_ref().filter(|_| self.is_measured) {
             let seconds = between(self.begun, now).as_secs_f64();
             let how = (self.operation, error.map(semconv::error_type));
             self.known.series.operated(metrics, how, seconds);

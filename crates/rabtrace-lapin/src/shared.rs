@@ -17,7 +17,7 @@ use crate::process::Process;
 use crate::propagation;
 use crate::returns::Publishes;
 use crate::semconv::{self, Destination};
-use crate::telemetry::{Start, Telemetry, fail};
+use crate::telemetry::{Start, Telemetry, between, fail};
 
 /// What the clones of a channel share.
 pub(crate) struct Shared {
@@ -42,6 +42,7 @@ impl Shared {
         if telemetry.is_off() || telemetry.is_idle(&ambient) {
             return call.await;
         }
+        let begun = SystemTime::now();
         let known = &telemetry.destinations.nowhere;
         let start = Start {
             operation,
@@ -49,14 +50,20 @@ impl Shared {
             parent: &ambient,
             kind: None,
             links: [None, None],
-            time: SystemTime::now(),
+            time: begun,
         };
         let mut span = telemetry.start(start, |_| {});
         let result = call.await;
         if let Err(error) = &result {
             fail(&mut span, semconv::error_type(error), error.to_string());
         }
-        span.end();
+        let now = SystemTime::now();
+        span.end_with_timestamp(now);
+        if let Some(metrics) = &telemetry.metrics {
+            let error = result.as_ref().err().map(semconv::error_type);
+            let seconds = between(begun, now).as_secs_f64();
+            known.series.operated(metrics, (operation, error), seconds);
+        }
         result
     }
 
@@ -77,6 +84,9 @@ impl Shared {
             routing_key: message.routing_key.as_str(),
             queue: None,
         });
+        if known.handling.untraced {
+            return;
+        }
         let start = Start {
             operation: Operation::Return,
             known: &known,

@@ -179,6 +179,10 @@ impl Source {
     /// the rules say otherwise.
     fn origin(&self, found: Found<'_>, relation: Relation, ambient: &Context) -> Origin {
         if relation == Relation::Ignore {
+            // Published again, what the stranger wrote is not the application's own.
+            if let Some(creation) = found.creation_ids() {
+                recent::received(creation);
+            }
             return Origin {
                 creation: None,
                 path: None,

@@ -23,8 +23,12 @@ pub(super) struct Names {
     pub(super) node: Arc<str>,
 }
 
+/// A name or, if true, a template.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Label(bool, StringValue);
+
 impl Names {
-    pub(super) fn new(settings: &Settings, destination: &Destination<'_>, is_other: bool) -> Self {
+    pub(super) fn new(settings: &Settings, destination: &Destination<'_>) -> Self {
         let name: Arc<str> = destination.name().into();
         let template = template_of(&settings.templates, destination.routing_key);
         let routing_key = template.unwrap_or(destination.routing_key);
@@ -32,25 +36,31 @@ impl Names {
             routing_key,
             ..*destination
         };
-        let label: Arc<str> = if is_other {
-            OTHER_DESTINATION.into()
-        } else {
-            let label = templated.template();
-            label.unwrap_or_else(|| templated.name()).into()
-        };
-        let node = if is_other {
-            OTHER_DESTINATION
-        } else {
-            templated.node()
-        };
+        let label = templated.template();
+        let label: Arc<str> = label.unwrap_or_else(|| templated.name()).into();
         Self {
             templated: label != name,
             anonymous: destination.is_anonymous(),
-            node: node.into(),
+            node: templated.node().into(),
             name: name.into(),
             label: label.into(),
             routing_key: Arc::<str>::from(destination.routing_key).into(),
         }
+    }
+
+    /// The same destination as one of the others, where names add up.
+    pub(super) fn into_other(self) -> Self {
+        Self {
+            templated: true,
+            label: OTHER_DESTINATION.into(),
+            node: OTHER_DESTINATION.into(),
+            ..self
+        }
+    }
+
+    /// What tells it from others in metrics.
+    pub(super) fn label(&self) -> Label {
+        Label(self.templated, self.label.clone())
     }
 
     pub(super) fn add_to(&self, attributes: &mut Vec<KeyValue>, operation: Operation) {

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod every_type;
+
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn headers(entries: &[(&str, AMQPValue)]) -> FieldTable {
@@ -254,16 +256,23 @@ fn value() -> impl Strategy<Value = AMQPValue> {
     let leaf = prop_oneof![
         Just(AMQPValue::Void),
         any::<bool>().prop_map(AMQPValue::Boolean),
+        any::<i8>().prop_map(AMQPValue::ShortShortInt),
+        any::<u8>().prop_map(AMQPValue::ShortShortUInt),
         any::<i16>().prop_map(AMQPValue::ShortInt),
+        any::<u16>().prop_map(AMQPValue::ShortUInt),
+        any::<i32>().prop_map(AMQPValue::LongInt),
         any::<u32>().prop_map(AMQPValue::LongUInt),
         any::<i64>().prop_map(AMQPValue::LongLongInt),
         any::<f32>().prop_map(AMQPValue::Float),
+        any::<f64>().prop_map(AMQPValue::Double),
         any::<u64>().prop_map(AMQPValue::Timestamp),
         (any::<u8>(), any::<u32>())
             .prop_map(|(scale, value)| AMQPValue::DecimalValue(DecimalValue { scale, value })),
         ".{0,60}".prop_map(|text| AMQPValue::ShortString(text.into())),
         any::<Vec<u8>>().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
         any::<Vec<u8>>().prop_map(|bytes| AMQPValue::ByteArray(bytes.into())),
+        // A context as AMQP 1.0 had it once.
+        any::<[u8; 29]>().prop_map(|bytes| AMQPValue::LongString(bytes.to_vec().into())),
         Just(long(PARENT)),
         "[a-z=,;%0-9 -]{0,80}".prop_map(|text| long(&text)),
     ];

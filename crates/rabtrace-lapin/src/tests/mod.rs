@@ -2,7 +2,13 @@
 
 mod absence;
 mod delivery;
+mod destinations;
+mod fuzz;
+mod hooks;
+mod meters;
+mod metrics;
 mod publish;
+mod safety;
 mod tracing_users;
 
 use std::sync::{Arc, Weak};
