@@ -7,7 +7,12 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod context;
+mod lost;
 mod publish;
+mod returns;
+mod rpc;
 mod service;
 mod settle;
 mod trace;
+mod transactions;

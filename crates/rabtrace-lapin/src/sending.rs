@@ -40,8 +40,10 @@ impl<'a> Sending<'a> {
         (publishes, confirms): (&'a Arc<Publishes>, Confirms),
         status: Option<&'a ConnectionStatus>,
     ) -> Self {
+        // The confirm of one that is not traced may bring the message of another one.
+        let may_bring = confirms == Confirms::On && publishes.may_return();
         let state = match confirms {
-            _ if !publish.is_traced() => State::Untraced,
+            _ if !publish.is_traced() && !may_bring => State::Untraced,
             Confirms::On => State::Confirmed(publishes.issue(publish)),
             Confirms::Off => State::Written(publish),
             Confirms::Transaction => State::Held(publish),
