@@ -8,9 +8,14 @@
 )]
 
 mod attack;
+mod context;
 mod drop_in;
 mod examples;
+mod lost;
 mod publish;
+mod returns;
+mod rpc;
 mod service;
 mod settle;
 mod trace;
+mod transactions;

@@ -103,7 +103,9 @@ impl TracedChannel {
             let ambient = Context::current();
             Publish::start(&shared.telemetry, message, &mut properties, &ambient)
         };
-        let sending = publish.is_traced().then(|| {
+        // The confirm of one that is not traced may bring the message of another one.
+        let is_followed = publish.is_traced() || shared.publishes.may_return();
+        let sending = is_followed.then(|| {
             let how = (&shared.publishes, self.confirms());
             Sending::new(publish, how, shared.status.as_ref())
         });

@@ -113,6 +113,7 @@ impl std::fmt::Debug for Shared {
             .debug_struct("Shared")
             .field("telemetry", &self.telemetry)
             .field("open", &self.open)
+            .field("publishes", &self.publishes)
             .finish_non_exhaustive()
     }
 }

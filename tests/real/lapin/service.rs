@@ -1,5 +1,6 @@
 //! One traced service: its connection, its channel, and the spans that it ended.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
@@ -48,6 +49,14 @@ impl Service {
     }
 
     pub(super) async fn connect_to(url: &str, name: &str) -> Self {
+        Self::configured(url, name, |config| config).await
+    }
+
+    pub(super) async fn configured(
+        url: &str,
+        name: &str,
+        change: impl FnOnce(TraceConfig) -> TraceConfig,
+    ) -> Self {
         let exporter = Exporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(exporter.clone())
@@ -55,6 +64,7 @@ impl Service {
         let config = TraceConfig::new()
             .with_tracer_provider(&provider)
             .with_service_name(name);
+        let config = change(config);
         let properties = ConnectionProperties::default();
         let connection = TracedConnection::connect_traced(url, properties, config);
         let connection = connection.await.unwrap();
@@ -83,6 +93,16 @@ impl Service {
         declared.await.unwrap();
     }
 
+    /// As quorum queues have to be.
+    pub(super) async fn durable_queue(&self, name: &str, arguments: FieldTable) {
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declared = self.channel.queue_declare(name.into(), options, arguments);
+        declared.await.unwrap();
+    }
+
     pub(super) async fn publish(&self, exchange: &str, key: &str) -> Result<TracedConfirm> {
         let options = BasicPublishOptions::default();
         let properties = BasicProperties::default();
@@ -90,6 +110,31 @@ impl Service {
         let publish =
             channel.basic_publish(exchange.into(), key.into(), options, b"body", properties);
         publish.await
+    }
+
+    /// Publishes a message of that id, mandatory or not.
+    pub(super) async fn publish_as(
+        &self,
+        (exchange, key): (&str, &str),
+        id: usize,
+        mandatory: bool,
+    ) -> Result<TracedConfirm> {
+        let options = BasicPublishOptions {
+            mandatory,
+            ..BasicPublishOptions::default()
+        };
+        let properties = BasicProperties::default().with_message_id(id.to_string().into());
+        let channel = &self.channel;
+        let publish =
+            channel.basic_publish(exchange.into(), key.into(), options, b"body", properties);
+        publish.await
+    }
+
+    /// Asserts that no publish is kept any more.
+    pub(super) fn assert_nothing_kept(&self) {
+        let shown = format!("{:?}", self.channel);
+        let empty = "Publishes { looked_for: 0, unwatched: 0, returned: 0, uncommitted: 0 }";
+        assert!(shown.contains(empty), "{shown}");
     }
 
     pub(super) async fn consume(&self, queue: &str) -> TracedConsumer {
@@ -127,6 +172,26 @@ pub(super) fn attribute(span: &SpanData, name: &str) -> Option<String> {
     let mut attributes = span.attributes.iter();
     let found = attributes.find(|attribute| attribute.key.as_str() == name);
     found.map(|attribute| attribute.value.to_string())
+}
+
+/// Outcome and `error.type` of a publish.
+pub(super) fn outcome(span: &SpanData) -> String {
+    let outcome = attribute(span, "rabtrace.publish.outcome").unwrap_or_default();
+    match attribute(span, "error.type") {
+        Some(error_type) => format!("{outcome} {error_type}"),
+        None => outcome,
+    }
+}
+
+/// The outcomes of publishes by message id, each exactly once.
+pub(super) fn outcomes(spans: &[SpanData]) -> BTreeMap<usize, String> {
+    let mut outcomes = BTreeMap::new();
+    for span in spans {
+        let id = attribute(span, "messaging.message.id").unwrap();
+        let twice = outcomes.insert(id.parse().unwrap(), outcome(span));
+        assert_eq!(twice, None, "message {id} ended twice");
+    }
+    outcomes
 }
 
 /// Asserts that `child` is the child of `parent`, in the same trace.
