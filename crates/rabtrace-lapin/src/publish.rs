@@ -67,7 +67,10 @@ impl Cause {
     fn find(telemetry: &Telemetry, ambient: &Context) -> Self {
         let handled = ambient.get::<Handled>().copied();
         let delivery = match handled {
-            None if telemetry.task_parent => current::delivery(),
+            // Where the application suppresses telemetry, the delivery must not bring it back.
+            None if telemetry.task_parent && !ambient.is_telemetry_suppressed() => {
+                current::delivery()
+            }
             _ => None,
         };
         let Some(delivery) = delivery else {
