@@ -118,6 +118,12 @@ pub(crate) fn release(worker: Worker) {
     }
 }
 
+/// Whether `worker` is in the table.
+#[cfg(test)]
+pub(crate) fn holds(worker: Worker) -> bool {
+    TABLE.shard(worker).contains_key(&worker)
+}
+
 /// The delivery that the running task works on.
 pub(crate) fn delivery() -> Option<Arc<Process>> {
     if HELD.load(Ordering::Relaxed) == 0 {

@@ -69,6 +69,18 @@ pub(crate) fn history(headers: &FieldTable) -> History<'_> {
     }
 }
 
+/// The queues that gave the message up, the last one first.
+pub(crate) fn queues(headers: &FieldTable) -> impl Iterator<Item = &str> {
+    let deaths = match headers.inner().get(DEATH) {
+        Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice(),
+        _ => &[],
+    };
+    deaths.iter().filter_map(|entry| match entry {
+        AMQPValue::FieldTable(entry) => Some(death(entry).queue),
+        _ => None,
+    })
+}
+
 fn death(entry: &FieldTable) -> Death<'_> {
     let text = |key: &str| entry.inner().get(key).and_then(text).unwrap_or_default();
     Death {

@@ -75,7 +75,9 @@ impl<'a> Cause<'a> {
             beside: None,
             handled,
         };
-        if handled.is_some() || !telemetry.task_parent {
+        // Where the application suppresses telemetry, the delivery must not bring it back.
+        let told = handled.is_some() || ambient.is_telemetry_suppressed();
+        if told || !telemetry.task_parent {
             return cause;
         }
         if let Some(delivery) = current::delivery() {

@@ -6,7 +6,7 @@
 //! message cannot be settled, and the publish's span has its outcome already.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, LazyLock, Weak};
 
 use lapin::protocol::AMQPError;
@@ -180,6 +180,7 @@ impl Acker {
             ambient: Context::new(),
             worker: None,
             claimed: AtomicBool::new(false),
+            settling: AtomicUsize::new(0),
             ended: AtomicBool::new(true),
         }))
     }

@@ -1,6 +1,7 @@
 //! The span of a settlement, and what it means for the deliveries that it settles.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use lapin::Channel;
@@ -88,6 +89,9 @@ impl Settle {
         tag: DeliveryTag,
         targets: Targets,
     ) -> Settling {
+        for target in targets.all() {
+            target.settling.fetch_add(1, Ordering::AcqRel);
+        }
         let batch = self.is_multiple();
         let begun = SystemTime::now();
         let named = targets.named.as_deref();
@@ -108,7 +112,8 @@ impl Settle {
             let mut span = telemetry.start(start, |attributes| {
                 let key = semconv::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG;
                 attributes.push(KeyValue::new(key, i64::try_from(tag).unwrap_or(i64::MAX)));
-                if batch {
+                // Of messages whose acker is gone nothing is known: none is no number of them.
+                if batch && targets.count() > 0 {
                     let count = i64::try_from(targets.count()).unwrap_or(i64::MAX);
                     let key = semconv::MESSAGING_BATCH_MESSAGE_COUNT;
                     attributes.push(KeyValue::new(key, count));
@@ -133,9 +138,12 @@ impl Settle {
 }
 
 impl Targets {
+    fn all(&self) -> impl Iterator<Item = &Arc<Process>> {
+        self.named.iter().chain(&self.others)
+    }
+
     fn traced(&self) -> impl Iterator<Item = &Traced> {
-        let processes = self.named.iter().chain(&self.others);
-        processes.filter_map(|process| process.traced.as_ref())
+        self.all().filter_map(|process| process.traced.as_ref())
     }
 
     fn count(&self) -> usize {
@@ -210,12 +218,12 @@ impl Settling {
             let how = (self.operation, error.map(semconv::error_type));
             self.known.series.operated(metrics, how, seconds);
         }
-        for target in targets.named.iter().chain(&targets.others) {
-            match answer {
-                Answer::Sent => target.end(self.settlement),
-                Answer::NotSent => {}
-                Answer::Failed(error) => target.lost(error),
+        for target in targets.all() {
+            if matches!(answer, Answer::Sent) {
+                target.end(self.settlement);
             }
+            target.settling.fetch_sub(1, Ordering::AcqRel);
+            target.end_if_lost(error);
         }
     }
 }

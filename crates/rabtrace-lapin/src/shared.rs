@@ -121,9 +121,9 @@ impl std::fmt::Debug for Shared {
 /// The broker has the deliveries back.
 pub(crate) fn recovered(open: &[Arc<Process>], error: Option<&lapin::Error>) {
     for process in open {
-        match error {
-            Some(error) => process.lost(error),
-            None => process.end(Settlement::Recovered),
+        process.end_if_lost(error);
+        if error.is_none() {
+            process.end(Settlement::Recovered);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Input: a delivery of lapin that is handed to the application now, and the context that is
 //! active there. Output: the delivery with its span: parent, links, attributes, measurements.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
@@ -74,6 +74,7 @@ impl Source {
             worker,
             claimed: AtomicBool::new(false),
             ended: AtomicBool::new(traced.is_none()),
+            settling: AtomicUsize::new(0),
             traced,
         });
         if let Some(worker) = worker {
@@ -130,7 +131,8 @@ impl Source {
             let settings = &telemetry.destinations.settings;
             known.step(settings, origin.path.as_ref(), microseconds(begun))
         };
-        let facts = Facts::read((delivery, found), &origin, microseconds(begun));
+        let queue = self.queue.as_str();
+        let facts = Facts::read((delivery, found, queue), &origin, microseconds(begun));
         let start = Start {
             operation: Operation::Process,
             known: &known,
@@ -157,8 +159,9 @@ impl Source {
             }
         }
         let creation = origin.creation.as_ref().map(ids);
-        if let Some(creation) = creation {
-            recent::received(creation);
+        // Remembered even if it is ignored: published again, it is nobody's here.
+        if let Some(received) = creation.or_else(|| found.creation_ids()) {
+            recent::received(received);
         }
         let path = step.context;
         Some(Traced {
@@ -179,10 +182,6 @@ impl Source {
     /// the rules say otherwise.
     fn origin(&self, found: Found<'_>, relation: Relation, ambient: &Context) -> Origin {
         if relation == Relation::Ignore {
-            // Published again, what the stranger wrote is not the application's own.
-            if let Some(creation) = found.creation_ids() {
-                recent::received(creation);
-            }
             return Origin {
                 creation: None,
                 path: None,
@@ -230,10 +229,11 @@ impl Source {
         });
     }
 
-    /// Ends the spans of the deliveries that went with the channel.
-    pub(crate) fn lost(&self, error: &lapin::Error) {
+    /// A consumer failed or came to its end: if that was the channel's, the spans of the channel's
+    /// deliveries end.
+    pub(crate) fn stopped(&self, error: Option<&lapin::Error>) {
         for process in self.open.all() {
-            process.lost(error);
+            process.end_if_lost(error);
         }
     }
 }
@@ -263,7 +263,7 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn read(
-        (delivery, found): (&'a lapin::message::Delivery, Found<'_>),
+        (delivery, found, queue): (&'a lapin::message::Delivery, Found<'_>, &str),
         origin: &Origin,
         now_us: u64,
     ) -> Self {
@@ -287,7 +287,11 @@ impl<'a> Facts<'a> {
             history::waits(headers, published, now_us)
         };
         let creation = origin.creation.as_ref().filter(|_| again).map(ids);
-        let previous = creation.and_then(recent::attempt);
+        // It was here before, or else in a queue that gave it up.
+        let here = delivery.redelivered.then_some(queue);
+        let mut queues = here.into_iter().chain(history::queues(headers));
+        let previous =
+            creation.and_then(|creation| queues.find_map(|queue| recent::attempt(creation, queue)));
         let told = history.failed_attempts.max(u64::from(delivery.redelivered));
         let seen = previous.as_ref().map_or(0, |attempt| attempt.number);
         Self {

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use rabtrace::demo::broker::Broker;
 use rabtrace_lapin::TracedConfirm;
-use rabtrace_lapin::lapin::options::{BasicAckOptions, BasicPublishOptions};
+use rabtrace_lapin::lapin::options::BasicAckOptions;
 use rabtrace_lapin::lapin::types::FieldTable;
-use rabtrace_lapin::lapin::{BasicProperties, Confirmation, Result};
+use rabtrace_lapin::lapin::Result;
+use rabtrace_lapin::Confirmation;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::service::{Service, attribute, broker, outcome, outcomes};

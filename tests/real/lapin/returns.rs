@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rabtrace::demo::broker::Broker;
 use rabtrace_lapin::TracedConfirm;
-use rabtrace_lapin::lapin::message::BasicReturnMessage;
+use rabtrace_lapin::message::BasicReturnMessage;
 use rabtrace_lapin::lapin::types::{AMQPValue, FieldTable};
 
 use super::service::{Service, assert_child, attribute, broker, outcome, outcomes};

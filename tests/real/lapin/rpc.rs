@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SpanData;
-use rabtrace::demo::broker::Broker;
 use rabtrace_lapin::lapin::BasicProperties;
 use rabtrace_lapin::lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions,

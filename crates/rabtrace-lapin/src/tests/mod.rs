@@ -1,6 +1,7 @@
 //! Ring one: the spans of publishes and deliveries, without a broker.
 
 mod absence;
+mod consume;
 mod delivery;
 mod destinations;
 mod fuzz;
