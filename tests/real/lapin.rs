@@ -8,6 +8,6 @@
 )]
 
 mod publish;
-mod service;
+pub(crate) mod service;
 mod settle;
 mod trace;

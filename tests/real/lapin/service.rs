@@ -26,14 +26,14 @@ impl SpanExporter for Exporter {
     }
 }
 
-pub(super) struct Service {
+pub(crate) struct Service {
     exporter: Exporter,
-    pub(super) connection: TracedConnection,
-    pub(super) channel: TracedChannel,
+    pub(crate) connection: TracedConnection,
+    pub(crate) channel: TracedChannel,
     _provider: SdkTracerProvider,
 }
 
-pub(super) async fn broker() -> Broker {
+pub(crate) async fn broker() -> Broker {
     let options = Options {
         management: false,
         prometheus: false,
@@ -43,11 +43,11 @@ pub(super) async fn broker() -> Broker {
 }
 
 impl Service {
-    pub(super) async fn connect(broker: &Broker, name: &str) -> Self {
+    pub(crate) async fn connect(broker: &Broker, name: &str) -> Self {
         Self::connect_to(&broker.amqp_url(), name).await
     }
 
-    pub(super) async fn connect_to(url: &str, name: &str) -> Self {
+    pub(crate) async fn connect_to(url: &str, name: &str) -> Self {
         let exporter = Exporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(exporter.clone())
@@ -67,23 +67,23 @@ impl Service {
     }
 
     /// The same, with confirms.
-    pub(super) async fn confirming(broker: &Broker, name: &str) -> Self {
+    pub(crate) async fn confirming(broker: &Broker, name: &str) -> Self {
         Self::connect(broker, name).await.with_confirms().await
     }
 
-    pub(super) async fn with_confirms(self) -> Self {
+    pub(crate) async fn with_confirms(self) -> Self {
         let options = ConfirmSelectOptions::default();
         self.channel.confirm_select(options).await.unwrap();
         self
     }
 
-    pub(super) async fn queue(&self, name: &str, arguments: FieldTable) {
+    pub(crate) async fn queue(&self, name: &str, arguments: FieldTable) {
         let options = QueueDeclareOptions::default();
         let declared = self.channel.queue_declare(name.into(), options, arguments);
         declared.await.unwrap();
     }
 
-    pub(super) async fn publish(&self, exchange: &str, key: &str) -> Result<TracedConfirm> {
+    pub(crate) async fn publish(&self, exchange: &str, key: &str) -> Result<TracedConfirm> {
         let options = BasicPublishOptions::default();
         let properties = BasicProperties::default();
         let channel = &self.channel;
@@ -92,7 +92,7 @@ impl Service {
         publish.await
     }
 
-    pub(super) async fn consume(&self, queue: &str) -> TracedConsumer {
+    pub(crate) async fn consume(&self, queue: &str) -> TracedConsumer {
         let options = BasicConsumeOptions::default();
         let arguments = FieldTable::default();
         let consumer = self
@@ -102,35 +102,35 @@ impl Service {
     }
 
     /// The spans that ended since the last call.
-    pub(super) fn take(&self) -> Vec<SpanData> {
+    pub(crate) fn take(&self) -> Vec<SpanData> {
         std::mem::take(&mut *self.exporter.0.lock().unwrap())
     }
 
-    pub(super) fn ended(&self) -> usize {
+    pub(crate) fn ended(&self) -> usize {
         self.exporter.0.lock().unwrap().len()
     }
 
     /// The only span that ended since the last call.
-    pub(super) fn take_one(&self) -> SpanData {
+    pub(crate) fn take_one(&self) -> SpanData {
         let mut spans = self.take();
         assert_eq!(spans.len(), 1, "{spans:#?}");
         spans.remove(0)
     }
 }
 
-pub(super) async fn next(consumer: &mut TracedConsumer) -> Delivery {
+pub(crate) async fn next(consumer: &mut TracedConsumer) -> Delivery {
     let next = tokio::time::timeout(std::time::Duration::from_secs(20), consumer.next());
     next.await.expect("no delivery came").unwrap().unwrap()
 }
 
-pub(super) fn attribute(span: &SpanData, name: &str) -> Option<String> {
+pub(crate) fn attribute(span: &SpanData, name: &str) -> Option<String> {
     let mut attributes = span.attributes.iter();
     let found = attributes.find(|attribute| attribute.key.as_str() == name);
     found.map(|attribute| attribute.value.to_string())
 }
 
 /// Asserts that `child` is the child of `parent`, in the same trace.
-pub(super) fn assert_child(child: &SpanData, parent: &SpanData) {
+pub(crate) fn assert_child(child: &SpanData, parent: &SpanData) {
     assert_ne!(child.parent_span_id, SpanId::INVALID, "{child:#?}");
     assert_eq!(child.parent_span_id, parent.span_context.span_id());
     assert_eq!(
