@@ -24,22 +24,27 @@ async def publish(channel, queue, carrier):
 
 async def consume(channel, queue, count, onward=None):
     left = int(count)
-    finished = asyncio.Event()
+    finished = asyncio.get_running_loop().create_future()
 
     async def handle(message):
         nonlocal left
-        report.message(message.headers, message.body)
-        if onward:
-            await send(channel, onward)
-        await message.ack()
+        try:
+            report.message(message.headers, message.body)
+            if onward:
+                await send(channel, onward)
+            await message.ack()
+        except Exception as error:
+            # aio-pika would keep it to itself, and the end would never come.
+            finished.set_exception(error)
+            raise
         left -= 1
         if left == 0:
-            finished.set()
+            finished.set_result(None)
 
     await channel.set_qos(prefetch_count=1)
     source = await channel.get_queue(queue)
     tag = await source.consume(handle)
-    await finished.wait()
+    await finished
     await source.cancel(tag)
 
 

@@ -77,8 +77,11 @@ async fn to_rust(broker: &Broker, peer: Peer) {
     // Somebody before the peer was at 0x1f, 0x100 microseconds after 0x10.
     let carrier = request::carrier("1-000000000000001f-10-110");
     let report = peer.run(broker, &["publish", "plans", &carrier]).await;
-    let producer = report.span("producer");
+    let producer = report.innermost();
+    assert_eq!(producer.kind, "producer");
     assert_eq!(producer.trace, request::TRACE);
+    let above = report.outermost(producer).parent.as_deref();
+    assert_eq!(above, Some(request::PARENT));
 
     let delivery = next(&mut consumer).await;
     let context = delivery.context();

@@ -36,18 +36,18 @@ async fn one_trace_from_rust_through_python_and_node_to_rust() {
         panic!("{spans:#?}");
     };
 
-    // The spans, from the first to the last: each one's id, and the parent of the next.
+    // Each program's outermost span continues what the one before sent.
     let mut last = publish.span_context.span_id().to_string();
-    for (report, kind) in [
-        (&python, "consumer"),
-        (&python, "producer"),
-        (&node, "consumer"),
-        (&node, "producer"),
-    ] {
-        let span = report.span(kind);
-        assert_eq!(span.trace, request::TRACE);
-        assert_eq!(span.parent.as_ref(), Some(&last), "{span:#?}");
-        last.clone_from(&span.span);
+    for report in [&python, &node] {
+        let sent = report.innermost();
+        let handled = report.outermost(sent);
+        assert_eq!((&*handled.kind, &*sent.kind), ("consumer", "producer"));
+        assert_eq!(handled.parent.as_ref(), Some(&last), "{report:#?}");
+        assert_eq!(
+            (&*handled.trace, &*sent.trace),
+            (request::TRACE, request::TRACE)
+        );
+        last.clone_from(&sent.span);
     }
     assert_eq!(process.parent_span_id.to_string(), last);
     assert_eq!(process.span_context.trace_id().to_string(), request::TRACE);

@@ -115,12 +115,26 @@ impl Peer {
 }
 
 impl Report {
-    /// The only span of this kind.
-    pub(super) fn span(&self, kind: &str) -> &Span {
-        let mut spans = self.spans.iter().filter(|span| span.kind == kind);
-        let span = spans.next().expect("no such span");
-        assert!(spans.next().is_none(), "{self:#?}");
-        span
+    /// The only span that has none below it: the one whose context was sent last. (pika's
+    /// instrumentation has two for a publish, one within the other.)
+    pub(super) fn innermost(&self) -> &Span {
+        let is_parent = |span: &&Span| {
+            let id = Some(&span.span);
+            self.spans.iter().any(|child| child.parent.as_ref() == id)
+        };
+        let mut leaves = self.spans.iter().filter(|span| !is_parent(span));
+        let leaf = leaves.next().expect("no span");
+        assert!(leaves.next().is_none(), "{self:#?}");
+        leaf
+    }
+
+    /// The span above this one, and above that one, up to the one whose parent is elsewhere.
+    pub(super) fn outermost<'a>(&'a self, span: &'a Span) -> &'a Span {
+        let mut above = self.spans.iter();
+        match above.find(|above| span.parent.as_ref() == Some(&above.span)) {
+            Some(above) => self.outermost(above),
+            None => span,
+        }
     }
 
     /// The only message.

@@ -18,7 +18,8 @@ def line(value):
 def message(headers, body):
     """Call it where the message is handled: it says the baggage that is active there."""
     seen = {key: value for key, value in headers.items() if isinstance(value, str)}
-    line({"message": {"headers": seen, "baggage": baggage.get_all(), "body": body.decode()}})
+    active = dict(baggage.get_all())
+    line({"message": {"headers": seen, "baggage": active, "body": body.decode()}})
 
 
 class Lines(SpanExporter):

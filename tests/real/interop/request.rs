@@ -10,7 +10,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, Tra
 use super::peer::Peer;
 
 pub(super) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const PARENT: &str = "00f067aa0ba902b7";
+pub(super) const PARENT: &str = "00f067aa0ba902b7";
 
 /// The member of a foreign vendor, with the signs that its value may have.
 pub(super) const VENDOR: &str = "t61@vendor=p:1~x/y+z";
