@@ -1,11 +1,9 @@
 //! One hop from Rust and one to Rust, with every instrumentation.
 
-use opentelemetry::baggage::BaggageExt;
-use opentelemetry::trace::{FutureExt, SpanKind, TraceContextExt};
+use opentelemetry::trace::{FutureExt, SpanKind};
 use rabtrace::demo::broker::Broker;
 use rabtrace_lapin::lapin::options::BasicAckOptions;
 use rabtrace_lapin::lapin::types::FieldTable;
-use rabtrace_lapin::path::PathContext;
 
 use super::peer::Peer;
 use super::request;
@@ -60,11 +58,11 @@ async fn from_rust(broker: &Broker, peer: Peer) {
 
         let parent = format!("00-{}-{id}-01", request::TRACE);
         assert_eq!(message.headers["traceparent"], parent);
-        let (path, vendor) = message.headers["tracestate"].split_once(',').unwrap();
-        assert_eq!(vendor, request::VENDOR);
-        let path = path.strip_prefix("rabtrace=").and_then(PathContext::parse);
-        let hash = path.map(|path| format!("{:016x}", path.hash));
-        assert_eq!(hash, attribute(publish, "rabtrace.path.hash"));
+        let path = request::path(&message.headers["tracestate"]);
+        assert_eq!(
+            request::hash(&path),
+            attribute(publish, "rabtrace.path.hash")
+        );
         assert_eq!(message.baggage, request::whole_baggage());
         assert_eq!(message.body, "body");
     }
@@ -85,15 +83,8 @@ async fn to_rust(broker: &Broker, peer: Peer) {
 
     let delivery = next(&mut consumer).await;
     let context = delivery.context();
-    assert_eq!(
-        request::read(context.baggage()),
-        request::baggage_behind(peer)
-    );
-    let state = context.span().span_context().trace_state().header();
-    let (path, vendor) = state.split_once(',').unwrap();
-    assert_eq!(vendor, request::VENDOR);
-    let path = path.strip_prefix("rabtrace=").and_then(PathContext::parse);
-    let path = path.expect("no path in tracestate");
+    assert_eq!(request::read(&context), request::baggage_behind(peer));
+    let path = request::path_of(&context);
     assert_eq!(path.origin_us, 0x10);
     delivery.ack(BasicAckOptions::default()).await.unwrap();
 
@@ -110,8 +101,5 @@ async fn to_rust(broker: &Broker, peer: Peer) {
         text("rabtrace.path.parent").as_deref(),
         Some("000000000000001f")
     );
-    assert_eq!(
-        text("rabtrace.path.hash"),
-        Some(format!("{:016x}", path.hash))
-    );
+    assert_eq!(text("rabtrace.path.hash"), request::hash(&path));
 }

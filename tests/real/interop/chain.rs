@@ -1,10 +1,9 @@
 //! One trace, one path and one baggage from Rust through Python and Node.js to Rust.
 
-use opentelemetry::baggage::BaggageExt;
-use opentelemetry::trace::{FutureExt, TraceContextExt};
+use opentelemetry::trace::FutureExt;
 use rabtrace_lapin::lapin::options::BasicAckOptions;
 use rabtrace_lapin::lapin::types::FieldTable;
-use rabtrace_lapin::path::{Direction, PathContext, checkpoint};
+use rabtrace_lapin::path::{Direction, checkpoint};
 
 use super::peer::Peer;
 use super::request;
@@ -55,26 +54,16 @@ async fn one_trace_from_rust_through_python_and_node_to_rust() {
     // The others hand on the path that the first hop wrote, unchanged.
     let written = &python.message().headers["tracestate"];
     assert_eq!(&node.message().headers["tracestate"], written);
-    let (first, vendor) = written.split_once(',').unwrap();
-    assert_eq!(vendor, request::VENDOR);
-    let first = first.strip_prefix("rabtrace=").and_then(PathContext::parse);
-    let first = first.expect("no path in tracestate");
-    let state = context.span().span_context().trace_state().header();
-    let (path, vendor) = state.split_once(',').unwrap();
-    assert_eq!(vendor, request::VENDOR);
-    let path = path.strip_prefix("rabtrace=").and_then(PathContext::parse);
-    let path = path.expect("no path in tracestate");
+    let first = request::path(written);
+    let path = request::path_of(&context);
     // As the path's own rules have it: continued from the beginning's hash.
     let step = (Direction::In, "third");
     let expect = checkpoint(Some(&first), "archive", step, path.last_us);
     assert_eq!(path, expect.context);
     let text = |name: &str| attribute(process, name);
-    assert_eq!(
-        text("rabtrace.path.hash"),
-        Some(format!("{:016x}", path.hash))
-    );
+    assert_eq!(text("rabtrace.path.hash"), request::hash(&path));
     let beginning = attribute(&publish, "rabtrace.path.hash");
-    assert_eq!(beginning, Some(format!("{:016x}", first.hash)));
+    assert_eq!(beginning, request::hash(&first));
     assert_eq!(text("rabtrace.path.parent"), beginning);
     let seconds: f64 = text("rabtrace.path.duration").unwrap().parse().unwrap();
     assert!(seconds > 0.0, "{seconds}");
@@ -82,5 +71,5 @@ async fn one_trace_from_rust_through_python_and_node_to_rust() {
     assert_eq!(python.message().baggage, request::whole_baggage());
     let behind_python = request::baggage_behind(Peer::Pika);
     assert_eq!(node.message().baggage, behind_python);
-    assert_eq!(request::read(context.baggage()), behind_python);
+    assert_eq!(request::read(&context), behind_python);
 }

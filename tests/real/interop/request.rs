@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use opentelemetry::Context;
-use opentelemetry::baggage::{Baggage, BaggageExt, KeyValueMetadata};
+use opentelemetry::baggage::{BaggageExt, KeyValueMetadata};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+
+use rabtrace_lapin::path::PathContext;
 
 use super::peer::Peer;
 
@@ -76,9 +78,27 @@ pub(super) fn carrier(path: &str) -> String {
     carrier.to_string()
 }
 
+/// The path in a `tracestate` that holds it in front, and behind it the vendor's member as it was.
+pub(super) fn path(state: &str) -> PathContext {
+    let (path, vendor) = state.split_once(',').unwrap();
+    assert_eq!(vendor, VENDOR);
+    let path = path.strip_prefix("rabtrace=").and_then(PathContext::parse);
+    path.expect("no path in tracestate")
+}
+
+/// The path that a span's context carries.
+pub(super) fn path_of(context: &Context) -> PathContext {
+    path(&context.span().span_context().trace_state().header())
+}
+
+/// The hash of a path as the attributes have it.
+pub(super) fn hash(path: &PathContext) -> Option<String> {
+    Some(format!("{:016x}", path.hash))
+}
+
 /// The baggage of a context, as text.
-pub(super) fn read(baggage: &Baggage) -> BTreeMap<String, String> {
-    let pairs = baggage.iter();
+pub(super) fn read(context: &Context) -> BTreeMap<String, String> {
+    let pairs = context.baggage().iter();
     pairs
         .map(|(key, (value, _))| (key.to_string(), value.to_string()))
         .collect()
