@@ -15,7 +15,7 @@ mod lost;
 mod publish;
 mod returns;
 mod rpc;
-mod service;
+pub(crate) mod service;
 mod settle;
 mod trace;
 mod transactions;
