@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rabtrace::demo::broker::Broker;
+use rabtrace_lapin::Confirmation;
 use rabtrace_lapin::TracedConfirm;
+use rabtrace_lapin::lapin::Result;
 use rabtrace_lapin::lapin::options::BasicAckOptions;
 use rabtrace_lapin::lapin::types::FieldTable;
-use rabtrace_lapin::lapin::Result;
-use rabtrace_lapin::Confirmation;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::service::{Service, attribute, broker, outcome, outcomes};
@@ -157,8 +157,8 @@ async fn blocked(broker: &Broker) {
     let service = Service::confirming(broker, "gateway").await;
     service.queue("tasks", FieldTable::default()).await;
     let watermark = |part: &'static str| async move {
-        let set = broker.rabbitmqctl(&["set_vm_memory_high_watermark", part]);
-        set.await.unwrap();
+        let words = ["set_vm_memory_high_watermark", part];
+        broker.rabbitmqctl(&words).await.unwrap();
     };
     watermark("0.0001").await;
     // The broker says so when it gets the next message, which it does not confirm.

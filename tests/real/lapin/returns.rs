@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rabtrace::demo::broker::Broker;
-use rabtrace_lapin::TracedConfirm;
-use rabtrace_lapin::message::BasicReturnMessage;
 use rabtrace_lapin::lapin::types::{AMQPValue, FieldTable};
+use rabtrace_lapin::message::BasicReturnMessage;
+use rabtrace_lapin::{Rule, TraceConfig, TracedConfirm};
 
 use super::service::{Service, assert_child, attribute, broker, outcome, outcomes};
 use crate::support::eventually;
@@ -35,6 +35,10 @@ fn expected() -> BTreeMap<usize, String> {
 
 async fn service(broker: &Broker, queue: &str) -> Service {
     let service = Service::confirming(broker, "gateway").await;
+    with_quorum_queue(service, queue).await
+}
+
+async fn with_quorum_queue(service: Service, queue: &str) -> Service {
     let mut arguments = FieldTable::default();
     let quorum = AMQPValue::LongString("quorum".into());
     arguments.insert("x-queue-type".into(), quorum);
@@ -72,6 +76,7 @@ async fn every_returned_message_is_that_of_its_publish() {
     awaited(&broker).await;
     waited_for(&broker).await;
     not_awaited(&broker).await;
+    beside_untraced_ones(&broker).await;
     without_confirms(&broker).await;
 }
 
@@ -97,6 +102,34 @@ async fn awaited(broker: &Broker) {
     }
     eprintln!("of {MESSAGES} confirmations, lapin paired {wrong} wrongly");
     assert_every_span(&service).await;
+}
+
+/// Confirms of publishes that are not traced bring the messages of others as well.
+async fn beside_untraced_ones(broker: &Broker) {
+    let rule = Rule::queue("untraced").untraced();
+    let change = |config: TraceConfig| config.with_rule(rule);
+    let traced = Service::configured(&broker.amqp_url(), "gateway", change).await;
+    let service = with_quorum_queue(traced.with_confirms().await, "untraced").await;
+    let mut outstanding = FuturesUnordered::new();
+    let mut elsewhere = 0;
+    for id in 0..MESSAGES {
+        let confirm = publish(&service, "untraced", id).await;
+        outstanding.push(async move { (id, confirm.await.unwrap()) });
+        if outstanding.len() >= WINDOW {
+            let (id, confirmation) = outstanding.next().await.unwrap();
+            let is_there = confirmation.take_message().is_some();
+            elsewhere += usize::from(is_routed(id) && is_there);
+        }
+    }
+    while outstanding.next().await.is_some() {}
+    eprintln!("untraced publishes brought {elsewhere} messages of others");
+    let ended = outcomes(&service.take());
+    assert_eq!(ended.len(), MESSAGES.div_ceil(7));
+    let wrong = ended
+        .iter()
+        .find(|(_, outcome)| *outcome != "returned NO_ROUTE");
+    assert_eq!(wrong, None);
+    service.assert_nothing_kept();
 }
 
 async fn waited_for(broker: &Broker) {

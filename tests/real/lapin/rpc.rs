@@ -7,7 +7,7 @@ use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMete
 use opentelemetry_sdk::trace::SpanData;
 use rabtrace_lapin::lapin::BasicProperties;
 use rabtrace_lapin::lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions,
+    BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions,
 };
 use rabtrace_lapin::lapin::types::FieldTable;
 use rabtrace_lapin::message::Delivery;
@@ -39,7 +39,7 @@ async fn request_and_reply_are_one_trace() {
     meters.force_flush().unwrap();
     let metrics = format!("{:?}", exporter.get_finished_metrics().unwrap());
     assert!(metrics.contains("messaging.client.operation.duration"));
-    assert!(metrics.contains("\"amq.gen\"") || metrics.contains("amq.gen"));
+    assert!(metrics.contains("amq.gen"));
     for name in [generated.as_str(), "amq.gen-", "amq.rabbitmq.reply-to."] {
         assert!(!metrics.contains(name), "{name} is in a metric");
     }
@@ -99,7 +99,9 @@ async fn through((client, server): (&Service, &Service), reply_to: &str, name: &
         assert_one_trace(&[client.take(), server.take()].concat(), id, name);
     }
     let tag = requests.tag();
-    let cancelled = server.channel.basic_cancel(tag, Default::default());
+    let cancelled = server
+        .channel
+        .basic_cancel(tag, BasicCancelOptions::default());
     cancelled.await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use rabtrace::demo::broker::Broker;
 use rabtrace_lapin::lapin::options::QueuePurgeOptions;
 use rabtrace_lapin::lapin::types::FieldTable;
 
-use super::service::{Service, broker, outcome};
+use super::service::{Service, attribute, broker, outcome};
 
 #[tokio::test]
 async fn publishes_end_with_their_transaction() {
@@ -30,9 +30,10 @@ async fn publish(service: &Service, exchange: &str) {
     assert_eq!(service.ended(), 0, "the transaction goes on");
 }
 
-/// Names and outcomes; the transaction's own span is first.
+/// Operations and outcomes; the transaction's own span is first.
 fn shown(spans: &[SpanData]) -> Vec<String> {
-    let shown = |span: &SpanData| format!("{} {}", span.name, outcome(span));
+    let operation = |span| attribute(span, "messaging.operation.name").unwrap();
+    let shown = |span| format!("{} {}", operation(span), outcome(span));
     spans.iter().map(shown).collect()
 }
 
@@ -49,7 +50,7 @@ async fn committed_and_rolled_back(broker: &Broker) {
         } else {
             service.channel.tx_rollback().await.unwrap();
         }
-        let publish = format!("publish orders {outcome}");
+        let publish = format!("publish {outcome}");
         let expect = [own, &publish, &publish, &publish];
         assert_eq!(shown(&service.take()), expect);
         let options = QueuePurgeOptions::default();
@@ -66,10 +67,7 @@ async fn lost(broker: &Broker) {
     let confirm = service.publish("missing", "orders").await.unwrap();
     drop(confirm);
     service.channel.tx_commit().await.unwrap_err();
-    let expect = [
-        "commit  NOT_FOUND",
-        "publish missing:orders channel_lost NOT_FOUND",
-    ];
+    let expect = ["commit  NOT_FOUND", "publish channel_lost NOT_FOUND"];
     assert_eq!(shown(&service.take()), expect);
     service.assert_nothing_kept();
 }
@@ -78,5 +76,5 @@ async fn never_ended(broker: &Broker) {
     let mut service = service(broker).await;
     publish(&service, "").await;
     service.channel = service.connection.create_channel().await.unwrap();
-    assert_eq!(shown(&service.take()), ["publish orders dropped"; 3]);
+    assert_eq!(shown(&service.take()), ["publish dropped"; 3]);
 }
