@@ -89,6 +89,15 @@ impl Process {
         self.settling.load(Ordering::Acquire) > 0
     }
 
+    /// Whether anything of its span is kept.
+    pub(crate) fn is_recorded(&self) -> bool {
+        let traced = self.traced.as_ref();
+        traced.is_some_and(|traced| match &traced.lock().span {
+            SpanState::Own(span) => span.is_recording(),
+            SpanState::Shared(context) => context.span().is_recording(),
+        })
+    }
+
     /// What a publish that belongs to it goes by.
     pub(crate) fn handled(&self) -> Option<Handled> {
         self.traced.as_ref().map(|traced| traced.handled)

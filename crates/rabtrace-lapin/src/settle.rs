@@ -95,11 +95,13 @@ impl Settle {
         let batch = self.is_multiple();
         let begun = SystemTime::now();
         let named = targets.named.as_deref();
-        let parent = named.map_or_else(Context::current, Process::parent);
         let off = telemetry.is_off();
-        let idle = off || telemetry.is_idle(&parent);
         let known = targets.known(telemetry);
-        let span = (telemetry.settle_spans && !idle).then(|| {
+        // Under a span that is not recorded nothing would be.
+        let wanted = telemetry.settle_spans && !off && named.is_none_or(Process::is_recorded);
+        let parent = wanted.then(|| named.map_or_else(Context::current, Process::parent));
+        let parent = parent.filter(|parent| !telemetry.is_idle(parent));
+        let span = parent.map(|parent| {
             let traced = named.and_then(|process| process.traced.as_ref());
             let start = Start {
                 operation: self.operation(),
