@@ -1,8 +1,9 @@
 //! Publishing and consuming, in the same words for lapin's channel and for the traced one.
 
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use futures_util::{Stream, StreamExt};
 use rabtrace_lapin::lapin::message::Delivery;
 use rabtrace_lapin::lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions};
@@ -11,6 +12,7 @@ use rabtrace_lapin::lapin::{
     BasicProperties, Channel, Confirmation, Consumer, PublisherConfirm, Result,
 };
 use rabtrace_lapin::{TracedChannel, TracedConfirm, TracedConsumer, message};
+use tokio::sync::Barrier;
 
 use crate::floor::Headers;
 use crate::frames::PAYLOAD;
@@ -18,6 +20,9 @@ use crate::frames::PAYLOAD;
 /// Messages that are under way at once: publishes before their confirms are awaited, deliveries
 /// before they are settled.
 pub(crate) const WINDOW: u64 = 64;
+/// One for each message of a window. They last, so that no future is moved about for a message,
+/// and wait for each other, so that every run does the same.
+const WORKERS: usize = 64;
 
 /// What settles a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +77,8 @@ impl Bus for Raw {
             BasicPublishOptions::default(),
             self.headers.properties(number),
         );
-        self.channel.basic_publish(
-            ShortString::default(),
-            queue,
-            options,
-            &PAYLOAD,
-            properties,
-        )
+        self.channel
+            .basic_publish(ShortString::default(), queue, options, &PAYLOAD, properties)
     }
 
     fn consume(
@@ -115,19 +115,10 @@ impl Bus for Traced {
     type Delivery = message::Delivery;
     type Consumer = TracedConsumer;
 
-    fn publish(
-        &self,
-        queue: ShortString,
-        _: u64,
-    ) -> impl Future<Output = Result<TracedConfirm>> {
+    fn publish(&self, queue: ShortString, _: u64) -> impl Future<Output = Result<TracedConfirm>> {
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        self.channel.basic_publish(
-            ShortString::default(),
-            queue,
-            options,
-            &PAYLOAD,
-            properties,
-        )
+        self.channel
+            .basic_publish(ShortString::default(), queue, options, &PAYLOAD, properties)
     }
 
     fn consume(
@@ -152,23 +143,40 @@ impl Bus for Traced {
     }
 }
 
-/// Publishes `count` messages and awaits their confirms, a window at a time.
+/// Publishes `count` messages, whole windows: all of a window are under way at once, then their
+/// confirms are awaited.
 ///
 /// # Errors
 ///
 /// lapin's own.
 pub(crate) async fn publish<B: Bus>(bus: &B, queue: &ShortString, count: u64) -> Result<()> {
-    for first in (0..count).step_by(WINDOW as usize) {
-        let numbers = first..count.min(first + WINDOW);
-        let published = join_all(numbers.map(|number| bus.publish(queue.clone(), number))).await;
-        for confirm in published {
-            confirm?.await?;
+    let gate = Barrier::new(WORKERS + 1);
+    let published = RefCell::new(Vec::with_capacity(WORKERS));
+    let windows = count / WINDOW;
+    let worker = async |place| {
+        for window in 0..windows {
+            let confirm = bus.publish(queue.clone(), window * WINDOW + place).await;
+            published.borrow_mut().push(confirm);
+            gate.wait().await;
+            gate.wait().await;
         }
-    }
-    Ok(())
+    };
+    let confirmed = async {
+        let mut outcome = Ok(());
+        for _ in 0..windows {
+            gate.wait().await;
+            while let Some(confirm) = take(&published) {
+                let confirmed = async { confirm?.await }.await;
+                outcome = outcome.and(confirmed.map(drop));
+            }
+            gate.wait().await;
+        }
+        outcome
+    };
+    join(join_all((0..WINDOW).map(worker)), confirmed).await.1
 }
 
-/// Takes `count` deliveries, and settles them a window at a time.
+/// Takes `count` deliveries, whole windows: a window's are taken, then settled all at once.
 ///
 /// # Errors
 ///
@@ -178,21 +186,48 @@ pub(crate) async fn consume<B: Bus>(
     consumer: &mut B::Consumer,
     (count, settle): (u64, Settle),
 ) -> Result<()> {
-    let mut window = Vec::with_capacity(WINDOW as usize);
-    for number in 1..=count {
-        let Some(delivery) = consumer.next().await else {
-            return Ok(());
-        };
-        let delivery = delivery?;
-        bus.read(&delivery);
-        if settle == Settle::Never {
-            continue;
+    if settle == Settle::Never {
+        for _ in 0..count {
+            if let Some(delivery) = consumer.next().await {
+                bus.read(&delivery?);
+            }
         }
-        window.push(delivery);
-        if number % WINDOW == 0 || number == count {
-            let settled = window.drain(..).map(|delivery| bus.ack(delivery, settle));
-            join_all(settled).await.into_iter().collect::<Result<()>>()?;
-        }
+        return Ok(());
     }
-    Ok(())
+    let gate = Barrier::new(WORKERS + 1);
+    let taken = RefCell::new(Vec::with_capacity(WORKERS));
+    let outcome = Cell::new(Ok(()));
+    let windows = count / WINDOW;
+    let worker = async |_| {
+        for _ in 0..windows {
+            gate.wait().await;
+            if let Some(delivery) = take(&taken) {
+                let settled = bus.ack(delivery, settle).await;
+                outcome.set(outcome.replace(Ok(())).and(settled));
+            }
+            gate.wait().await;
+        }
+    };
+    let delivered = async {
+        for number in 1..=windows * WINDOW {
+            match consumer.next().await {
+                Some(Ok(delivery)) => {
+                    bus.read(&delivery);
+                    taken.borrow_mut().push(delivery);
+                }
+                Some(Err(error)) => outcome.set(Err(error)),
+                None => {}
+            }
+            if number % WINDOW == 0 {
+                gate.wait().await;
+                gate.wait().await;
+            }
+        }
+    };
+    join(join_all((0..WINDOW).map(worker)), delivered).await;
+    outcome.into_inner()
+}
+
+fn take<T>(from: &RefCell<Vec<T>>) -> Option<T> {
+    from.borrow_mut().pop()
 }

@@ -110,11 +110,7 @@ pub(crate) fn count(
 }
 
 /// The counts of each side.
-fn dumps(
-    mode: Mode,
-    servers: &Servers,
-    (threads, count): (Threads, u64),
-) -> Result<Vec<Counts>> {
+fn dumps(mode: Mode, servers: &Servers, (threads, count): (Threads, u64)) -> Result<Vec<Counts>> {
     let (switch, suffix) = match threads {
         // A mark writes the counters of its own thread only.
         Threads::Application => ("yes", "-01"),

@@ -70,7 +70,9 @@ fn servers() -> (Child, Servers) {
 
 fn counts(servers: &Servers) -> Value {
     if !callgrind::is_there() {
-        println!("no instructions and allocations: there is no valgrind (scripts/install.sh bench)");
+        println!(
+            "no instructions and allocations: there is no valgrind (scripts/install.sh bench)"
+        );
         return Value::Null;
     }
     println!(

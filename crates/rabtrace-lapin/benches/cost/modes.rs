@@ -123,7 +123,10 @@ pub(crate) fn config(tracing: Tracing, sink: &str) -> (TraceConfig, Option<SdkTr
         .with_server("localhost", 5672);
     let provider = match tracing {
         Tracing::None => {
-            return (config.with_tracer_provider(&NoopTracerProvider::new()), None);
+            return (
+                config.with_tracer_provider(&NoopTracerProvider::new()),
+                None,
+            );
         }
         Tracing::Unsampled => provider(Sampler::AlwaysOff, Nowhere),
         Tracing::Tenth => {
