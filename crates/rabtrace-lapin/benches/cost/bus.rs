@@ -49,7 +49,7 @@ pub(crate) trait Bus {
     ) -> impl Future<Output = Result<Self::Confirm>>;
     fn consume(
         &self,
-        queue: &str,
+        queue_and_tag: (&str, &str),
         options: BasicConsumeOptions,
     ) -> impl Future<Output = Result<Self::Consumer>>;
     /// What an application does with the headers before it settles.
@@ -83,16 +83,15 @@ impl Bus for Raw {
 
     fn consume(
         &self,
-        queue: &str,
+        (queue, tag): (&str, &str),
         options: BasicConsumeOptions,
     ) -> impl Future<Output = Result<Consumer>> {
-        let tag = ShortString::default();
         self.channel
-            .basic_consume(queue.into(), tag, options, FieldTable::default())
+            .basic_consume(queue.into(), tag.into(), options, FieldTable::default())
     }
 
     fn read(&self, delivery: &Delivery) {
-        self.headers.read(&delivery.properties);
+        assert!(self.headers.read(&delivery.properties), "other headers");
     }
 
     async fn ack(&self, delivery: Delivery, settle: Settle) -> Result<()> {
@@ -123,12 +122,11 @@ impl Bus for Traced {
 
     fn consume(
         &self,
-        queue: &str,
+        (queue, tag): (&str, &str),
         options: BasicConsumeOptions,
     ) -> impl Future<Output = Result<TracedConsumer>> {
-        let tag = ShortString::default();
         self.channel
-            .basic_consume(queue.into(), tag, options, FieldTable::default())
+            .basic_consume(queue.into(), tag.into(), options, FieldTable::default())
     }
 
     fn read(&self, _: &message::Delivery) {}

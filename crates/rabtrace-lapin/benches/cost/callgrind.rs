@@ -14,7 +14,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::modes::Mode;
-use crate::side::{Client, SIDES, Servers};
+use crate::servers::{Servers, runtime};
+use crate::side::{Client, SIDES};
 
 /// Messages before those that are counted: caches and buffers have their size then.
 const WARM_UP: u64 = 256;
@@ -58,8 +59,8 @@ fn mark(number: usize) {
 }
 
 /// The client under callgrind: every side, each between two marks.
-pub(crate) fn child(mode: Mode, servers: &Servers, count: u64) {
-    let runtime = crate::runtime();
+pub(crate) fn child(mode: Mode, servers: (&str, &str), count: u64) {
+    let runtime = runtime();
     let client = Client::new(&runtime, servers, mode);
     for (at, (_, side)) in SIDES.into_iter().enumerate() {
         let mut run = client.side(side).expect("the scripted server");

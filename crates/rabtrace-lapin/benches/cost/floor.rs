@@ -90,18 +90,18 @@ impl Headers {
         Some(frames::long(&table))
     }
 
-    /// Reads a delivery's headers.
-    pub(crate) fn read(self, properties: &BasicProperties) {
-        let Some(table) = properties.headers() else {
-            return;
-        };
-        let value = |key| match table.inner().get(key) {
+    /// Reads a delivery's headers; whether they are what they should be.
+    pub(crate) fn read(self, properties: &BasicProperties) -> bool {
+        let value = |key| match properties.headers().as_ref()?.inner().get(key) {
             Some(AMQPValue::LongString(value)) => Some(value.as_bytes()),
             _ => None,
         };
-        black_box(value("traceparent").and_then(parse_parent));
-        if self != Self::Parent {
-            black_box(value("tracestate").and_then(parse_state));
+        let parent = || black_box(value("traceparent").and_then(parse_parent)).is_some();
+        let state = || black_box(value("tracestate").and_then(parse_state)).is_some();
+        match self {
+            Self::None => true,
+            Self::Parent => parent(),
+            Self::Path(_) => parent() && state(),
         }
     }
 }

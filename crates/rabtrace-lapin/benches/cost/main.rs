@@ -15,58 +15,20 @@ mod frames;
 mod modes;
 mod peer;
 mod rounds;
+mod servers;
 mod side;
 mod sink;
-
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+mod turns;
 
 use serde_json::{Map, Value, json};
-use tokio::runtime::{Builder, Runtime};
 
 use crate::modes::MODES;
-use crate::side::{SIDES, Servers};
+use crate::servers::Servers;
 
 /// Messages per side and mode that callgrind counts.
 const COUNTED: u64 = 1_024;
-
-/// One worker: the application is the thread that blocks on a future.
-fn runtime() -> Runtime {
-    let mut builder = Builder::new_multi_thread();
-    let built = builder.worker_threads(1).enable_all().build();
-    built.expect("a runtime")
-}
-
-/// Both servers, until the one who started them closes their input.
-fn serve() {
-    let runtime = runtime();
-    let sink = runtime.block_on(sink::serve()).expect("a port");
-    let peer = peer::serve().expect("a port");
-    println!("{peer} {sink}");
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-}
-
-/// Both servers in a process of their own.
-fn servers() -> (Child, Servers) {
-    let program = std::env::current_exe().expect("this program");
-    let mut command = Command::new(program);
-    command
-        .arg("--serve")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().expect("the servers");
-    let mut line = String::new();
-    let output = child.stdout.take().expect("an output");
-    BufReader::new(output)
-        .read_line(&mut line)
-        .expect("addresses");
-    let (peer, sink) = line.trim().split_once(' ').expect("two addresses");
-    let servers = Servers {
-        peer: peer.to_owned(),
-        sink: sink.to_owned(),
-    };
-    (child, servers)
-}
+/// Rounds of the measurement of time.
+const ROUNDS: usize = 40;
 
 fn counts(servers: &Servers) -> Value {
     if !callgrind::is_there() {
@@ -106,29 +68,22 @@ fn counts(servers: &Servers) -> Value {
 }
 
 fn main() {
+    if servers::is_asked_for() {
+        return servers::serve(|| Some(peer::serve().expect("a port")));
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
-        ["--serve"] => return serve(),
-        ["--one", mode, count, peer, sink] => {
-            let servers = Servers {
-                peer: peer.to_owned(),
-                sink: sink.to_owned(),
-            };
-            let mode = modes::named(mode).expect("a mode");
-            return callgrind::child(mode, &servers, count.parse().expect("a number"));
-        }
-        _ => {}
+    if let ["--one", mode, count, peer, sink] = words[..] {
+        let mode = modes::named(mode).expect("a mode");
+        let count = count.parse().expect("a number");
+        return callgrind::child(mode, (peer, sink), count);
     }
     // `cargo test --benches` passes no `--bench`: a look is enough there.
     let whole = words.contains(&"--bench");
-    let (mut child, servers) = servers();
+    let servers = Servers::start();
     let counts = if whole { counts(&servers) } else { Value::Null };
-    let rounds = rounds::run(&servers, whole);
+    let rounds = rounds::run(&servers, if whole { ROUNDS } else { 1 });
     let report = json!({ "counts": counts, "rounds": rounds });
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/cost.json");
     std::fs::write(file, report.to_string()).expect("the report");
-    drop(child.stdin.take());
-    child.wait().expect("the servers' end");
-    debug_assert_eq!(SIDES.len(), 4, "the report's tables name every side");
 }

@@ -38,13 +38,6 @@ pub(crate) const SIDES: [(&str, Side); 4] = [
 /// server has answered all of them.
 pub(crate) type Run<'a> = Box<dyn FnMut(u64) -> Result<()> + 'a>;
 
-/// The addresses of the scripted server and of the OTLP server.
-#[derive(Clone, Debug)]
-pub(crate) struct Servers {
-    pub(crate) peer: String,
-    pub(crate) sink: String,
-}
-
 /// A client of one mode: its connection's threads, and its SDK.
 pub(crate) struct Client<'a> {
     runtime: &'a Runtime,
@@ -55,16 +48,15 @@ pub(crate) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub(crate) fn new(runtime: &'a Runtime, servers: &Servers, mode: Mode) -> Self {
+    /// `peer` and `sink` are the addresses of the scripted server and of the OTLP server.
+    pub(crate) fn new(runtime: &'a Runtime, (peer, sink): (&str, &str), mode: Mode) -> Self {
         let _entered = runtime.enter();
-        let traced = mode
-            .tracing
-            .map(|tracing| modes::config(tracing, &servers.sink));
+        let traced = mode.tracing.map(|tracing| modes::config(tracing, sink));
         let (config, provider) = traced.unzip();
         Self {
             runtime,
             mode,
-            peer: servers.peer.clone(),
+            peer: peer.to_owned(),
             config,
             provider: provider.flatten(),
         }
@@ -137,7 +129,7 @@ fn run<'a, B: Bus + 'a>(
         no_ack: settle == Settle::Never,
         ..BasicConsumeOptions::default()
     };
-    let mut consumer = runtime.block_on(bus.consume(queue, options))?;
+    let mut consumer = runtime.block_on(bus.consume((queue, ""), options))?;
     Ok(Box::new(move |count| {
         let _open = &connection;
         runtime.block_on(async {
