@@ -11,10 +11,6 @@
 #![expect(clippy::expect_used, reason = "a benchmark without its broker ends")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-#[expect(
-    dead_code,
-    reason = "consumers without acknowledgements are another benchmark's"
-)]
 #[path = "../crates/rabtrace-lapin/benches/cost/bus.rs"]
 mod bus;
 #[expect(
@@ -29,6 +25,7 @@ mod frames;
 #[expect(dead_code, reason = "nobody asks for one mode by its name")]
 #[path = "../crates/rabtrace-lapin/benches/cost/modes.rs"]
 mod modes;
+#[expect(dead_code, reason = "here the broker is a real one")]
 #[path = "../crates/rabtrace-lapin/benches/cost/servers.rs"]
 mod servers;
 #[path = "../crates/rabtrace-lapin/benches/cost/sink.rs"]
