@@ -174,6 +174,6 @@ fn main() {
     let sink = servers.sink.as_str();
     let report = measure(&runtime, (&broker, sink), if whole { ROUNDS } else { 1 });
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/target/publish_consume.json");
-    std::fs::write(file, report.to_string()).expect("the report");
+    turns::write(file, &report);
     runtime.block_on(broker.stop()).expect("stopped");
 }

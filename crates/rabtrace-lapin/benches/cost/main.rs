@@ -85,5 +85,5 @@ fn main() {
     let rounds = rounds::run(&servers, if whole { ROUNDS } else { 1 });
     let report = json!({ "counts": counts, "rounds": rounds });
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/cost.json");
-    std::fs::write(file, report.to_string()).expect("the report");
+    turns::write(file, &report);
 }

@@ -114,6 +114,12 @@ pub(crate) fn report(
     }
 }
 
+/// Writes a report as a new file: the old one may be linked into the copy of a build folder.
+pub(crate) fn write(file: &str, report: &Value) {
+    let _ = std::fs::remove_file(file);
+    std::fs::write(file, report.to_string()).expect("the report");
+}
+
 /// Median over the rounds of messages per second, as a part of another mode's.
 fn throughput(rows: &[Row<'_>], (row, other): (&Row<'_>, &str), side: &str) -> f64 {
     let other = rows.iter().find(|row| row.name == other).unwrap_or(row);
