@@ -21,7 +21,7 @@ use crate::side::{Client, SIDES};
 const WARM_UP: u64 = 256;
 /// Runs of the same, of which the least counts: a thread that is woken once more than it need be,
 /// because the machine has other work, only adds.
-const RUNS: usize = 3;
+const RUNS: usize = 2;
 /// Functions that allocate, one call each.
 const ALLOCATORS: [&str; 6] = [
     "malloc",
