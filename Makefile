@@ -4,7 +4,7 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: demo test bench lint docs example install-broker install-tests
+.PHONY: demo test bench lint docs example install-broker install-bench install-tests
 
 demo: install-broker
 	$(CARGO) build --release --bin rabtrace
@@ -14,7 +14,8 @@ test: install-tests
 	scripts/test.sh
 
 # Runs every benchmark and writes docs/performance.md.
-bench: install-broker
+bench: install-bench
+	$(CARGO) bench -p rabtrace-lapin --bench cost
 	$(CARGO) bench --bench publish_consume --bench otlp_ingest --bench line_protocol --bench store_insert
 	python3 scripts/performance.py
 
@@ -32,6 +33,9 @@ example:
 
 install-broker:
 	scripts/install.sh broker
+
+install-bench:
+	scripts/install.sh bench
 
 install-tests:
 	scripts/install.sh tests $(VENV)

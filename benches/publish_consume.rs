@@ -1,196 +1,167 @@
-//! Publishing and consuming through a real broker: raw lapin against the traced channel.
+//! Publishing and consuming through a real broker: raw lapin, raw lapin again (the noise), raw
+//! lapin with hand-made headers (the floor), and the traced channel in all its modes.
 //!
-//! Each figure is one message of 256 bytes, in batches of 256: published with confirms that are
-//! awaited together, then consumed and acknowledged one by one. The modes take turns, batch by batch,
-//! and a ratio is taken within its round; `raw_again` against `raw` is the noise. `raw` is lapin itself; `no_tracer`,
-//! `unsampled` and `recorded` are the traced channel with an SDK that is absent, drops every span,
-//! or records every span and throws it away. Broker and client share the machine: compare the
-//! figures of one run with each other only.
+//! A turn is 512 messages of 256 bytes, 64 under way at once: published with confirms, then
+//! consumed and acknowledged by their ackers; published again, then acknowledged through the
+//! channel. The modes take turns, each round beginning with another one, and a ratio is taken
+//! within its round. Broker and client share the machine: compare the figures of one run with each
+//! other only. Output: a table, and `target/publish_consume.json`. The modes and the clients are
+//! those of `rabtrace-lapin`'s benchmark `cost`, which needs no broker and counts instructions.
 
 #![expect(clippy::expect_used, reason = "a benchmark without its broker ends")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[path = "../crates/rabtrace-lapin/benches/cost/bus.rs"]
+mod bus;
+#[expect(
+    dead_code,
+    reason = "only a scripted server delivers hand-made headers"
+)]
+#[path = "../crates/rabtrace-lapin/benches/cost/floor.rs"]
+mod floor;
+#[expect(dead_code, reason = "a real broker makes its frames itself")]
+#[path = "../crates/rabtrace-lapin/benches/cost/frames.rs"]
+mod frames;
+#[expect(dead_code, reason = "nobody asks for one mode by its name")]
+#[path = "../crates/rabtrace-lapin/benches/cost/modes.rs"]
+mod modes;
+#[expect(dead_code, reason = "here the broker is a real one")]
+#[path = "../crates/rabtrace-lapin/benches/cost/servers.rs"]
+mod servers;
+#[path = "../crates/rabtrace-lapin/benches/cost/sink.rs"]
+mod sink;
+#[path = "../crates/rabtrace-lapin/benches/cost/turns.rs"]
+mod turns;
 
-use futures_util::StreamExt;
-use opentelemetry::trace::noop::NoopTracerProvider;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use rabtrace::demo::broker::{Broker, Options};
+use rabtrace_lapin::TracedChannel;
 use rabtrace_lapin::lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, QueueDeclareOptions, QueuePurgeOptions,
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
 };
 use rabtrace_lapin::lapin::types::{FieldTable, ShortString};
-use rabtrace_lapin::lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use rabtrace_lapin::{TraceConfig, TracedChannel};
+use rabtrace_lapin::lapin::{Channel, Connection, ConnectionProperties, Result};
+use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
-const BATCH: u64 = 256;
-/// Rounds; in each, every mode has one batch.
-const ROUNDS: usize = 120;
-const PAYLOAD: [u8; 256] = [b'x'; 256];
+use crate::bus::{Bus, Raw, Settle, Traced};
+use crate::modes::{MODES, Mode};
+use crate::turns::{Row, Took, Turn};
 
-/// Spans end here.
-#[derive(Debug)]
-struct Nowhere;
+const MESSAGES: u64 = 512;
+/// Rounds; in each, every mode has one turn.
+const ROUNDS: usize = 70;
+const PREFETCH: u16 = 256;
+/// The consumer's tag, one at a time on each channel.
+const TAG: &str = "bench";
 
-impl SpanExporter for Nowhere {
-    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
-        Ok(())
-    }
-}
+/// What a turn does, with its name in the report.
+const STEPS: [(&str, Option<Settle>); 4] = [
+    ("publish", None),
+    ("consume_ack", Some(Settle::Acker)),
+    ("publish", None),
+    ("consume_channel_ack", Some(Settle::Channel)),
+];
 
-/// How long one batch took, publishing and consuming.
-struct Took {
-    publish: Duration,
-    consume: Duration,
-}
-
-/// One batch through `$channel`: the same words for lapin's channel and for the traced one.
-macro_rules! batch {
-    ($channel:expr, $consumer:expr, $queue:expr) => {{
-        let begun = Instant::now();
-        let mut confirms = Vec::new();
-        for _ in 0..BATCH {
-            let (options, properties) =
-                (BasicPublishOptions::default(), BasicProperties::default());
-            let to = $queue.clone();
-            let published =
-                $channel.basic_publish(ShortString::default(), to, options, &PAYLOAD, properties);
-            confirms.push(published.await.expect("published"));
-        }
-        for confirm in confirms {
-            confirm.await.expect("confirmed");
-        }
-        let publish = begun.elapsed();
-        let begun = Instant::now();
-        for _ in 0..BATCH {
-            let delivery = $consumer.next().await.expect("open").expect("a delivery");
-            delivery
-                .ack(BasicAckOptions::default())
-                .await
-                .expect("acknowledged");
-        }
-        Took {
-            publish,
-            consume: begun.elapsed(),
-        }
-    }};
-}
-
-async fn channel(connection: &Connection, queue: &str) -> Channel {
-    let channel = connection.create_channel().await.expect("a channel");
+/// A channel with a queue of the mode's name.
+async fn channel(connection: &Connection, queue: &str) -> Result<Channel> {
+    let channel = connection.create_channel().await?;
     let (options, arguments) = (QueueDeclareOptions::default(), FieldTable::default());
-    let declared = channel.queue_declare(queue.into(), options, arguments);
-    declared.await.expect("a queue");
-    let purged = channel.queue_purge(queue.into(), QueuePurgeOptions::default());
-    purged.await.expect("an empty queue");
-    let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-    confirms.await.expect("confirms");
-    let prefetch = channel.basic_qos(256, BasicQosOptions::default());
-    prefetch.await.expect("prefetch");
     channel
+        .queue_declare(queue.into(), options, arguments)
+        .await?;
+    let confirms = ConfirmSelectOptions::default();
+    channel.confirm_select(confirms).await?;
+    let prefetch = BasicQosOptions::default();
+    channel.basic_qos(PREFETCH, prefetch).await?;
+    Ok(channel)
 }
 
-fn providers() -> [(&'static str, TraceConfig); 3] {
-    let sdk = |sampler| {
-        SdkTracerProvider::builder()
-            .with_simple_exporter(Nowhere)
-            .with_sampler(sampler)
-            .build()
+/// One step of a turn.
+async fn step<B: Bus>(
+    (bus, channel): (&B, &Channel),
+    queue: &ShortString,
+    settle: Option<Settle>,
+) -> Result<()> {
+    let Some(settle) = settle else {
+        return bus::publish(bus, queue, MESSAGES).await;
     };
-    let config = TraceConfig::new();
-    [
-        (
-            "no_tracer",
-            config
-                .clone()
-                .with_tracer_provider(&NoopTracerProvider::new()),
-        ),
-        (
-            "unsampled",
-            config
-                .clone()
-                .with_tracer_provider(&sdk(Sampler::AlwaysOff)),
-        ),
-        (
-            "recorded",
-            config.with_tracer_provider(&sdk(Sampler::AlwaysOn)),
-        ),
-    ]
+    // Only while it is their turn: nothing is delivered while others publish.
+    let options = BasicConsumeOptions::default();
+    let mut consumer = bus.consume((queue.as_str(), TAG), options).await?;
+    bus::consume(bus, &mut consumer, (MESSAGES, settle)).await?;
+    let options = BasicCancelOptions::default();
+    channel.basic_cancel(TAG.into(), options).await
 }
 
-/// One way to publish and consume, with a queue of its own.
-struct Mode {
-    name: &'static str,
-    batch: Box<dyn FnMut() -> Took>,
-    took: Vec<Took>,
-}
-
-fn raw(runtime: &Arc<Runtime>, connection: &Connection, name: &'static str) -> Mode {
-    let channel = runtime.block_on(channel(connection, name));
-    let queue = ShortString::from(name);
-    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let consumer = channel.basic_consume(queue.clone(), ShortString::default(), options, arguments);
-    let mut consumer = runtime.block_on(consumer).expect("a consumer");
-    let runtime = Arc::clone(runtime);
-    let batch = move || runtime.block_on(async { batch!(channel, consumer, queue) });
-    Mode {
-        name,
-        batch: Box::new(batch),
-        took: Vec::new(),
-    }
-}
-
-fn traced(
-    runtime: &Arc<Runtime>,
-    connection: &Connection,
-    (name, config): (&'static str, TraceConfig),
-) -> Mode {
-    let channel = runtime.block_on(channel(connection, name));
+/// A mode as a client of the broker.
+fn row<'a>(
+    runtime: &'a Runtime,
+    connection: &'a Connection,
+    (mode, sink): (Mode, &str),
+) -> Row<'a> {
+    let _entered = runtime.enter();
+    let channel = runtime
+        .block_on(channel(connection, mode.name))
+        .expect("a channel");
+    let control = channel.clone();
+    let Some(tracing) = mode.tracing else {
+        let headers = mode.headers;
+        let bus = Raw { channel, headers };
+        return steps(runtime, (mode.name, bus), (control, None));
+    };
+    let (config, provider) = modes::config(tracing, sink);
     let channel = TracedChannel::with_config(channel, &config);
-    let queue = ShortString::from(name);
-    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let consumer = channel.basic_consume(queue.clone(), ShortString::default(), options, arguments);
-    let mut consumer = runtime.block_on(consumer).expect("a consumer");
-    let runtime = Arc::clone(runtime);
-    let batch = move || runtime.block_on(async { batch!(channel, consumer, queue) });
-    Mode {
-        name,
-        batch: Box::new(batch),
-        took: Vec::new(),
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Median microseconds of a message, and median of the ratios to `raw` in the same round.
-fn figures(mode: &Mode, raw: &Mode, side: fn(&Took) -> Duration) -> (f64, f64) {
-    let each = |took: &Took| side(took).as_secs_f64() * 1e6 / BATCH as f64;
-    let ratios = mode
-        .took
-        .iter()
-        .zip(&raw.took)
-        .map(|(mode, raw)| each(mode) / each(raw));
-    (
-        median(mode.took.iter().map(each).collect()),
-        median(ratios.collect()),
+    steps(
+        runtime,
+        (mode.name, Traced { channel }),
+        (control, provider),
     )
 }
 
+fn steps<'a, B: Bus + 'a>(
+    runtime: &'a Runtime,
+    (name, bus): (&'static str, B),
+    (control, provider): (Channel, Option<SdkTracerProvider>),
+) -> Row<'a> {
+    let queue = ShortString::from(name);
+    let turn: Turn<'a> = Box::new(move || {
+        let flush = || {
+            if let Some(provider) = &provider {
+                provider.force_flush().expect("exported");
+            }
+        };
+        let measured = STEPS.map(|(step_name, settle)| {
+            let run = || runtime.block_on(step((&bus, &control), &queue, settle));
+            (step_name, Took::of(|| run().expect("the broker"), flush))
+        });
+        measured.to_vec()
+    });
+    Row::new(name, turn)
+}
+
+fn measure(runtime: &Runtime, (broker, sink): (&Broker, &str), rounds: usize) -> Value {
+    let url = broker.amqp_url();
+    let connect = Connection::connect(&url, ConnectionProperties::default());
+    let connection = runtime.block_on(connect).expect("a connection");
+    let row = |mode: &Mode| row(runtime, &connection, (*mode, sink));
+    let mut rows: Vec<Row<'_>> = MODES.iter().map(row).collect();
+    turns::take(&mut rows, rounds);
+    let mut report = Map::new();
+    for side in ["publish", "consume_ack", "consume_channel_ack"] {
+        turns::report(&rows, (side, MESSAGES), &mut report);
+    }
+    Value::Object(report)
+}
+
 fn main() {
+    if servers::is_asked_for() {
+        return servers::serve(|| None);
+    }
     // `cargo test --benches` passes no `--bench`: a look is enough there.
-    let rounds = if std::env::args().any(|word| word == "--bench") {
-        ROUNDS
-    } else {
-        1
-    };
-    let runtime = Arc::new(Runtime::new().expect("a runtime"));
+    let whole = std::env::args().any(|word| word == "--bench");
+    let runtime = servers::runtime();
     let options = Options {
         management: false,
         prometheus: false,
@@ -199,39 +170,10 @@ fn main() {
     let broker = runtime
         .block_on(Broker::start_with(options))
         .expect("a broker");
-    let url = broker.amqp_url();
-    let connect = Connection::connect(&url, ConnectionProperties::default());
-    let connection = runtime.block_on(connect).expect("a connection");
-    let mut modes = vec![
-        raw(&runtime, &connection, "raw"),
-        raw(&runtime, &connection, "raw_again"),
-    ];
-    modes.extend(providers().map(|provider| traced(&runtime, &connection, provider)));
-    for _ in 0..rounds {
-        for mode in &mut modes {
-            let took = (mode.batch)();
-            mode.took.push(took);
-        }
-    }
-    let mut report = serde_json::Map::new();
-    for (side, name) in [
-        ((|took| took.publish) as fn(&Took) -> Duration, "publish"),
-        (|took| took.consume, "consume"),
-    ] {
-        for mode in &modes {
-            let (micros, ratio) = figures(mode, &modes[0], side);
-            println!(
-                "{name}/{:<12} {micros:>7.1} µs  {ratio:.2} of raw",
-                mode.name
-            );
-            report.insert(
-                format!("{name}/{}", mode.name),
-                serde_json::json!({ "micros": micros, "ratio": ratio }),
-            );
-        }
-    }
+    let servers = servers::Servers::start();
+    let sink = servers.sink.as_str();
+    let report = measure(&runtime, (&broker, sink), if whole { ROUNDS } else { 1 });
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/target/publish_consume.json");
-    std::fs::write(file, serde_json::Value::Object(report).to_string()).expect("the report");
-    drop(modes);
+    turns::write(file, &report);
     runtime.block_on(broker.stop()).expect("stopped");
 }

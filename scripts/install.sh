@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what `make demo` (broker) and `make test` (tests) need and is not there yet.
+# Installs what `make demo` (broker), `make bench` (bench) and `make test` (tests) need and is not
+# there yet.
 # On Debian and Ubuntu from the distribution's packages, as root or by sudo.
 set -eu
 
@@ -82,6 +83,21 @@ node_packages() {
     cp tests/package-lock.json "$installed"
 }
 
+# Instructions and allocations are counted by valgrind's callgrind. Without it, that part is left
+# out, and the benchmark says so.
+bench() {
+    broker
+    have valgrind && return
+    if can_apt; then
+        echo "installing valgrind" >&2
+        apt_install valgrind && return
+    fi
+    cat >&2 <<'END'
+there is no valgrind, and none can be installed: instructions and allocations are not counted
+  fix    apt-get install --no-install-recommends valgrind
+END
+}
+
 tests() {
     venv=$1
     missing=
@@ -119,9 +135,10 @@ tests() {
 
 case "${1:-}" in
 broker) broker ;;
+bench) bench ;;
 tests) tests "${2:-.venv}" ;;
 *)
-    echo "usage: $0 broker | tests [VENV]" >&2
+    echo "usage: $0 broker | bench | tests [VENV]" >&2
     exit 2
     ;;
 esac

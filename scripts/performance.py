@@ -31,19 +31,132 @@ def machine():
     return f"{os.cpu_count()} cores, {memory:.0f} GiB of memory"
 
 
-def messages(side):
-    report = json.loads((ROOT / "target" / "publish_consume.json").read_text())
+MODES = (
+    ("raw", "lapin itself"),
+    ("raw_again", "lapin itself, again: the noise"),
+    ("parent", "lapin, a hand-made `traceparent`"),
+    ("parent_and_path", "lapin, hand-made `traceparent` and `tracestate`: the floor"),
+    ("no_tracer", "traced, no SDK installed, no parent"),
+    ("unsampled", "traced, the SDK drops every span"),
+    ("tenth", "traced, one trace in ten is sampled"),
+    ("recorded", "traced, every span recorded, queued and thrown away"),
+    ("recorded_without_settle", "the same without spans of settlements"),
+    ("metrics", "every span recorded, and metrics"),
+    ("exported", "traced, every span exported by the SDK (OTLP)"),
+)
+COUNTED = (
+    ("publish", "Published and confirmed"),
+    ("deliver", "Delivered, without acknowledgement"),
+    ("deliver_ack", "Delivered, and acknowledged by the delivery"),
+    ("deliver_channel_ack", "Delivered, and acknowledged through the channel"),
+)
+BROKER = (
+    ("publish", "Published and confirmed"),
+    ("consume_ack", "Consumed, and acknowledged by the delivery"),
+    ("consume_channel_ack", "Consumed, and acknowledged through the channel"),
+)
+
+
+def report(name):
+    return json.loads((ROOT / "target" / name).read_text())
+
+
+def table(head, rows):
+    rule = "|---|" + "--:|" * (len(head) - 1)
+    lines = [" | ".join(row) for row in (head, *rows)]
+    lines = [f"| {line} |" for line in lines]
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def counted(counts):
+    """Instructions and allocations of one message, a table for each side."""
+    parts = []
+    for side, title in COUNTED:
+        rows = []
+        for mode, meaning in MODES:
+            if f"{side}/{mode}" not in counts:
+                continue
+            of = lambda mode, key: counts[f"{side}/{mode}"][key]
+            application, process = (of(mode, f"{part}_instructions") for part in ("application", "process"))
+            rows.append((
+                meaning,
+                f"{application:,.0f}",
+                f"{application - of('parent_and_path', 'application_instructions'):+,.0f}",
+                f"{process:,.0f}",
+                f"{process / of('parent_and_path', 'process_instructions') - 1:+.1%}".replace("%", " %"),
+                f"{of(mode, 'application_allocations'):.1f}",
+                f"{of(mode, 'process_allocations'):.1f}",
+            ))
+        head = (title, "instructions", "over the floor", "all threads", "over the floor", "allocations", "all threads")
+        parts.append(table(head, rows))
+    return "\n\n".join(parts)
+
+
+def timed(figures, side, title):
     rows = []
-    for name, meaning in (
-        ("raw", "lapin itself"),
-        ("raw_again", "lapin itself, again: the noise"),
-        ("no_tracer", "traced, no SDK installed"),
-        ("unsampled", "traced, the SDK drops every span"),
-        ("recorded", "traced, the SDK records every span and throws it away"),
-    ):
-        figures = report[f"{side}/{name}"]
-        rows.append(f"| {meaning} | {figures['micros']:.1f} µs | {figures['ratio']:.2f} |")
-    return "\n".join(["| 256-byte message | median each | against lapin |", "|---|--:|--:|", *rows])
+    for mode, meaning in MODES:
+        if f"{side}/{mode}" not in figures:
+            continue
+        row = figures[f"{side}/{mode}"]
+        rows.append((
+            meaning,
+            time(row["wall_ns"]),
+            time(row["application_ns"]),
+            time(row["process_ns"]),
+            f"{row['throughput_of_raw']:.2f}",
+            f"{row['throughput_of_floor']:.2f}",
+        ))
+    head = (title, "time", "CPU, application", "CPU, all threads", "of lapin's rate", "of the floor's")
+    return table(head, rows)
+
+
+def goals(counts, alone, broker):
+    """What is to be reached, and what was measured."""
+    full = "metrics" if "publish/metrics" in alone else "recorded"
+    called = "recorded with metrics" if full == "metrics" else "recorded, without metrics"
+    sides = ("publish", "deliver")
+    rows = []
+
+    def add(what, reach, *measured):
+        rows.append((what, reach, " / ".join(measured)))
+
+    if counts:
+        def over(side, mode, base, key):
+            return counts[f"{side}/{mode}"][key] - counts[f"{side}/{base}"][key]
+
+        def application(mode, base, key, digits):
+            return [f"{over(side, mode, base, f'application_{key}'):,.{digits}f}" for side in sides]
+
+        def client(mode):
+            both = [sum(counts[f"{side}/{of}"]["process_instructions"] for side in ("publish", "deliver_ack"))
+                    for of in (mode, "parent_and_path")]
+            return f"{both[0] / both[1] - 1:+.1%}".replace("%", " %")
+
+        add("no tracer, no parent, over lapin: instructions, publish / delivery", "≤ 100",
+            *application("no_tracer", "raw", "instructions", 0))
+        add("the same: allocations", "0", *application("no_tracer", "raw", "allocations", 1))
+        add("unsampled, over the floor: instructions", "≤ 1,500 / 1,400",
+            *application("unsampled", "parent_and_path", "instructions", 0))
+        add("the same: allocations", "≤ 3 / 1", *application("unsampled", "parent_and_path", "allocations", 1))
+        add(f"{called}, over the floor: instructions", "≤ 2,900 / 2,750",
+            *application(full, "parent_and_path", "instructions", 0))
+        add("the same: allocations", "≤ 4 / 2", *application(full, "parent_and_path", "allocations", 1))
+    spent = [alone[f"{side}/{full}"]["application_ns"] - alone[f"{side}/parent_and_path"]["application_ns"]
+             for side in sides]
+    add(f"{called}, over the floor: ns of CPU", "≤ 280 / 260", *[f"{ns:,.0f}" for ns in spent])
+    if counts:
+        add("settle span: instructions", "≤ 1,500",
+            f"{over('deliver_ack', 'recorded', 'recorded_without_settle', 'application_instructions'):,.0f}")
+        add("whole client, both sides, over the floor, unsampled: instructions", "≤ +2 %", client("unsampled"))
+        add(f"the same, {called}", "≤ +10 %", client(full))
+    for mode, meaning, reach in (("unsampled", "unsampled", "≥ 0.99"), (full, called, "≥ 0.97"),
+                                 ("exported", "exported by the SDK", "≥ 0.95")):
+        add(f"rate with confirms on the broker, of the floor's, {meaning}: publish / consume", reach,
+            *[f"{broker[f'{side}/{mode}']['throughput_of_floor']:.2f}" for side in ("publish", "consume_ack")])
+    lapin = sum(broker[f"{side}/raw"]["wall_ns"] for side in ("publish", "consume_ack"))
+    traced = sum(broker[f"{side}/unsampled"]["wall_ns"] for side in ("publish", "consume_channel_ack"))
+    add("rate on the broker, of lapin's, unsampled, settled through the channel", "≥ 1.0", f"{lapin / traced:.2f}")
+    return table(("per message of 256 bytes", "reach", "measured"), rows)
 
 
 def ingest():
@@ -65,29 +178,45 @@ def main():
     try:
         own, crate = (median_ns("line_protocol", name) for name in ("rabtrace", "influxdb-line-protocol"))
         insert = median_ns("store_insert", "1000_spans")
-        tables = [messages("publish"), messages("consume"), ingest()]
+        cost, broker, received = report("cost.json"), report("publish_consume.json"), ingest()
     except FileNotFoundError as error:
-        sys.exit(f"error: {error.filename} is missing\n  fix    cargo bench")
+        sys.exit(f"error: {error.filename} is missing\n  fix    make bench")
+    counts, alone = cost["counts"], cost["rounds"]
+    instructions = counted(counts) if counts else "Not counted: there was no valgrind (`scripts/install.sh bench`)."
     text = f"""# Performance
 
-Made by `make bench` on {machine()}. Machines are noisy: compare figures of this page with each other,
-not with another machine's. Broker and client share the cores. The modes of publishing and consuming
-take turns, 256 messages at a time, and their ratios are medians over the rounds of one run.
+Made by `make bench` on {machine()}. Instructions and allocations do not drift; times do: compare
+those of one table with each other, not with another machine's.
 
-## Publishing, confirms awaited 256 at a time
+## What tracing costs, and what it should
 
-{tables[0]}
+{goals(counts, alone, broker)}
 
-## Consuming, each message acknowledged by itself
+The floor is lapin with the headers that a trace and a path need, written and read by hand: no tracer
+that propagates both can go below it.
 
-{tables[1]}
+## Instructions and allocations of a message
 
-The traced rows hold what no tracer can go below as well: a header to encode and to parse, and for a
-recorded delivery two spans, that of the processing and that of the acknowledgement.
+`cargo bench -p rabtrace-lapin --bench cost` counts them with callgrind, against a scripted server of
+another process: the application's own thread, then all threads of the client, with the export.
 
+{instructions}
+
+## Time of a message, without a broker
+
+The same benchmark, the modes taking turns of 1,024 messages; rates are medians over the rounds. The
+scripted server is faster than any broker: here, a client's own time is nearly all there is.
+
+{chr(10).join(timed(alone, side, title) + chr(10) for side, title in COUNTED)}
+## Time of a message, through a broker
+
+`cargo bench --bench publish_consume`: RabbitMQ on the same cores, 64 messages under way at once, the
+modes taking turns of 512.
+
+{chr(10).join(timed(broker, side, title) + chr(10) for side, title in BROKER)}
 ## OTLP in
 
-{tables[2]}
+{received}
 
 ## Line protocol
 

@@ -206,8 +206,8 @@ impl Known {
 
     fn texts(&self, step: &Checkpoint) -> (Arc<str>, Option<Arc<str>>) {
         let make = || {
-            let text = |hash| Arc::from(hex::text(hash));
-            (text(step.context.hash), step.parent_hash.map(text))
+            let parent = step.parent_hash.map(hex::text);
+            (hex::text(step.context.hash), parent)
         };
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         match steps.get_mut(place(step.parent_hash)) {

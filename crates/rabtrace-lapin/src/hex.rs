@@ -1,5 +1,7 @@
 //! Lower-case hexadecimal numbers, as W3C writes ids: no sign, no prefix, no capital letters.
 
+use std::sync::Arc;
+
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// What is no digit.
 const NONE: u8 = 0xff;
@@ -36,10 +38,10 @@ pub(crate) fn push(text: &mut Vec<u8>, number: u64) {
 }
 
 /// A number of 16 digits as text.
-pub(crate) fn text(number: u64) -> String {
+pub(crate) fn text(number: u64) -> Arc<str> {
     let mut digits = [b'0'; 16];
     write(&mut digits, &number.to_be_bytes());
-    digits.into_iter().map(char::from).collect()
+    std::str::from_utf8(&digits).unwrap_or_default().into()
 }
 
 /// Reads a number of at most 16 digits.
@@ -78,7 +80,7 @@ mod tests {
             push(&mut digits, value);
             prop_assert_eq!(number(&digits), Some(value));
             prop_assert_eq!(digits, format!("{value:x}").into_bytes());
-            prop_assert_eq!(text(value), format!("{value:016x}"));
+            prop_assert_eq!(&*text(value), format!("{value:016x}"));
         }
     }
 }

@@ -21,14 +21,18 @@
 //!     .await?;
 //! while let Some(delivery) = consumer.next().await {
 //!     let delivery = delivery?;
-//!     let result =
-//!         channel.basic_publish("".into(), "results".into(), options, &delivery.data, properties.clone());
-//!     delivery.instrument(result).await?.await?;
+//!     // Belongs to the delivery, as the task has no other one in hand.
+//!     channel
+//!         .basic_publish("".into(), "results".into(), options, &delivery.data, properties.clone())
+//!         .await?
+//!         .await?;
 //!     delivery.ack(BasicAckOptions::default()).await?;
 //! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A program that names lapin's types changes one line only: see [`traced`].
 //!
 //! What it gives, for a message that travels from `gateway` to `planner`:
 //!
@@ -42,27 +46,40 @@
 //! # How a message is followed
 //!
 //! - A **publish** takes the context that is active when its future is first polled, `tracing`
-//!   spans of tracing-opentelemetry included. Its context goes into a copy of the headers as
-//!   `traceparent`, `tracestate` and `baggage`; a context that was there already is replaced. Its
-//!   span ends with the outcome: see [`PublishOutcome`].
-//! - A **delivery** continues the trace of its publish. With a span of the application active, that
-//!   one is the parent, and the publish is linked to. The span begins when the delivery is handed
-//!   out and ends when it is settled or dropped: see [`Settlement`].
+//!   spans of tracing-opentelemetry included; without one, that of the delivery that its task took
+//!   last. Its context goes into a copy of the headers as `traceparent`, `tracestate` and
+//!   `baggage`. A `traceparent` that the application put there is kept and linked to; one that came
+//!   with a delivery is replaced ([`ExistingContext`]). Its span ends with the outcome: see
+//!   [`PublishOutcome`]. A message that comes back is recognised by its headers: lapin hands it to
+//!   whichever confirm completes next.
+//! - A **delivery** links to its publish and continues its trace. With a span of the application
+//!   active, that one is the parent ([`Relation`]). The span begins when the delivery is handed out
+//!   and ends when it is settled, dropped, or lost with its channel: see [`Settlement`]. It tells
+//!   which attempt it is, what the broker did with the message before, and links to the attempt
+//!   before it.
 //! - **Work on a delivery** belongs to it inside [`Acker::instrument`], under [`Acker::context`],
-//!   and in a delegate's future. The plain body of a loop over the stream is not under it.
+//!   and in a delegate's future. In the plain body of a loop over the stream, publishes do; spans
+//!   of the application's own do not. A task that holds several deliveries at a time has to say
+//!   which one it means: nothing is guessed.
 //! - The **path** travels in `tracestate` (see [`path`]), sampled or not, and every span says its
 //!   step of it.
+//! - **Every message is measured**, sampled or not, with the conventions' metrics and some more:
+//!   see [`conformance`]. With the feature `bound-metrics` that costs next to nothing.
 //!
 //! # What it never does
 //!
 //! It never changes lapin's results or errors, never makes a publish fail (headers that would not
-//! fit into the frame are left out), never waits for telemetry, keeps nothing that the application
-//! does not keep, and has no global state: the configuration belongs to the channel
-//! ([`TraceConfig`]). Without a tracer and without a parent, messages stay as they are, and no
-//! attribute is made for them.
+//! fit into the frame are left out and counted), never waits for telemetry, keeps nothing that the
+//! application does not keep, and has no global configuration: it belongs to the channel
+//! ([`TraceConfig`]). What it knows of tasks and of recent messages is the process's, of bounded
+//! size. Hooks of the application ([`TraceHooks`]) cannot break a message. Without a tracer and
+//! without a parent, messages stay as they are, and no attribute is made for them; and a
+//! [`TraceSwitch`] turns it off at any time. [`TracedConnection`] also stands between lapin and
+//! headers that would abort the process: see [`guard`].
 //!
 //! Names and attributes are those of the messaging conventions v1.44.0 for RabbitMQ: see
-//! [`semconv`], where the ones of this crate beyond them are listed too.
+//! [`semconv`], where the ones of this crate beyond them are listed too, and the table in
+//! [`conformance`].
 
 mod absence;
 mod acker;

@@ -1,6 +1,7 @@
 //! Each failure that a server can answer with, by a script.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -136,12 +137,14 @@ async fn a_partial_write_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_refused_token_keeps_the_data_and_says_what_to_do() {
-    let server = ScriptedServer::start(VERSION_2, |number, _| match number {
-        0 | 1 => reply(
-            401,
-            r#"{"code":"unauthorized","message":"unauthorized access"}"#,
-        ),
-        _ => reply(204, ""),
+    let is_known = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&is_known);
+    let server = ScriptedServer::start(VERSION_2, move |_, _| {
+        let unknown = r#"{"code":"unauthorized","message":"unauthorized access"}"#;
+        match asked.load(Ordering::SeqCst) {
+            true => reply(204, ""),
+            false => reply(401, unknown),
+        }
     })
     .await;
     let sink = Running::start(Influx {
@@ -154,6 +157,7 @@ async fn a_refused_token_keeps_the_data_and_says_what_to_do() {
         assert!(message.contains(part), "{part} is not in {message}");
     }
     assert!(!message.contains("canary"), "{message}");
+    is_known.store(true, Ordering::SeqCst);
     sink.until_settled(3).await;
     sink.until_status(Status::Healthy).await;
     assert_eq!(sink.stop().await, (3, 0));
