@@ -2,6 +2,7 @@
 //! ends at once, with the reason.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rabtrace::demo::broker::Broker;
@@ -17,10 +18,37 @@ use crate::support::eventually;
 
 const OUTSTANDING: usize = 100;
 
-/// Stops the node's processes, or lets them go on: meanwhile it takes bytes and answers nothing.
 fn signal(broker: &Broker, signal: Signal) {
     let group = i32::try_from(broker.process_id()).unwrap();
     kill_process_group(Pid::from_raw(group).unwrap(), signal).unwrap();
+}
+
+/// Stops the node's processes, until `signal` lets them go on: meanwhile it takes bytes and
+/// answers nothing.
+async fn suspend(broker: &Broker) {
+    signal(broker, Signal::STOP);
+    let group = broker.process_id().to_string();
+    let stopped = eventually("the stop", Duration::from_secs(10), || async {
+        is_stopped(&group).then_some(())
+    });
+    stopped.await;
+}
+
+/// Whether every thread of the group's processes is stopped: the signal takes its time.
+fn is_stopped(group: &str) -> bool {
+    let folders = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path()))
+    };
+    let threads = folders(Path::new("/proc")).flat_map(|process| folders(&process.join("task")));
+    let mut stats = threads.filter_map(|thread| std::fs::read_to_string(thread.join("stat")).ok());
+    stats.all(|stat| {
+        // After the name: state, parent, group.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let mut fields = fields.split_whitespace();
+        let (state, of) = (fields.next(), fields.nth(1));
+        of != Some(group) || matches!(state, Some("T" | "t" | "Z"))
+    })
 }
 
 #[tokio::test]
@@ -79,7 +107,7 @@ async fn assert_lost(
 
 async fn missing_exchange(broker: &Broker) {
     let service = Service::confirming(broker, "gateway").await;
-    signal(broker, Signal::STOP);
+    suspend(broker).await;
     let confirms = outstanding(&service, ("missing", "key")).await;
     signal(broker, Signal::CONT);
     assert_lost(&service, confirms, &["NOT_FOUND"]).await;
@@ -89,7 +117,7 @@ async fn missing_exchange(broker: &Broker) {
 async fn closed_by_the_broker(broker: &Broker) {
     let service = Service::confirming(broker, "gateway").await;
     service.queue("tasks", FieldTable::default()).await;
-    signal(broker, Signal::STOP);
+    suspend(broker).await;
     let acked = service.channel.basic_ack(999, BasicAckOptions::default());
     acked.await.unwrap();
     service.take();
@@ -101,7 +129,7 @@ async fn closed_by_the_broker(broker: &Broker) {
 async fn killed(broker: &mut Broker) {
     let service = Service::confirming(broker, "gateway").await;
     service.queue("tasks", FieldTable::default()).await;
-    signal(broker, Signal::STOP);
+    suspend(broker).await;
     let confirms = outstanding(&service, ("", "tasks")).await;
     broker.kill().unwrap();
     assert_lost(&service, confirms, &["IOError"]).await;
@@ -198,7 +226,7 @@ fn every_publish_ends_with_its_runtime() {
     let service = inner.block_on(async {
         let service = Service::confirming(&broker, "gateway").await;
         service.queue("tasks", FieldTable::default()).await;
-        signal(&broker, Signal::STOP);
+        suspend(&broker).await;
         for id in 0..3 {
             drop(service.publish_as(("", "tasks"), id, true).await.unwrap());
         }

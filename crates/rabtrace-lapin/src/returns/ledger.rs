@@ -16,6 +16,11 @@
 //!
 //! Outstanding confirms are told apart by the era in which they were issued; each holds a share of
 //! its era's token, until what came with it is known here.
+//!
+//! What lapin keeps to itself is not seen: the confirm of a publish that was given up half-way or
+//! dropped outside of a runtime, until `wait_for_confirms`; and messages that waited when a channel
+//! was lost, which lapin hands to the first confirms after it opened the channel anew. A message
+//! that comes later than can be told from here belongs to a publish that ended as confirmed.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
