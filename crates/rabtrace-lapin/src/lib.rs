@@ -62,13 +62,16 @@
 //! attribute is made for them.
 //!
 //! Names and attributes are those of the messaging conventions v1.44.0 for RabbitMQ: see
-//! [`semconv`], where the ones of this crate beyond them are listed too.
+//! [`conformance`] for each of them, where it is set and what is not, and for the ones of this crate
+//! beyond them.
 
 mod absence;
 mod acker;
 mod body;
 mod channel;
 mod config;
+#[doc = include_str!("conformance.md")]
+pub mod conformance {}
 mod confirm;
 mod connection;
 mod consumer;
