@@ -340,7 +340,7 @@ fn every_test_that_the_page_names_is_there() {
 }
 
 /// Requirement levels on send, receive, process and settle, as
-/// `model/messaging/{spans,registry}.yaml` and `docs/messaging/rabbitmq.md` of v1.44.0 have them.
+/// `docs/messaging/rabbitmq.md` of v1.44.0 has them.
 const LEVELS: [(&str, &str); 21] = [
     ("messaging.system", "R R R R"),
     ("messaging.operation.name", "R R R R"),
