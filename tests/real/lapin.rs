@@ -7,7 +7,15 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod attack;
+mod context;
+mod drop_in;
+mod examples;
+mod lost;
 mod publish;
-mod service;
+mod returns;
+mod rpc;
+pub(crate) mod service;
 mod settle;
 mod trace;
+mod transactions;

@@ -5,6 +5,7 @@ mod agent;
 mod broker;
 mod demo;
 mod influx;
+mod interop;
 mod lapin;
 mod monitor;
 mod otlp;

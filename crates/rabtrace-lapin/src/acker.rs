@@ -112,6 +112,7 @@ impl Acker {
         let process = &self.0;
         let alone = !process.is_traced() && !settle.is_multiple();
         if alone || !self.usable() {
+            process.end_if_lost(None);
             return self.send(settle).await;
         }
         let tag = process.delivery_tag;
@@ -138,24 +139,24 @@ impl Acker {
     /// Through lapin's acker, or through the channel where the application asked for that.
     async fn send(&self, settle: Settle) -> lapin::Result<bool> {
         let process = &self.0;
-        let Some(channel) = self.channel() else {
-            return match settle {
-                Settle::Ack(options) => process.acker.ack(options).await,
-                Settle::Nack(options) => process.acker.nack(options).await,
-                Settle::Reject(options) => process.acker.reject(options).await,
-            };
-        };
-        if !process.acker.usable() || process.claimed.swap(true, Ordering::AcqRel) {
-            return Ok(false);
+        let source = &process.source;
+        let mut channel = None;
+        if source.telemetry.fast_settle {
+            // Claimed also where the channel's handle is gone by now: it may have settled before.
+            if !process.acker.usable() || process.claimed.swap(true, Ordering::AcqRel) {
+                return Ok(false);
+            }
+            channel = source.channel.upgrade();
         }
-        settle.send(&channel, process.delivery_tag).await?;
-        Ok(true)
-    }
-
-    fn channel(&self) -> Option<Arc<lapin::Channel>> {
-        let source = &self.0.source;
-        source.telemetry.fast_settle.then_some(())?;
-        source.channel.upgrade()
+        if let Some(channel) = channel {
+            settle.send(&channel, process.delivery_tag).await?;
+            return Ok(true);
+        }
+        match settle {
+            Settle::Ack(options) => process.acker.ack(options).await,
+            Settle::Nack(options) => process.acker.nack(options).await,
+            Settle::Reject(options) => process.acker.reject(options).await,
+        }
     }
 
     /// Whether the channel is gone.
@@ -168,6 +169,11 @@ impl Acker {
     #[must_use]
     pub fn usable(&self) -> bool {
         self.0.acker.usable() && !self.0.claimed.load(Ordering::Acquire)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        &self.0
     }
 
     /// The context with the delivery's span, for work that belongs to it: spans and publishes

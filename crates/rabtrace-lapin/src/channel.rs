@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use lapin::message::BasicReturnMessage;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
     BasicRecoverAsyncOptions, BasicRecoverOptions, BasicRejectOptions,
@@ -21,6 +20,7 @@ use crate::delivery::BasicGetMessage;
 use crate::operation::Operation;
 use crate::process::AckMode;
 use crate::publish::{Outgoing, Publish};
+use crate::returned::BasicReturnMessage;
 use crate::sending::{Confirms, Sending};
 use crate::settle::{Answer, Settle, Targets};
 use crate::shared::{Shared, recovered};
@@ -90,7 +90,7 @@ impl TracedChannel {
         routing_key: ShortString,
         options: BasicPublishOptions,
         payload: &[u8],
-        properties: BasicProperties,
+        mut properties: BasicProperties,
     ) -> Result<TracedConfirm> {
         let shared = &self.shared;
         let message = Outgoing {
@@ -99,19 +99,26 @@ impl TracedChannel {
             data: payload,
             mandatory: options.mandatory,
         };
-        let ambient = Context::current();
-        let (publish, properties) =
-            Publish::start(&shared.telemetry, message, properties, &ambient);
-        drop(ambient);
-        let how = (&shared.publishes, self.confirms());
-        let sending = Sending::new(publish, how, shared.status.as_ref());
+        let publish = {
+            let ambient = Context::current();
+            Publish::start(&shared.telemetry, message, &mut properties, &ambient)
+        };
+        // The confirm of one that is not traced may bring the message of another one.
+        let is_followed = publish.is_traced() || shared.publishes.may_return();
+        let sending = is_followed.then(|| {
+            let how = (&shared.publishes, self.confirms());
+            Sending::new(publish, how, shared.status.as_ref())
+        });
         let published =
             self.inner
                 .basic_publish(exchange, routing_key, options, payload, properties);
-        match published.await {
-            Ok(confirm) => Ok(sending.sent(confirm)),
-            Err(error) => {
-                sending.failed(&error);
+        match (published.await, sending) {
+            (Ok(confirm), None) => Ok(TracedConfirm::new(confirm, None)),
+            (Ok(confirm), Some(sending)) => Ok(sending.sent(confirm)),
+            (Err(error), sending) => {
+                if let Some(sending) = sending {
+                    sending.failed(&error);
+                }
                 Err(error)
             }
         }
@@ -140,7 +147,7 @@ impl TracedChannel {
             self.shared.came_back(message);
         }
         returned.extend(publishes.collect());
-        Ok(returned)
+        Ok(returned.into_iter().map(Into::into).collect())
     }
 
     /// Puts the channel into transaction mode: publishes take effect with

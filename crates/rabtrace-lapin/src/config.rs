@@ -61,6 +61,7 @@ pub struct TraceConfig {
     pub(crate) destinations: usize,
     pub(crate) task_parent: bool,
     pub(crate) fast_settle: bool,
+    pub(crate) late_attributes: bool,
     pub(crate) service_name: String,
     pub(crate) server_address: Option<String>,
     pub(crate) server_port: Option<u16>,
@@ -87,6 +88,7 @@ impl TraceConfig {
             destinations: DEFAULT_DESTINATIONS,
             task_parent: true,
             fast_settle: false,
+            late_attributes: false,
             service_name: service_name(|name| std::env::var(name).ok()),
             server_address: None,
             server_port: None,
@@ -205,6 +207,18 @@ impl TraceConfig {
     #[must_use]
     pub fn with_fast_settle(mut self) -> Self {
         self.fast_settle = true;
+        self
+    }
+
+    /// Attributes are given to a span after the sampler decided, and only if it is recorded. For
+    /// samplers that do not look at attributes (`AlwaysOff`, `TraceIdRatioBased`), where few
+    /// messages are sampled: those that are not cost about a quarter less.
+    ///
+    /// Without this, a sampler sees all attributes of a span without parent, as the conventions
+    /// ask for. Under a parent that is not sampled they always come after the decision.
+    #[must_use]
+    pub fn with_late_attributes(mut self) -> Self {
+        self.late_attributes = true;
         self
     }
 

@@ -9,8 +9,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use lapin::{Confirmation, PublisherConfirm, Result};
+use lapin::{PublisherConfirm, Result};
 
+use crate::returned::Confirmation;
 use crate::returns::Pending;
 
 /// How a publish ended: the attribute `rabtrace.publish.outcome`.
@@ -105,7 +106,7 @@ impl Future for TracedConfirm {
         if let Some(pending) = self.pending.take() {
             pending.resolve(&result);
         }
-        Poll::Ready(result)
+        Poll::Ready(result.map(Into::into))
     }
 }
 

@@ -74,9 +74,12 @@ impl Stream for TracedConsumer {
     fn poll_next(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let polled = Pin::new(&mut self.inner).poll_next(task);
         polled.map(|item| {
-            let result = item?;
+            let Some(result) = item else {
+                self.source.stopped(None);
+                return None;
+            };
             if let Err(error) = &result {
-                self.source.lost(error);
+                self.source.stopped(Some(error));
             }
             let worker = self.source.worker();
             Some(result.map(|delivery| {
@@ -129,9 +132,12 @@ impl<D: ConsumerDelegate> lapin::ConsumerDelegate for Traced<D> {
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let delivery = match delivery {
             Ok(Some(delivery)) => delivery,
-            Ok(None) => return self.delegate.on_new_delivery(Ok(None)),
+            Ok(None) => {
+                self.source.stopped(None);
+                return self.delegate.on_new_delivery(Ok(None));
+            }
             Err(error) => {
-                self.source.lost(&error);
+                self.source.stopped(Some(&error));
                 return self.delegate.on_new_delivery(Err(error));
             }
         };

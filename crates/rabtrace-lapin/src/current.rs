@@ -12,7 +12,7 @@
 //! entry lives as long as a delivery that it stands for.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
@@ -42,16 +42,41 @@ struct Holding {
     current: Weak<Process>,
 }
 
+type Shard = HashMap<Worker, Holding, BuildHasherDefault<Mix>>;
+
 #[derive(Debug, Default)]
-struct Table {
-    hasher: RandomState,
-    shards: [Mutex<HashMap<Worker, Holding>>; SHARDS],
+struct Table([Mutex<Shard>; SHARDS]);
+
+/// Ids of tasks and threads are numbers that count up: mixing them is enough.
+#[derive(Debug, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(u64::try_from(number).unwrap_or(0));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Table {
-    fn shard(&self, worker: Worker) -> MutexGuard<'_, HashMap<Worker, Holding>> {
-        let hash = usize::try_from(self.hasher.hash_one(worker) % 16).unwrap_or(0);
-        let shard = self.shards.get(hash).unwrap_or(&self.shards[0]);
+    fn shard(&self, worker: Worker) -> MutexGuard<'_, Shard> {
+        let mut hasher = Mix::default();
+        worker.hash(&mut hasher);
+        let place = usize::try_from(hasher.finish() >> 60).unwrap_or(0);
+        let shard = self.0.get(place).unwrap_or(&self.0[0]);
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,6 +116,12 @@ pub(crate) fn release(worker: Worker) {
             shard.remove(&worker);
         }
     }
+}
+
+/// Whether `worker` is in the table.
+#[cfg(test)]
+pub(crate) fn holds(worker: Worker) -> bool {
+    TABLE.shard(worker).contains_key(&worker)
 }
 
 /// The delivery that the running task works on.

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use opentelemetry::{KeyValue, StringValue};
 
 use self::names::{Label, Names};
+use crate::hex;
 use crate::intern;
 use crate::metrics::DestinationSeries;
 use crate::operation::Operation;
@@ -45,7 +46,7 @@ pub(crate) struct Known {
     names: Option<Names>,
     server: Vec<KeyValue>,
     prepared: [OnceLock<Prepared>; Operation::COUNT],
-    step: Mutex<Option<StepText>>,
+    steps: Mutex<[Option<KnownStep>; STEPS]>,
     touched: AtomicBool,
     pub(crate) handling: Handling,
     pub(crate) series: Arc<DestinationSeries>,
@@ -57,39 +58,16 @@ pub(crate) struct Prepared {
     pub(crate) attributes: Vec<KeyValue>,
 }
 
-/// A step of a path as text, kept as most messages come the same way.
+/// How many steps are kept as text: most messages come one of a few ways.
+const STEPS: usize = 8;
+
+/// A step to a destination.
 #[derive(Clone)]
-struct StepText {
+struct KnownStep {
     from: Option<u64>,
     hash: u64,
-    text: Arc<str>,
-    from_text: Option<Arc<str>>,
-}
-
-/// A step of a path with its texts.
-pub(crate) struct Step {
-    pub(crate) checkpoint: Checkpoint,
-    text: Arc<str>,
-    from_text: Option<Arc<str>>,
-}
-
-impl Step {
-    /// Adds the attributes that differ from message to message.
-    pub(crate) fn add_to(&self, attributes: &mut Vec<KeyValue>) {
-        let hash = StringValue::from(Arc::clone(&self.text));
-        attributes.push(KeyValue::new(semconv::RABTRACE_PATH_HASH, hash));
-        if let Some(parent) = &self.from_text {
-            let parent = StringValue::from(Arc::clone(parent));
-            attributes.push(KeyValue::new(semconv::RABTRACE_PATH_PARENT, parent));
-        }
-        let seconds = [
-            (semconv::RABTRACE_PATH_EDGE_DURATION, self.checkpoint.edge),
-            (semconv::RABTRACE_PATH_DURATION, self.checkpoint.total),
-        ];
-        for (key, duration) in seconds {
-            attributes.extend(duration.map(|value| KeyValue::new(key, value.as_secs_f64())));
-        }
-    }
+    /// Made when a span says it first: the path with the step, and before it.
+    texts: Option<(Arc<str>, Option<Arc<str>>)>,
 }
 
 impl Known {
@@ -104,7 +82,7 @@ impl Known {
             names: Some(names),
             server: server_attributes(settings),
             prepared: [const { OnceLock::new() }; Operation::COUNT],
-            step: Mutex::new(None),
+            steps: Mutex::default(),
             touched: AtomicBool::new(true),
             handling: handling(&settings.rules, destination),
             series,
@@ -121,7 +99,7 @@ impl Known {
             series: Arc::new(DestinationSeries::new(server.clone())),
             server,
             prepared: [const { OnceLock::new() }; Operation::COUNT],
-            step: Mutex::new(None),
+            steps: Mutex::default(),
             touched: AtomicBool::new(true),
             handling: Handling::default(),
         }
@@ -187,35 +165,64 @@ impl Known {
         settings: &Settings,
         parent: Option<&PathContext>,
         now_us: u64,
-    ) -> Step {
+    ) -> Checkpoint {
         let from = parent.map(|parent| parent.hash);
-        let mut kept = self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = match &*kept {
-            Some(text) if text.from == from => text.clone(),
-            _ => {
-                let node = self.names.as_ref().map_or("", |names| &names.node);
-                let hash = path::step_hash(from, &settings.service_name, (self.direction, node));
-                kept.insert(StepText::new(from, hash)).clone()
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = match steps.get_mut(place(from)) {
+            Some(Some(known)) if known.from == from => known.hash,
+            kept => {
+                let hash = self.hash_from(settings, from);
+                if let Some(kept) = kept {
+                    let texts = None;
+                    *kept = Some(KnownStep { from, hash, texts });
+                }
+                hash
             }
         };
-        Step {
-            checkpoint: path::advance(parent, text.hash, now_us),
-            text: text.text,
-            from_text: text.from_text,
+        path::advance(parent, hash, now_us)
+    }
+
+    fn hash_from(&self, settings: &Settings, from: Option<u64>) -> u64 {
+        let node = self.names.as_ref().map_or("", |names| &names.node);
+        path::step_hash(from, &settings.service_name, (self.direction, node))
+    }
+
+    /// Adds what a span says of a step.
+    pub(crate) fn add_step(&self, step: &Checkpoint, attributes: &mut Vec<KeyValue>) {
+        let (text, from_text) = self.texts(step);
+        let text = StringValue::from(text);
+        attributes.push(KeyValue::new(semconv::RABTRACE_PATH_HASH, text));
+        if let Some(parent) = from_text.map(StringValue::from) {
+            attributes.push(KeyValue::new(semconv::RABTRACE_PATH_PARENT, parent));
+        }
+        let seconds = [
+            (semconv::RABTRACE_PATH_EDGE_DURATION, step.edge),
+            (semconv::RABTRACE_PATH_DURATION, step.total),
+        ];
+        for (key, duration) in seconds {
+            attributes.extend(duration.map(|value| KeyValue::new(key, value.as_secs_f64())));
+        }
+    }
+
+    fn texts(&self, step: &Checkpoint) -> (Arc<str>, Option<Arc<str>>) {
+        let make = || {
+            let text = |hash| Arc::from(hex::text(hash));
+            (text(step.context.hash), step.parent_hash.map(text))
+        };
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        match steps.get_mut(place(step.parent_hash)) {
+            Some(Some(known)) if known.hash == step.context.hash => {
+                known.texts.get_or_insert_with(make).clone()
+            }
+            _ => make(),
         }
     }
 }
 
-impl StepText {
-    fn new(from: Option<u64>, hash: u64) -> Self {
-        let text = |hash: u64| Arc::from(format!("{hash:016x}"));
-        Self {
-            from,
-            hash,
-            text: text(hash),
-            from_text: from.map(text),
-        }
-    }
+/// Where a step is kept. Hashes are spread well as they are.
+fn place(from: Option<u64>) -> usize {
+    let steps = u64::try_from(STEPS).unwrap_or(1);
+    usize::try_from(from.unwrap_or(0) % steps).unwrap_or(0)
 }
 
 fn server_attributes(settings: &Settings) -> Vec<KeyValue> {

@@ -1,32 +1,60 @@
 //! Lower-case hexadecimal numbers, as W3C writes ids: no sign, no prefix, no capital letters.
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// What is no digit.
+const NONE: u8 = 0xff;
+/// The value of each byte as a digit.
+const VALUES: [u8; 256] = values();
 
-/// Appends a number, filled up with zeros to `width` digits.
-pub(crate) fn push(text: &mut String, number: u64, width: usize) {
-    let needed = usize::try_from((u64::BITS - number.leading_zeros()).div_ceil(4)).unwrap_or(16);
-    for place in (0..needed.max(width)).rev() {
-        let digit = usize::try_from((number >> (4 * place)) & 0xf).unwrap_or(0);
-        text.push(char::from(DIGITS[digit]));
+const fn values() -> [u8; 256] {
+    let mut values = [NONE; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[DIGITS[value] as usize] = value as u8;
+        value += 1;
     }
+    values
+}
+
+/// Writes bytes, two digits each, as far as `text` reaches.
+pub(crate) fn write(text: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        if let [high, low] = pair {
+            *high = DIGITS[usize::from(byte >> 4)];
+            *low = DIGITS[usize::from(byte & 0xf)];
+        }
+    }
+}
+
+/// Appends a number without leading zeros.
+pub(crate) fn push(text: &mut Vec<u8>, number: u64) {
+    let mut digits = [b'0'; 16];
+    write(&mut digits, &number.to_be_bytes());
+    let zeros = number.leading_zeros() / 4;
+    let from = usize::try_from(zeros).unwrap_or(0).min(15);
+    text.extend_from_slice(&digits[from..]);
+}
+
+/// A number of 16 digits as text.
+pub(crate) fn text(number: u64) -> String {
+    let mut digits = [b'0'; 16];
+    write(&mut digits, &number.to_be_bytes());
+    digits.into_iter().map(char::from).collect()
 }
 
 /// Reads a number of at most 16 digits.
-pub(crate) fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 16 {
         return None;
     }
-    text.bytes().try_fold(0, |number: u64, byte| {
-        Some((number << 4) | u64::from(digit(byte)?))
-    })
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
+    let mut number = 0;
+    let mut odd = 0;
+    for byte in text {
+        let value = VALUES[usize::from(*byte)];
+        odd |= value;
+        number = (number << 4) | u64::from(value & 0xf);
     }
+    (odd != NONE).then_some(number)
 }
 
 #[cfg(test)]
@@ -38,18 +66,19 @@ mod tests {
     #[test]
     fn only_lower_case_digits_are_read() {
         for odd in ["", "A", "+1", "0x1", "12345678901234567", "1 "] {
-            assert_eq!(number(odd), None, "{odd}");
+            assert_eq!(number(odd.as_bytes()), None, "{odd}");
         }
-        assert_eq!(number("ffffffffffffffff"), Some(u64::MAX));
+        assert_eq!(number(b"ffffffffffffffff"), Some(u64::MAX));
     }
 
     proptest! {
         #[test]
-        fn numbers_come_back(value: u64, width in 1..=16_usize) {
-            let mut text = String::new();
-            push(&mut text, value, width);
-            prop_assert_eq!(number(&text), Some(value));
-            prop_assert_eq!(text, format!("{value:0width$x}"));
+        fn numbers_come_back(value: u64) {
+            let mut digits = Vec::new();
+            push(&mut digits, value);
+            prop_assert_eq!(number(&digits), Some(value));
+            prop_assert_eq!(digits, format!("{value:x}").into_bytes());
+            prop_assert_eq!(text(value), format!("{value:016x}"));
         }
     }
 }

@@ -36,6 +36,11 @@ pub(crate) struct Death<'a> {
     pub(crate) count: u64,
 }
 
+/// Whether a header of that name is read here.
+pub(crate) fn is_told_in(key: &str) -> bool {
+    matches!(key, DELIVERY_COUNT | DEATH | RECEIVED_MS | SENT_MS)
+}
+
 /// Reads what happened to the message before.
 pub(crate) fn history(headers: &FieldTable) -> History<'_> {
     let value = |key: &str| headers.inner().get(key);
@@ -62,6 +67,18 @@ pub(crate) fn history(headers: &FieldTable) -> History<'_> {
         failed_attempts: redelivered.saturating_add(refused),
         death: last.map(|death| Death { count, ..death }),
     }
+}
+
+/// The queues that gave the message up, the last one first.
+pub(crate) fn queues(headers: &FieldTable) -> impl Iterator<Item = &str> {
+    let deaths = match headers.inner().get(DEATH) {
+        Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice(),
+        _ => &[],
+    };
+    deaths.iter().filter_map(|entry| match entry {
+        AMQPValue::FieldTable(entry) => Some(death(entry).queue),
+        _ => None,
+    })
 }
 
 fn death(entry: &FieldTable) -> Death<'_> {

@@ -73,12 +73,14 @@ mod config;
 #[doc = include_str!("conformance.md")]
 pub mod conformance {}
 mod confirm;
+mod connect;
 mod connection;
 mod consumer;
 mod current;
 mod delivery;
 mod destination;
 mod fetch;
+pub mod guard;
 mod hex;
 mod history;
 mod hooks;
@@ -91,6 +93,7 @@ mod process;
 mod propagation;
 mod publish;
 mod recent;
+mod returned;
 mod returns;
 mod rules;
 pub mod semconv;
@@ -100,6 +103,7 @@ mod shared;
 mod source;
 mod switch;
 mod telemetry;
+pub mod traced;
 
 pub use acker::{Acker, Settlement};
 pub use body::BodyCapture;
@@ -111,13 +115,14 @@ pub use consumer::{ConsumerDelegate, TracedConsumer};
 pub use hooks::{HookMessage, HookSpan, TraceHooks};
 pub use lapin;
 pub use opentelemetry;
+pub use returned::Confirmation;
 pub use rules::{ExistingContext, Relation, Rule};
 pub use switch::TraceSwitch;
 
 /// Messages as consumers get them.
 pub mod message {
     pub use crate::delivery::{BasicGetMessage, Delivery, DeliveryResult};
-    pub use lapin::message::BasicReturnMessage;
+    pub use crate::returned::BasicReturnMessage;
 }
 
 #[cfg(test)]

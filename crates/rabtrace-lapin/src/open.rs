@@ -17,12 +17,20 @@ use crate::process::Process;
 pub(crate) struct Open(Mutex<BTreeMap<DeliveryTag, Weak<Process>>>);
 
 impl Open {
-    /// A tag that is taken belongs to a channel that lapin opened again since: tags begin anew.
+    /// A tag that is taken belongs to a channel that lapin opened again since: tags begin anew. A
+    /// delivery of the channel before, handed out late, does not take the place of a newer one.
     pub(crate) fn insert(&self, process: &Arc<Process>) {
         let entry = Arc::downgrade(process);
-        let before = self.lock().insert(process.delivery_tag, entry);
+        let mut open = self.lock();
+        // Under the lock: who inserts a newer one has seen that this one is poisoned.
+        if process.acker.poisoned() {
+            return;
+        }
+        let before = open.insert(process.delivery_tag, entry);
+        drop(open);
         // Outside of the lock: ending a span removes its entry.
-        if let Some(before) = before.and_then(|before| before.upgrade()) {
+        let before = before.and_then(|before| before.upgrade());
+        if let Some(before) = before.filter(|before| !before.is_settling()) {
             before.end(Settlement::ChannelLost);
         }
     }
@@ -39,7 +47,7 @@ impl Open {
     /// The delivery with that tag.
     pub(crate) fn one(&self, tag: DeliveryTag) -> Option<Arc<Process>> {
         let found = self.lock().get(&tag).and_then(Weak::upgrade)?;
-        (!found.acker.poisoned()).then_some(found)
+        is_open(&found).then_some(found)
     }
 
     /// The deliveries up to that tag, itself included; all of them for tag 0. Those of a channel
@@ -47,7 +55,7 @@ impl Open {
     pub(crate) fn up_to(&self, tag: DeliveryTag) -> Vec<Arc<Process>> {
         let last = if tag == 0 { DeliveryTag::MAX } else { tag };
         let mut found = self.within(last);
-        found.retain(|process| !process.acker.poisoned());
+        found.retain(is_open);
         found
     }
 
@@ -71,4 +79,9 @@ impl Open {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DeliveryTag, Weak<Process>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Neither of a channel that is gone nor settled by somebody else, who removes it in a moment.
+fn is_open(process: &Arc<Process>) -> bool {
+    !process.acker.poisoned() && !process.is_ended()
 }

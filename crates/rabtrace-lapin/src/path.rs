@@ -15,9 +15,6 @@ mod tests;
 /// The key of the entry in `tracestate`.
 pub const TRACESTATE_KEY: &str = "rabtrace";
 
-/// The version that is written; entries of another one are left alone.
-const VERSION: &str = "1";
-
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
@@ -65,31 +62,43 @@ impl PathContext {
     /// The most bytes that the value takes.
     const LENGTH: usize = 52;
 
-    /// Appends the value of the `tracestate` entry.
-    pub(crate) fn write_to(&self, text: &mut String) {
-        text.push_str(VERSION);
-        text.push('-');
-        hex::push(text, self.hash, 16);
-        for time in [self.origin_us, self.last_us] {
-            text.push('-');
-            hex::push(text, time, 1);
+    /// The whole member of `tracestate`, key and value.
+    pub(crate) fn member(&self) -> Vec<u8> {
+        let mut member = Vec::with_capacity(TRACESTATE_KEY.len() + 1 + Self::LENGTH);
+        member.extend_from_slice(b"rabtrace=");
+        self.write_to(&mut member);
+        member
+    }
+
+    fn write_to(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(b"1-0000000000000000-");
+        let at = text.len() - 17;
+        if let Some(hash) = text.get_mut(at..at + 16) {
+            hex::write(hash, &self.hash.to_be_bytes());
         }
+        hex::push(text, self.origin_us);
+        text.push(b'-');
+        hex::push(text, self.last_us);
     }
 
     /// Reads the value of the `tracestate` entry; `None` for another version or another form.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
-        let mut fields = value.split('-');
-        if fields.next()? != VERSION {
-            return None;
-        }
-        let hash = fields.next().filter(|hash| hash.len() == 16)?;
-        let context = Self {
+        Self::read(value.as_bytes())
+    }
+
+    /// As [`PathContext::parse`], from bytes that may be anything.
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
+        let fields = value.strip_prefix(b"1-")?;
+        let (hash, times) = fields.split_at_checked(16)?;
+        let times = times.strip_prefix(b"-")?;
+        let dash = times.iter().position(|byte| *byte == b'-')?;
+        let (origin, last) = times.split_at_checked(dash)?;
+        Some(Self {
             hash: hex::number(hash)?,
-            origin_us: hex::number(fields.next()?)?,
-            last_us: hex::number(fields.next()?)?,
-        };
-        fields.next().is_none().then_some(context)
+            origin_us: hex::number(origin)?,
+            last_us: hex::number(last.get(1..)?)?,
+        })
     }
 }
 
@@ -97,9 +106,9 @@ impl std::fmt::Display for PathContext {
     /// The value of the `tracestate` entry: `1-{hash}-{origin}-{last}` in hexadecimal, at most 52
     /// bytes, so that the whole entry stays within 64.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut text = String::with_capacity(Self::LENGTH);
+        let mut text = Vec::with_capacity(Self::LENGTH);
         self.write_to(&mut text);
-        formatter.write_str(&text)
+        formatter.write_str(&String::from_utf8_lossy(&text))
     }
 }
 

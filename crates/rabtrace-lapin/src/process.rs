@@ -5,7 +5,7 @@
 //! a context is made of it when somebody asks for one.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -45,6 +45,8 @@ pub(crate) struct Process {
     /// Whether somebody settles it or has settled it.
     pub(crate) claimed: AtomicBool,
     pub(crate) ended: AtomicBool,
+    /// Settlements under way: their answers tell how it ends, not the loss of the channel.
+    pub(crate) settling: AtomicUsize,
 }
 
 /// The span of a delivery.
@@ -80,6 +82,20 @@ impl Process {
 
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether the answer to a settlement is still to come.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.settling.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether anything of its span is kept.
+    pub(crate) fn is_recorded(&self) -> bool {
+        let traced = self.traced.as_ref();
+        traced.is_some_and(|traced| match &traced.lock().span {
+            SpanState::Own(span) => span.is_recording(),
+            SpanState::Shared(context) => context.span().is_recording(),
+        })
     }
 
     /// What a publish that belongs to it goes by.
@@ -153,8 +169,16 @@ impl Process {
 
     /// Ends the span, the first time only.
     pub(crate) fn end(&self, settlement: Settlement) {
+        self.end_with(settlement, None);
+    }
+
+    /// Ends the span, the first time only; only then the error is recorded.
+    fn end_with(&self, settlement: Settlement, error: Option<&lapin::Error>) {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
+        }
+        if let Some(error) = error {
+            self.fail(semconv::error_type(error), error.to_string());
         }
         if let Some(traced) = &self.traced {
             self.end_span(traced, settlement);
@@ -169,7 +193,7 @@ impl Process {
         let telemetry = &self.source.telemetry;
         let value = KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
         if telemetry.hooks.is_some() {
-            // The hook may ask for the context, which takes the lock.
+            // A hook is the application's: it may ask for this delivery, so it runs unlocked.
             self.context();
         }
         let mut state = traced.lock();
@@ -211,17 +235,17 @@ impl Process {
         if let Some(creation) = traced.handled.creation {
             recent::failed(Attempt {
                 creation,
+                queue: recent::mark_of(self.source.queue.as_str()),
                 span: self.span_context(),
                 number: traced.attempt,
             });
         }
     }
 
-    /// Ends the span with lapin's error if that took the channel away.
-    pub(crate) fn lost(&self, error: &lapin::Error) {
-        if self.acker.poisoned() && !self.is_ended() {
-            self.fail(semconv::error_type(error), error.to_string());
-            self.end(Settlement::ChannelLost);
+    /// Ends the span if the channel is gone, with lapin's error where that is known.
+    pub(crate) fn end_if_lost(&self, error: Option<&lapin::Error>) {
+        if self.acker.poisoned() && !self.is_settling() {
+            self.end_with(Settlement::ChannelLost, error);
         }
     }
 }

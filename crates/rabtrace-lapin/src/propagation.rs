@@ -21,12 +21,16 @@ use opentelemetry::baggage::Baggage;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 use crate::hex;
+use crate::history;
 use crate::path::{PathContext, TRACESTATE_KEY};
 use crate::recent::Ids;
 
 pub(crate) const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const BAGGAGE: &str = "baggage";
+
+/// Before the path in `tracestate`.
+const OWN: &[u8] = b"rabtrace=";
 
 /// The most that W3C asks everyone to hand on of `tracestate`.
 const TRACESTATE_LENGTH: usize = 512;
@@ -46,63 +50,94 @@ pub(crate) struct Extracted {
     pub(crate) baggage: Baggage,
 }
 
-/// Reads the headers of a message.
-pub(crate) fn extract(headers: Option<&FieldTable>) -> Extracted {
-    let Some(headers) = headers else {
-        return Extracted::default();
-    };
-    let text = |key: &str| headers.inner().get(key).and_then(text);
-    let mut path = None;
-    let creation = text(TRACEPARENT).and_then(|parent| {
-        span_context(parent, || {
-            let (found, others) = text(TRACESTATE).map(trace_state).unwrap_or_default();
-            path = found;
-            others
-        })
-    });
-    Extracted {
-        creation,
-        path,
-        baggage: text(BAGGAGE).map(baggage::decode).unwrap_or_default(),
+/// The headers that are of interest, found in one pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found<'a> {
+    parent: Option<&'a AMQPValue>,
+    state: Option<&'a AMQPValue>,
+    baggage: Option<&'a AMQPValue>,
+    /// Whether the broker told something of the message.
+    pub(crate) has_history: bool,
+}
+
+impl<'a> Found<'a> {
+    pub(crate) fn new(headers: Option<&'a FieldTable>) -> Self {
+        let mut found = Self::default();
+        for (key, value) in headers.into_iter().flatten() {
+            match key.as_str() {
+                TRACEPARENT => found.parent = Some(value),
+                TRACESTATE => found.state = Some(value),
+                BAGGAGE => found.baggage = Some(value),
+                key => found.has_history |= history::is_told_in(key),
+            }
+        }
+        found
+    }
+
+    /// Whether there may be a context.
+    pub(crate) const fn has_context(&self) -> bool {
+        self.parent.is_some() || self.baggage.is_some()
+    }
+
+    /// The span id and trace id in `traceparent`.
+    pub(crate) fn creation_ids(&self) -> Option<Ids> {
+        let context = span_context(bytes(self.parent?)?, TraceState::default)?;
+        Some((context.trace_id(), context.span_id()))
+    }
+
+    /// Reads what can be read.
+    pub(crate) fn extract(&self) -> Extracted {
+        let mut path = None;
+        let creation = self.parent.and_then(bytes).and_then(|parent| {
+            span_context(parent, || {
+                let state = self.state.and_then(bytes);
+                let (found, others) = state.map(trace_state).unwrap_or_default();
+                path = found;
+                others
+            })
+        });
+        let baggage = self.baggage.and_then(bytes);
+        let baggage = baggage.and_then(|baggage| std::str::from_utf8(baggage).ok());
+        Extracted {
+            creation,
+            path,
+            baggage: baggage.map(baggage::decode).unwrap_or_default(),
+        }
     }
 }
 
-/// Whether there may be something to read.
-pub(crate) fn has_context(headers: &FieldTable) -> bool {
-    headers.contains_key(TRACEPARENT) || headers.contains_key(BAGGAGE)
+/// Reads the headers of a message.
+pub(crate) fn extract(headers: Option<&FieldTable>) -> Extracted {
+    Found::new(headers).extract()
 }
 
 /// The span id and trace id in `traceparent`, to recognise a returned message.
 pub(crate) fn creation_ids(headers: Option<&FieldTable>) -> Option<Ids> {
-    let context = span_context(
-        text(headers?.inner().get(TRACEPARENT)?)?,
-        TraceState::default,
-    )?;
-    Some((context.trace_id(), context.span_id()))
+    Found::new(headers).creation_ids()
 }
 
-/// The context that the headers hold, with all of `tracestate`, to link to it.
+/// The context that the headers hold, to link to it.
 pub(crate) fn existing(headers: Option<&FieldTable>) -> Option<SpanContext> {
     extract(Some(headers?)).creation
 }
 
-fn text(value: &AMQPValue) -> Option<&str> {
+fn bytes(value: &AMQPValue) -> Option<&[u8]> {
     match value {
-        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
-        AMQPValue::ByteArray(bytes) => std::str::from_utf8(bytes.as_slice()).ok(),
-        AMQPValue::ShortString(text) => Some(text.as_str()),
+        AMQPValue::LongString(text) => Some(text.as_bytes()),
+        AMQPValue::ByteArray(bytes) => Some(bytes.as_slice()),
+        AMQPValue::ShortString(text) => Some(text.as_str().as_bytes()),
         _ => None,
     }
 }
 
 /// `{version}-{trace id}-{parent id}-{flags}` in lower-case hexadecimal; ids of zeros, version
 /// `ff`, and trailing text in version `00` are invalid.
-fn span_context(parent: &str, state: impl FnOnce() -> TraceState) -> Option<SpanContext> {
+fn span_context(parent: &[u8], state: impl FnOnce() -> TraceState) -> Option<SpanContext> {
     let (head, rest) = parent.split_at_checked(55)?;
-    let version = head.get(..2)?;
-    let ends_well = rest.is_empty() || (version != "00" && rest.starts_with('-'));
-    let dashes = [2, 35, 52].map(|at| head.as_bytes().get(at) == Some(&b'-'));
-    if !ends_well || dashes != [true; 3] || hex::number(version)? == 0xff {
+    let version = hex::number(head.get(..2)?)?;
+    let ends_well = rest.is_empty() || (version != 0 && rest.starts_with(b"-"));
+    let dashes = [2, 35, 52].map(|at| head.get(at) == Some(&b'-'));
+    if !ends_well || dashes != [true; 3] || version == 0xff {
         return None;
     }
     let (high, low) = (
@@ -120,7 +155,15 @@ fn span_context(parent: &str, state: impl FnOnce() -> TraceState) -> Option<Span
 }
 
 /// The path, and the other members. Those that are not well formed are left out, the others kept.
-fn trace_state(text: &str) -> (Option<PathContext>, TraceState) {
+fn trace_state(text: &[u8]) -> (Option<PathContext>, TraceState) {
+    // Most often there is nothing but the path.
+    let alone = text.strip_prefix(OWN).and_then(PathContext::read);
+    if alone.is_some() {
+        return (alone, TraceState::NONE);
+    }
+    let Ok(text) = std::str::from_utf8(text) else {
+        return (None, TraceState::NONE);
+    };
     let well_formed = |member: &&str| {
         let named = member
             .split_once('=')
@@ -192,63 +235,57 @@ pub(crate) struct Injection<'a> {
     pub(crate) frame_max: u32,
 }
 
-/// Properties with context, and what did not fit into the frame.
-#[derive(Debug)]
-pub(crate) struct Injected {
-    pub(crate) properties: BasicProperties,
-    pub(crate) shed: Vec<&'static str>,
-}
-
 /// Puts the context into a copy of the headers, in place of one that is there. An invalid context
-/// leaves everything as it is.
-pub(crate) fn inject(properties: BasicProperties, injection: &Injection<'_>) -> Injected {
+/// leaves everything as it is. Gives what did not fit into the frame.
+pub(crate) fn inject(
+    properties: &mut BasicProperties,
+    injection: &Injection<'_>,
+) -> Vec<&'static str> {
     let mut shed = Vec::new();
     if !injection.context.is_valid() {
-        return Injected { properties, shed };
+        return shed;
     }
-    let mut room = size::room(&properties, injection.frame_max);
+    let mut room = size::room(properties, injection.frame_max);
     let headers = properties.headers().as_ref().map(FieldTable::inner);
+    let had_headers = headers.is_some();
     let mut headers = headers.cloned().unwrap_or_default();
-    let mut put = |key, value| {
-        let fits = put(&mut headers, &mut room, (key, value));
-        shed.extend((!fits).then_some(key));
-        fits
-    };
-    if !put(TRACEPARENT, traceparent(injection.context)) {
-        return Injected { properties, shed };
+    if !put(
+        &mut headers,
+        &mut room,
+        (TRACEPARENT, traceparent(injection.context)),
+    ) {
+        shed.push(TRACEPARENT);
+        return shed;
     }
     let state = tracestate(injection.context.trace_state(), injection.path);
-    let state_is_there = state.is_some_and(|state| put(TRACESTATE, state));
+    let state_is_there =
+        state.is_some_and(|state| put(&mut headers, &mut room, (TRACESTATE, state)));
     let baggage = injection.baggage.and_then(baggage::encode);
-    let baggage_is_there = match baggage {
-        // What matters more did not fit.
-        Some(_) if !state_is_there => {
-            shed.push(BAGGAGE);
-            false
-        }
-        Some(baggage) => put(BAGGAGE, baggage),
-        None => false,
-    };
+    let wanted = baggage.is_some();
+    // Without what matters more, it has no place either.
+    let baggage = baggage.filter(|_| state_is_there);
+    let baggage_is_there = baggage
+        .is_some_and(|baggage| put(&mut headers, &mut room, (BAGGAGE, baggage.into_bytes())));
+    shed.extend((!state_is_there).then_some(TRACESTATE));
+    shed.extend((wanted && !baggage_is_there).then_some(BAGGAGE));
     // What is left of another context, from properties that are published again.
-    if !state_is_there {
+    if had_headers && !state_is_there {
         headers.remove(TRACESTATE);
     }
-    if !baggage_is_there && injection.baggage.is_some() {
+    if had_headers && !baggage_is_there && injection.baggage.is_some() {
         headers.remove(BAGGAGE);
     }
-    Injected {
-        properties: properties.with_headers(FieldTable::from(headers)),
-        shed,
-    }
+    *properties = std::mem::take(properties).with_headers(FieldTable::from(headers));
+    shed
 }
 
 /// Whether it fits and is there now.
 fn put(
     headers: &mut BTreeMap<ShortString, AMQPValue>,
     room: &mut usize,
-    (key, value): (&str, String),
+    (key, value): (&'static str, Vec<u8>),
 ) -> bool {
-    let value = AMQPValue::LongString(value.into_bytes().into());
+    let value = AMQPValue::LongString(value.into());
     let replaced = headers.get(key).map_or(0, |old| size::entry(key, old));
     let available = *room + replaced;
     let Some(left) = available.checked_sub(size::entry(key, &value)) else {
@@ -259,32 +296,22 @@ fn put(
     true
 }
 
-fn traceparent(context: &SpanContext) -> String {
-    let mut text = String::with_capacity(55);
-    text.push_str("00-");
-    let id = u128::from_be_bytes(context.trace_id().to_bytes());
-    for half in [id >> 64, id & u128::from(u64::MAX)] {
-        hex::push(&mut text, u64::try_from(half).unwrap_or(0), 16);
-    }
-    text.push('-');
-    let id = u64::from_be_bytes(context.span_id().to_bytes());
-    hex::push(&mut text, id, 16);
-    text.push('-');
-    hex::push(&mut text, u64::from(context.trace_flags().to_u8()), 2);
-    text
+fn traceparent(context: &SpanContext) -> Vec<u8> {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    hex::write(&mut text[3..35], &context.trace_id().to_bytes());
+    hex::write(&mut text[36..52], &context.span_id().to_bytes());
+    hex::write(&mut text[53..], &[context.trace_flags().to_u8()]);
+    text.to_vec()
 }
 
 /// The path in front of the other members, at most 32 members and 512 bytes. Long members go
 /// first. The path of another version stays as it is, and stands for ours.
-fn tracestate(others: &TraceState, path: &PathContext) -> Option<String> {
-    let mut text = String::with_capacity(64);
-    text.push_str(TRACESTATE_KEY);
-    text.push('=');
-    path.write_to(&mut text);
+fn tracestate(others: &TraceState, path: &PathContext) -> Option<Vec<u8>> {
+    let own = path.member();
     if *others == TraceState::NONE {
-        return Some(text);
+        return Some(own);
     }
-    let mut members = vec![text];
+    let mut members = vec![String::from_utf8(own).unwrap_or_default()];
     for (key, value) in others {
         if key != TRACESTATE_KEY {
             members.push(format!("{key}={value}"));
@@ -300,7 +327,7 @@ fn tracestate(others: &TraceState, path: &PathContext) -> Option<String> {
             .rposition(|member| member.len() > TRACESTATE_LONG_MEMBER);
         members.remove(long.unwrap_or(members.len() - 1));
     }
-    (!members.is_empty()).then(|| members.join(","))
+    (!members.is_empty()).then(|| members.join(",").into_bytes())
 }
 
 fn length(members: &[String]) -> usize {

@@ -20,6 +20,7 @@ use crate::current;
 use crate::destination::Known;
 use crate::hooks::{self, HookMessage, HookSpan};
 use crate::operation::Operation;
+use crate::path::PathContext;
 use crate::process::Process;
 use crate::propagation::{self, Injection};
 use crate::recent::{self, Ids};
@@ -38,7 +39,7 @@ pub(crate) struct Outgoing<'a> {
 
 /// The span of one publish; nothing where it is not traced.
 #[derive(Default)]
-pub(crate) struct Publish(Option<Started>);
+pub(crate) struct Publish(Option<Box<Started>>);
 
 /// A span that did not end yet.
 struct Started {
@@ -55,47 +56,49 @@ struct Started {
 }
 
 /// What a publish belongs to.
-struct Cause {
-    parent: Context,
+struct Cause<'a> {
+    ambient: &'a Context,
+    /// The delivery's context, where nothing is active.
+    delivered: Option<Context>,
     /// The delivery that the task works on, if the parent does not come from it.
     beside: Option<Arc<Process>>,
     handled: Option<Handled>,
 }
 
-impl Cause {
+impl<'a> Cause<'a> {
     /// The application's span if one is active, else the delivery that the task works on.
-    fn find(telemetry: &Telemetry, ambient: &Context) -> Self {
+    fn find(telemetry: &Telemetry, ambient: &'a Context) -> Self {
         let handled = ambient.get::<Handled>().copied();
-        let delivery = match handled {
-            None if telemetry.task_parent => current::delivery(),
-            _ => None,
-        };
-        let Some(delivery) = delivery else {
-            return Self {
-                parent: ambient.clone(),
-                beside: None,
-                handled,
-            };
-        };
-        let handled = delivery.handled();
-        if has_ids(ambient) {
-            return Self {
-                parent: ambient.clone(),
-                beside: Some(delivery),
-                handled,
-            };
-        }
-        Self {
-            parent: delivery.context(),
+        let mut cause = Self {
+            ambient,
+            delivered: None,
             beside: None,
             handled,
+        };
+        // Where the application suppresses telemetry, the delivery must not bring it back.
+        let told = handled.is_some() || ambient.is_telemetry_suppressed();
+        if told || !telemetry.task_parent {
+            return cause;
         }
+        if let Some(delivery) = current::delivery() {
+            cause.handled = delivery.handled();
+            if has_ids(ambient) {
+                cause.beside = Some(delivery);
+            } else {
+                cause.delivered = Some(delivery.context());
+            }
+        }
+        cause
+    }
+
+    fn parent(&self) -> &Context {
+        self.delivered.as_ref().unwrap_or(self.ambient)
     }
 
     /// The delivery's span where the parent is of another trace.
     fn link(&self) -> Option<SpanContext> {
         let beside = self.beside.as_ref()?.span_context();
-        let trace_id = self.parent.span().span_context().trace_id();
+        let trace_id = self.parent().span().span_context().trace_id();
         (beside.is_valid() && beside.trace_id() != trace_id).then_some(beside)
     }
 
@@ -117,15 +120,15 @@ impl Publish {
     pub(crate) fn start(
         telemetry: &Arc<Telemetry>,
         message: Outgoing<'_>,
-        properties: BasicProperties,
+        properties: &mut BasicProperties,
         ambient: &Context,
-    ) -> (Self, BasicProperties) {
+    ) -> Self {
         if telemetry.is_off() {
-            return (Self(None), properties);
+            return Self(None);
         }
         let cause = Cause::find(telemetry, ambient);
-        if telemetry.is_idle(&cause.parent) {
-            return (Self(None), properties);
+        if telemetry.is_idle(cause.parent()) {
+            return Self(None);
         }
         let destination = Destination {
             exchange: message.exchange.as_str(),
@@ -134,10 +137,10 @@ impl Publish {
         };
         let known = telemetry.destinations.find(&destination);
         if known.handling.untraced {
-            return (Self(None), properties);
+            return Self(None);
         }
         let started = begin(telemetry, (&message, known), &cause, properties);
-        (Self(Some(started.0)), started.1)
+        Self(Some(Box::new(started)))
     }
 
     /// The message is on the socket.
@@ -213,42 +216,34 @@ impl Drop for Publish {
 fn begin(
     telemetry: &Arc<Telemetry>,
     (message, known): (&Outgoing<'_>, Arc<Known>),
-    cause: &Cause,
-    properties: BasicProperties,
-) -> (Started, BasicProperties) {
+    cause: &Cause<'_>,
+    properties: &mut BasicProperties,
+) -> Started {
     let begun = SystemTime::now();
     let path = cause.handled.map(|handled| handled.path);
-    let path = path.or_else(|| path_of(&cause.parent));
+    let path = path.or_else(|| path_of(cause.parent()));
     let settings = &telemetry.destinations.settings;
     let step = known.step(settings, path.as_ref(), microseconds(begun));
-    let existing = cause.existing(&known, &properties);
+    let existing = cause.existing(&known, properties);
     let kind = existing.as_ref().map(|_| SpanKind::Client);
     let start = Start {
         operation: Operation::Publish,
         known: &known,
-        parent: &cause.parent,
+        parent: cause.parent(),
         kind,
         links: [existing.clone(), cause.link()],
         time: begun,
     };
     let mut span = telemetry.start(start, |attributes| {
-        telemetry.add_message(attributes, &properties, message.data);
-        step.add_to(attributes);
+        telemetry.add_message(attributes, properties, message.data);
+        known.add_step(&step, attributes);
     });
     if span.is_recording() {
-        observe(telemetry, (message, &properties), &mut span);
+        observe(telemetry, (message, properties), &mut span);
     }
     let kept = existing.map(|existing| (existing.trace_id(), existing.span_id()));
-    let (sent, properties) = match kept {
-        Some(ids) => (Some(ids), properties),
-        None => inject(
-            telemetry,
-            (&span, &step.checkpoint.context),
-            cause,
-            properties,
-        ),
-    };
-    let started = Started {
+    let sent = kept.or_else(|| inject(telemetry, (&span, &step.context), cause, properties));
+    Started {
         span,
         telemetry: Arc::clone(telemetry),
         known,
@@ -257,8 +252,7 @@ fn begin(
         sent,
         mandatory: message.mandatory,
         error: None,
-    };
-    (started, properties)
+    }
 }
 
 /// The body and the hooks of a span that is recorded.
@@ -286,28 +280,26 @@ fn observe(
     );
 }
 
+/// The ids that the message carries then; none if they did not fit.
 fn inject(
     telemetry: &Telemetry,
-    (span, path): (&BoxedSpan, &crate::path::PathContext),
-    cause: &Cause,
-    properties: BasicProperties,
-) -> (Option<Ids>, BasicProperties) {
+    (span, path): (&BoxedSpan, &PathContext),
+    cause: &Cause<'_>,
+    properties: &mut BasicProperties,
+) -> Option<Ids> {
     let context = span.span_context();
-    let injected = propagation::inject(
-        properties,
-        &Injection {
-            context,
-            path,
-            baggage: telemetry.baggage.then(|| cause.parent.baggage()),
-            frame_max: telemetry.frame_max,
-        },
-    );
+    let injection = Injection {
+        context,
+        path,
+        baggage: telemetry.baggage.then(|| cause.parent().baggage()),
+        frame_max: telemetry.frame_max,
+    };
+    let shed = propagation::inject(properties, &injection);
     if let Some(metrics) = &telemetry.metrics {
-        injected.shed.iter().for_each(|part| metrics.shed(part));
+        shed.iter().for_each(|part| metrics.shed(part));
     }
-    let written = context.is_valid() && !injected.shed.contains(&propagation::TRACEPARENT);
-    let ids = written.then(|| (context.trace_id(), context.span_id()));
-    (ids, injected.properties)
+    let written = context.is_valid() && !shed.contains(&propagation::TRACEPARENT);
+    written.then(|| (context.trace_id(), context.span_id()))
 }
 
 impl Started {

@@ -6,6 +6,7 @@
 //! grows. Asked for a context that was forgotten, they do not know it: then a stale context counts
 //! as the application's own, and an attempt as one without a predecessor.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -27,6 +28,8 @@ static FAILED: [Mutex<Option<Attempt>>; ATTEMPTS] = [const { Mutex::new(None) };
 pub(crate) struct Attempt {
     /// The publish of the message.
     pub(crate) creation: Ids,
+    /// [`mark_of`] the queue that it came from: each queue of a fanout has its own attempts.
+    pub(crate) queue: u64,
     /// The span of the attempt.
     pub(crate) span: SpanContext,
     /// 1 for the first.
@@ -48,18 +51,30 @@ pub(crate) fn was_received((trace_id, span_id): Ids) -> bool {
 
 /// An attempt ended without success; the message may come again.
 pub(crate) fn failed(attempt: Attempt) {
-    if let Some(slot) = FAILED.get(place(attempt.creation.1, ATTEMPTS)) {
+    if let Some(slot) = FAILED.get(attempt_place(attempt.creation, attempt.queue)) {
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempt);
     }
 }
 
-/// The last attempt at the message of that publish.
-pub(crate) fn attempt(creation: Ids) -> Option<Attempt> {
-    let slot = FAILED.get(place(creation.1, ATTEMPTS))?;
+/// The last attempt at the message of that publish from that queue.
+pub(crate) fn attempt(creation: Ids, queue: &str) -> Option<Attempt> {
+    let queue = mark_of(queue);
+    let slot = FAILED.get(attempt_place(creation, queue))?;
     let attempt = slot.lock().unwrap_or_else(PoisonError::into_inner);
-    attempt
-        .clone()
-        .filter(|attempt| attempt.creation == creation)
+    let fits = |attempt: &&Attempt| attempt.creation == creation && attempt.queue == queue;
+    attempt.as_ref().filter(fits).cloned()
+}
+
+/// What stands for a queue here.
+pub(crate) fn mark_of(queue: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    queue.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn attempt_place((_, span_id): Ids, queue: u64) -> usize {
+    let span_id = u64::from_be_bytes(span_id.to_bytes()) ^ queue;
+    place(SpanId::from(span_id), ATTEMPTS)
 }
 
 /// Span ids are random: their low bits are as good as a hash.
@@ -104,14 +119,16 @@ mod tests {
         let creation = ids(0xb1, 0x8888_0001);
         let flags = TraceFlags::SAMPLED;
         let span = SpanContext::new(creation.0, SpanId::from(9), flags, false, TraceState::NONE);
-        assert!(attempt(creation).is_none());
+        assert!(attempt(creation, "work").is_none());
         let number = 2;
         failed(Attempt {
             creation,
+            queue: mark_of("work"),
             span,
             number,
         });
-        assert_eq!(attempt(creation).unwrap().number, 2);
-        assert!(attempt(ids(0xb2, 0x8888_0001)).is_none());
+        assert_eq!(attempt(creation, "work").unwrap().number, 2);
+        assert!(attempt(creation, "other").is_none());
+        assert!(attempt(ids(0xb2, 0x8888_0001), "work").is_none());
     }
 }

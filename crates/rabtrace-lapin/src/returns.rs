@@ -1,57 +1,45 @@
 //! Which publish a returned message belongs to, and publishes that nobody waits for.
 //!
 //! Input: the publishes of one channel, their confirms as they resolve, and the messages that came
-//! back. Output: every span ended with its own outcome.
+//! back. Output: every span ended with its own outcome. What decides is the [`Ledger`].
 //!
-//! lapin hands a returned message to whichever confirm completes next, which may be that of another
-//! publish, earlier or later. The message is recognised by the ids in its headers. A mandatory
-//! publish whose confirm came without its message is therefore not known to be routed yet: its
-//! message may still come with another confirm. It can only come with one that was issued before
-//! all those that were outstanding then had resolved, so once these are through as well, it is
-//! certain: its span ends as of the time of its own confirm.
-//!
-//! Outstanding confirms are told apart by the era in which they were issued; each holds a share of
-//! its era's token. What nobody waits for is polled by a task of its own, one per channel while
-//! there is any. Everything goes with the channel.
+//! What nobody waits for is polled by a task of its own, one per channel while there is any. Where
+//! the runtime of that task ends first, lapin gets the confirms back and the spans end as dropped.
+//! Everything goes with the channel. Spans end, and hooks run, outside of the lock.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::future::{Future, poll_fn};
+mod ledger;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::SystemTime;
 
 use lapin::message::BasicReturnMessage;
 use lapin::{Confirmation, PublisherConfirm, Result};
 
+use self::ledger::{Endings, Ledger, Token};
 use crate::confirm::PublishOutcome;
-use crate::publish::{Publish, ids_of};
-use crate::recent::Ids;
-use crate::semconv;
+use crate::publish::Publish;
 
-/// Publishes that may wait until it is certain that they were routed.
-const UNCERTAIN: usize = 16_384;
-
-/// A share of an era: the confirm that holds it may carry a returned message.
-type Token = Arc<()>;
+/// Confirms that are looked at before others of the runtime's tasks have their turn.
+const AT_ONCE: usize = 256;
 
 /// The publishes of one channel.
 #[derive(Default)]
-pub(crate) struct Publishes(Mutex<Inner>);
+pub(crate) struct Publishes {
+    inner: Mutex<Inner>,
+    /// Whether there ever was a publish that may come back.
+    may_return: AtomicBool,
+}
 
 #[derive(Default)]
 struct Inner {
-    /// The era that no confirm joins any more.
-    before: Token,
-    /// The era of the confirms that are issued now.
-    now: Token,
-    /// The number of the era `now`.
-    era: u64,
-    /// Mandatory publishes that may come back.
-    mandatory: HashMap<Ids, Fate>,
-    /// Those of them whose confirm came, with the era in which it did.
-    uncertain: VecDeque<(u64, Ids)>,
+    ledger: Ledger,
     /// Publishes whose confirm was dropped.
     unwatched: VecDeque<Unwatched>,
     /// Whether there is a task that polls them, and what wakes it.
@@ -63,18 +51,6 @@ struct Inner {
     uncommitted: Vec<Publish>,
 }
 
-/// What is known of a mandatory publish.
-enum Fate {
-    /// Nothing.
-    Open,
-    /// Its message came back with another's confirm.
-    Returned(Reason),
-    /// Its confirm came, and its message did not come back so far.
-    Confirmed(Box<Publish>, PublishOutcome, SystemTime),
-}
-
-type Reason = (&'static str, String);
-
 /// A publish whose confirm was dropped.
 struct Unwatched {
     confirm: PublisherConfirm,
@@ -84,7 +60,8 @@ struct Unwatched {
 /// A publish whose confirm is to come. Dropped before it is sent, it ends as dropped.
 pub(crate) struct Pending {
     publish: Publish,
-    token: Token,
+    /// None once it is given back.
+    token: Option<Token>,
     publishes: Arc<Publishes>,
 }
 
@@ -101,15 +78,19 @@ impl Pending {
 
     /// It could not be sent.
     pub(crate) fn fail(mut self, error: &lapin::Error) {
-        self.publishes.forget(&self.publish);
+        self.give_up();
         self.publish.fail(PublishOutcome::Failed, error);
     }
 
     /// The confirm came.
     pub(crate) fn resolve(mut self, result: &Result<Confirmation>) {
         let publish = std::mem::take(&mut self.publish);
-        let token = std::mem::take(&mut self.token);
-        self.publishes.resolve(publish, token, result);
+        if let Some(token) = self.token.take() {
+            let mut inner = self.publishes.lock();
+            let endings = inner.ledger.resolve((publish, token), result);
+            drop(inner);
+            endings.end();
+        }
     }
 
     /// Nobody waits for the confirm any more.
@@ -118,64 +99,40 @@ impl Pending {
         let pending = self;
         publishes.watch(Unwatched { confirm, pending });
     }
+
+    fn give_up(&mut self) {
+        if let Some(token) = self.token.take() {
+            let mut inner = self.publishes.lock();
+            let endings = inner.ledger.give_up(&self.publish, token);
+            drop(inner);
+            endings.end();
+        }
+    }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.publishes.forget(&self.publish);
+        self.give_up();
     }
 }
 
 impl Publishes {
     /// A publish is about to be sent, and a confirm is to come.
     pub(crate) fn issue(self: &Arc<Self>, mut publish: Publish) -> Pending {
-        let mut inner = self.lock();
-        if let Some(ids) = publish.expects_return() {
-            if let Entry::Vacant(place) = inner.mandatory.entry(ids) {
-                place.insert(Fate::Open);
-            } else {
-                // Of several publishes under one kept context the first is looked for.
-                publish.expect_no_return();
-            }
+        if publish.expects_return().is_some() {
+            self.may_return.store(true, Ordering::Relaxed);
         }
+        let token = Some(self.lock().ledger.issue(&mut publish));
         Pending {
-            token: Arc::clone(&inner.now),
             publish,
+            token,
             publishes: Arc::clone(self),
         }
     }
 
-    /// A confirm resolved.
-    fn resolve(&self, mut publish: Publish, token: Token, result: &Result<Confirmation>) {
-        let (outcome, message) = match result {
-            Ok(Confirmation::Ack(message)) => (PublishOutcome::Acked, message.as_ref()),
-            Ok(Confirmation::Nack(message)) => (PublishOutcome::Nacked, message.as_ref()),
-            Ok(Confirmation::NotRequested) => (PublishOutcome::Unconfirmed, None),
-            Err(error) => {
-                publish.set_error(semconv::error_type(error), error.to_string());
-                (PublishOutcome::ChannelLost, None)
-            }
-        };
-        drop(token);
-        let mut ended = Vec::new();
-        let mut inner = self.lock();
-        if let Some(message) = message {
-            ended.extend(inner.came_back(message));
-        }
-        let is_own = message.is_some_and(|message| publish.is_sent_as(ids_of(message)));
-        match publish.expects_return() {
-            Some(ids) => ended.extend(inner.confirmed((ids, publish), outcome)),
-            None => match message.filter(|_| is_own) {
-                Some(message) => {
-                    let now = SystemTime::now();
-                    ended.push(Ended::returned(publish, reason(message), now));
-                }
-                None => ended.push(Ended::new(publish, outcome)),
-            },
-        }
-        inner.settle(&mut ended);
-        drop(inner);
-        ended.into_iter().for_each(Ended::end);
+    /// Whether the confirm of any publish, traced or not, may bring the message of a traced one.
+    pub(crate) fn may_return(&self) -> bool {
+        self.may_return.load(Ordering::Relaxed)
     }
 
     /// Messages came back of which nobody knows with which confirm. Returns those that belong to
@@ -185,18 +142,15 @@ impl Publishes {
         messages: &'a [BasicReturnMessage],
     ) -> Vec<&'a BasicReturnMessage> {
         let mut unknown = Vec::new();
-        let mut ended = Vec::new();
+        let mut endings = Endings::default();
         let mut inner = self.lock();
         for message in messages {
-            let known = ids_of(message).is_some_and(|ids| inner.mandatory.contains_key(&ids));
-            if known {
-                ended.extend(inner.came_back(message));
-            } else {
+            if !inner.ledger.came_back(message, &mut endings) {
                 unknown.push(message);
             }
         }
         drop(inner);
-        ended.into_iter().for_each(Ended::end);
+        endings.end();
         unknown
     }
 
@@ -208,23 +162,20 @@ impl Publishes {
         };
         let mut inner = self.lock();
         inner.unwatched.push_back(unwatched);
-        if !inner.is_watched {
-            inner.is_watched = true;
-            let publishes = Arc::clone(self);
-            runtime.spawn(poll_fn(move |task| publishes.poll_unwatched(task)));
-        }
-    }
-
-    /// A publish will not be confirmed.
-    fn forget(&self, publish: &Publish) {
-        if let Some(ids) = publish.expects_return() {
-            self.lock().mandatory.remove(&ids);
+        let is_watched = std::mem::replace(&mut inner.is_watched, true);
+        drop(inner);
+        if !is_watched {
+            // A runtime that is about to end drops the task at once, which takes the lock.
+            runtime.spawn(Watch {
+                publishes: Arc::clone(self),
+                is_done: false,
+            });
         }
     }
 
     /// Resolves the oldest of the publishes that nobody waits for until one has to wait itself.
     fn poll_unwatched(&self, task: &mut TaskContext<'_>) -> Poll<()> {
-        loop {
+        for _ in 0..AT_ONCE {
             let mut inner = self.lock();
             let Some(mut oldest) = inner.unwatched.pop_front() else {
                 inner.is_watched = false;
@@ -235,34 +186,37 @@ impl Publishes {
                 inner.watcher = Some(task.waker().clone());
                 return Poll::Pending;
             };
+            let endings = inner.resolve_unwatched(oldest.pending, result);
             drop(inner);
-            self.resolve_unwatched(oldest.pending, result);
+            endings.end();
         }
-    }
-
-    fn resolve_unwatched(&self, pending: Pending, result: Result<Confirmation>) {
-        pending.resolve(&result);
-        let message = result.ok().and_then(Confirmation::take_message);
-        self.lock().returned.extend(message);
+        task.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// What came back for publishes that nobody waited for, after their confirms came.
     pub(crate) fn collect(&self) -> Vec<BasicReturnMessage> {
-        let mut task = TaskContext::from_waker(Waker::noop());
-        let unwatched = std::mem::take(&mut self.lock().unwatched);
-        let mut waiting = VecDeque::new();
-        for mut one in unwatched {
-            match Pin::new(&mut one.confirm).poll(&mut task) {
-                Poll::Ready(result) => self.resolve_unwatched(one.pending, result),
-                Poll::Pending => waiting.push_back(one),
-            }
-        }
         let mut inner = self.lock();
-        waiting.append(&mut inner.unwatched);
+        let (endings, waiting) = inner.poll_all();
         inner.unwatched = waiting;
         // Polling took the place of the task that watches.
-        inner.watcher.take().into_iter().for_each(Waker::wake);
-        std::mem::take(&mut inner.returned)
+        let watcher = inner.watcher.take();
+        let returned = std::mem::take(&mut inner.returned);
+        drop(inner);
+        watcher.into_iter().for_each(Waker::wake);
+        endings.into_iter().for_each(Endings::end);
+        returned
+    }
+
+    /// The task that polls is gone with its runtime.
+    fn abandon(&self) {
+        let mut inner = self.lock();
+        inner.is_watched = false;
+        inner.watcher = None;
+        let (endings, waiting) = inner.poll_all();
+        drop(inner);
+        endings.into_iter().for_each(Endings::end);
+        drop(waiting);
     }
 
     /// A publish that takes effect when its transaction is committed.
@@ -274,7 +228,6 @@ impl Publishes {
 
     /// The transaction ended.
     pub(crate) fn release(&self, outcome: PublishOutcome, error: Option<&lapin::Error>) {
-        // Not in the loop's head, where the lock would be held while hooks run.
         let uncommitted = std::mem::take(&mut self.lock().uncommitted);
         for mut publish in uncommitted {
             match error {
@@ -285,115 +238,72 @@ impl Publishes {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much of what is there.
+impl fmt::Debug for Publishes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.lock();
+        formatter
+            .debug_struct("Publishes")
+            .field("looked_for", &inner.ledger.len())
+            .field("unwatched", &inner.unwatched.len())
+            .field("returned", &inner.returned.len())
+            .field("uncommitted", &inner.uncommitted.len())
+            .finish()
     }
 }
 
 impl Inner {
-    /// A message came back. Gives the publish that ends with it, if its confirm came before.
-    fn came_back(&mut self, message: &BasicReturnMessage) -> Option<Ended> {
-        let ids = ids_of(message)?;
-        match self.mandatory.remove(&ids)? {
-            Fate::Confirmed(publish, _, time) => {
-                Some(Ended::returned(*publish, reason(message), time))
-            }
-            Fate::Open | Fate::Returned(_) => {
-                self.mandatory.insert(ids, Fate::Returned(reason(message)));
-                None
-            }
-        }
+    /// The message is there for [`Publishes::collect`] as soon as its confirm is not any more.
+    fn resolve_unwatched(&mut self, mut pending: Pending, result: Result<Confirmation>) -> Endings {
+        let publish = std::mem::take(&mut pending.publish);
+        let Some(token) = pending.token.take() else {
+            return Endings::default();
+        };
+        let endings = self.ledger.resolve((publish, token), &result);
+        let message = result.ok().and_then(Confirmation::take_message);
+        self.returned.extend(message);
+        endings
     }
 
-    /// The confirm of a mandatory publish came. Gives it if it is known how it ended.
-    fn confirmed(
-        &mut self,
-        (ids, publish): (Ids, Publish),
-        outcome: PublishOutcome,
-    ) -> Option<Ended> {
-        let fate = self.mandatory.remove(&ids);
-        match fate {
-            Some(Fate::Returned(reason)) => {
-                Some(Ended::returned(publish, reason, SystemTime::now()))
-            }
-            Some(Fate::Open) if outcome != PublishOutcome::ChannelLost => {
-                let fate = Fate::Confirmed(Box::new(publish), outcome, SystemTime::now());
-                self.mandatory.insert(ids, fate);
-                self.uncertain.push_back((self.era, ids));
-                None
-            }
-            _ => Some(Ended::new(publish, outcome)),
-        }
-    }
-
-    /// Ends what is certain now. An era that has passed makes the publishes certain whose confirm
-    /// came before its last confirm was issued.
-    fn settle(&mut self, ended: &mut Vec<Ended>) {
-        while !self.uncertain.is_empty() && Arc::strong_count(&self.before) == 1 {
-            let passed = self.era.saturating_sub(1);
-            while self.uncertain.front().is_some_and(|(era, _)| *era < passed) {
-                let certain = self.uncertain.pop_front();
-                ended.extend(certain.and_then(|(_, ids)| self.certain(&ids)));
-            }
-            self.before = std::mem::take(&mut self.now);
-            self.era += 1;
-        }
-        while self.uncertain.len() > UNCERTAIN {
-            let oldest = self.uncertain.pop_front();
-            ended.extend(oldest.and_then(|(_, ids)| self.certain(&ids)));
-        }
-    }
-
-    fn certain(&mut self, ids: &Ids) -> Option<Ended> {
-        match self.mandatory.remove(ids)? {
-            Fate::Confirmed(publish, outcome, time) => {
-                let mut ended = Ended::new(*publish, outcome);
-                ended.time = time;
-                Some(ended)
-            }
-            fate => {
-                // A later publish under the same kept context.
-                self.mandatory.insert(*ids, fate);
-                None
+    /// Resolves those whose confirm is there, and gives the others.
+    fn poll_all(&mut self) -> (Vec<Endings>, VecDeque<Unwatched>) {
+        let mut task = TaskContext::from_waker(Waker::noop());
+        let mut endings = Vec::new();
+        let mut waiting = VecDeque::new();
+        for mut one in std::mem::take(&mut self.unwatched) {
+            match Pin::new(&mut one.confirm).poll(&mut task) {
+                Poll::Ready(result) => endings.push(self.resolve_unwatched(one.pending, result)),
+                Poll::Pending => waiting.push_back(one),
             }
         }
+        (endings, waiting)
     }
 }
 
-fn reason(message: &BasicReturnMessage) -> Reason {
-    let name = semconv::reply_code_name(message.reply_code);
-    (name, message.reply_text.to_string())
+/// The task that waits for what nobody else does.
+struct Watch {
+    publishes: Arc<Publishes>,
+    is_done: bool,
 }
 
-/// A publish whose span can be ended, outside of the lock: hooks run then.
-struct Ended {
-    publish: Publish,
-    outcome: PublishOutcome,
-    time: SystemTime,
+impl Future for Watch {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<()> {
+        let polled = self.publishes.poll_unwatched(task);
+        self.is_done = polled.is_ready();
+        polled
+    }
 }
 
-impl Ended {
-    fn new(publish: Publish, outcome: PublishOutcome) -> Self {
-        Self {
-            publish,
-            outcome,
-            time: SystemTime::now(),
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.publishes.abandon();
         }
-    }
-
-    fn returned(mut publish: Publish, (name, text): Reason, time: SystemTime) -> Self {
-        publish.set_error(name, text);
-        Self {
-            publish,
-            outcome: PublishOutcome::Returned,
-            time,
-        }
-    }
-
-    fn end(mut self) {
-        if self.outcome == PublishOutcome::Nacked {
-            let text = "the broker did not take the message".to_owned();
-            self.publish.set_error("nack", text);
-        }
-        self.publish.end_at(self.outcome, self.time);
     }
 }

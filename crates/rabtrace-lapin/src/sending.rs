@@ -1,11 +1,12 @@
 //! A publish between its call and lapin's answer to the call.
 
+use std::sync::Arc;
+
 use lapin::{ConnectionStatus, PublisherConfirm};
 
 use crate::confirm::{PublishOutcome, TracedConfirm};
 use crate::publish::Publish;
 use crate::returns::{Pending, Publishes};
-use std::sync::Arc;
 
 /// What a channel says about the publishes on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,8 @@ pub(crate) struct Sending<'a> {
 }
 
 enum State {
-    Untraced,
+    /// It is ended.
+    Done,
     /// A confirm is to come.
     Confirmed(Pending),
     /// It ends when it is written.
@@ -41,7 +43,6 @@ impl<'a> Sending<'a> {
         status: Option<&'a ConnectionStatus>,
     ) -> Self {
         let state = match confirms {
-            _ if !publish.is_traced() => State::Untraced,
             Confirms::On => State::Confirmed(publishes.issue(publish)),
             Confirms::Off => State::Written(publish),
             Confirms::Transaction => State::Held(publish),
@@ -57,7 +58,7 @@ impl<'a> Sending<'a> {
     pub(crate) fn sent(mut self, confirm: PublisherConfirm) -> TracedConfirm {
         let mut pending = None;
         match self.take() {
-            State::Untraced => {}
+            State::Done => {}
             State::Confirmed(mut publish) => {
                 publish.written();
                 pending = Some(publish);
@@ -77,7 +78,7 @@ impl<'a> Sending<'a> {
     /// lapin refused it or could not write it.
     pub(crate) fn failed(mut self, error: &lapin::Error) {
         match self.take() {
-            State::Untraced => {}
+            State::Done => {}
             State::Confirmed(pending) => pending.fail(error),
             State::Written(mut publish) | State::Held(mut publish) => {
                 publish.fail(PublishOutcome::Failed, error);
@@ -86,7 +87,7 @@ impl<'a> Sending<'a> {
     }
 
     fn take(&mut self) -> State {
-        std::mem::replace(&mut self.state, State::Untraced)
+        std::mem::replace(&mut self.state, State::Done)
     }
 }
 
@@ -97,7 +98,7 @@ impl Drop for Sending<'_> {
         }
         let why = "the broker blocks the connection".to_owned();
         match &mut self.state {
-            State::Untraced => {}
+            State::Done => {}
             State::Confirmed(pending) => pending.set_error(BLOCKED, why),
             State::Written(publish) | State::Held(publish) => publish.set_error(BLOCKED, why),
         }

@@ -1,6 +1,7 @@
 //! The span of a settlement, and what it means for the deliveries that it settles.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use lapin::Channel;
@@ -88,14 +89,19 @@ impl Settle {
         tag: DeliveryTag,
         targets: Targets,
     ) -> Settling {
+        for target in targets.all() {
+            target.settling.fetch_add(1, Ordering::AcqRel);
+        }
         let batch = self.is_multiple();
         let begun = SystemTime::now();
         let named = targets.named.as_deref();
-        let parent = named.map_or_else(Context::current, Process::parent);
         let off = telemetry.is_off();
-        let idle = off || telemetry.is_idle(&parent);
         let known = targets.known(telemetry);
-        let span = (telemetry.settle_spans && !idle).then(|| {
+        // Under a span that is not recorded nothing would be.
+        let wanted = telemetry.settle_spans && !off && named.is_none_or(Process::is_recorded);
+        let parent = wanted.then(|| named.map_or_else(Context::current, Process::parent));
+        let parent = parent.filter(|parent| !telemetry.is_idle(parent));
+        let span = parent.map(|parent| {
             let traced = named.and_then(|process| process.traced.as_ref());
             let start = Start {
                 operation: self.operation(),
@@ -108,7 +114,8 @@ impl Settle {
             let mut span = telemetry.start(start, |attributes| {
                 let key = semconv::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG;
                 attributes.push(KeyValue::new(key, i64::try_from(tag).unwrap_or(i64::MAX)));
-                if batch {
+                // Of messages whose acker is gone nothing is known: none is no number of them.
+                if batch && targets.count() > 0 {
                     let count = i64::try_from(targets.count()).unwrap_or(i64::MAX);
                     let key = semconv::MESSAGING_BATCH_MESSAGE_COUNT;
                     attributes.push(KeyValue::new(key, count));
@@ -133,9 +140,12 @@ impl Settle {
 }
 
 impl Targets {
+    fn all(&self) -> impl Iterator<Item = &Arc<Process>> {
+        self.named.iter().chain(&self.others)
+    }
+
     fn traced(&self) -> impl Iterator<Item = &Traced> {
-        let processes = self.named.iter().chain(&self.others);
-        processes.filter_map(|process| process.traced.as_ref())
+        self.all().filter_map(|process| process.traced.as_ref())
     }
 
     fn count(&self) -> usize {
@@ -210,12 +220,12 @@ impl Settling {
             let how = (self.operation, error.map(semconv::error_type));
             self.known.series.operated(metrics, how, seconds);
         }
-        for target in targets.named.iter().chain(&targets.others) {
-            match answer {
-                Answer::Sent => target.end(self.settlement),
-                Answer::NotSent => {}
-                Answer::Failed(error) => target.lost(error),
+        for target in targets.all() {
+            if matches!(answer, Answer::Sent) {
+                target.end(self.settlement);
             }
+            target.settling.fetch_sub(1, Ordering::AcqRel);
+            target.end_if_lost(error);
         }
     }
 }

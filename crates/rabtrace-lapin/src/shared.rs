@@ -113,6 +113,7 @@ impl std::fmt::Debug for Shared {
             .debug_struct("Shared")
             .field("telemetry", &self.telemetry)
             .field("open", &self.open)
+            .field("publishes", &self.publishes)
             .finish_non_exhaustive()
     }
 }
@@ -120,9 +121,9 @@ impl std::fmt::Debug for Shared {
 /// The broker has the deliveries back.
 pub(crate) fn recovered(open: &[Arc<Process>], error: Option<&lapin::Error>) {
     for process in open {
-        match error {
-            Some(error) => process.lost(error),
-            None => process.end(Settlement::Recovered),
+        process.end_if_lost(error);
+        if error.is_none() {
+            process.end(Settlement::Recovered);
         }
     }
 }

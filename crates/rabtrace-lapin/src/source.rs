@@ -3,11 +3,11 @@
 //! Input: a delivery of lapin that is handed to the application now, and the context that is
 //! active there. Output: the delivery with its span: parent, links, attributes, measurements.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::ShortString;
 use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanContext, TraceContextExt};
@@ -22,7 +22,7 @@ use crate::open::Open;
 use crate::operation::Operation;
 use crate::path::PathContext;
 use crate::process::{AckMode, Process, SpanState, State, Traced};
-use crate::propagation::{self, Extracted};
+use crate::propagation::{Extracted, Found};
 use crate::recent::{self, Ids};
 use crate::rules::Relation;
 use crate::semconv::{self, Destination};
@@ -74,6 +74,7 @@ impl Source {
             worker,
             claimed: AtomicBool::new(false),
             ended: AtomicBool::new(traced.is_none()),
+            settling: AtomicUsize::new(0),
             traced,
         });
         if let Some(worker) = worker {
@@ -116,22 +117,22 @@ impl Source {
         if telemetry.is_off() {
             return None;
         }
-        let headers = delivery.properties.headers().as_ref();
-        let has_context = headers.is_some_and(propagation::has_context);
-        if !has_context && telemetry.is_idle(how.ambient) {
+        let found = Found::new(delivery.properties.headers().as_ref());
+        if !found.has_context() && telemetry.is_idle(how.ambient) {
             return None;
         }
         let known = telemetry.destinations.find(&self.destination(delivery));
         if known.handling.untraced {
             return None;
         }
-        let origin = self.origin(headers, known.handling.relation, how.ambient);
+        let origin = self.origin(found, known.handling.relation, how.ambient);
         let begun = SystemTime::now();
         let step = {
             let settings = &telemetry.destinations.settings;
             known.step(settings, origin.path.as_ref(), microseconds(begun))
         };
-        let facts = Facts::read(delivery, &origin, microseconds(begun));
+        let queue = self.queue.as_str();
+        let facts = Facts::read((delivery, found, queue), &origin, microseconds(begun));
         let start = Start {
             operation: Operation::Process,
             known: &known,
@@ -144,13 +145,13 @@ impl Source {
             telemetry.add_message(attributes, &delivery.properties, &delivery.data);
             add_delivery(attributes, delivery);
             facts.add_to(attributes);
-            step.add_to(attributes);
+            known.add_step(&step, attributes);
         });
         if span.is_recording() {
             self.observe(delivery, &mut span);
         }
         if let Some(metrics) = &telemetry.metrics {
-            let waited = step.checkpoint.edge.filter(|_| facts.is_first(delivery));
+            let waited = step.edge.filter(|_| facts.is_first(delivery));
             let waited = waited.map(|waited| waited.as_secs_f64());
             known.series.delivered(metrics, waited, how.operation);
             if delivery.redelivered {
@@ -158,10 +159,11 @@ impl Source {
             }
         }
         let creation = origin.creation.as_ref().map(ids);
-        if let Some(creation) = creation {
-            recent::received(creation);
+        // Remembered even if it is ignored: published again, it is nobody's here.
+        if let Some(received) = creation.or_else(|| found.creation_ids()) {
+            recent::received(received);
         }
-        let path = step.checkpoint.context;
+        let path = step.context;
         Some(Traced {
             known,
             handled: Handled { path, creation },
@@ -178,17 +180,8 @@ impl Source {
 
     /// The publish is linked to, and it is the parent unless the application has a span active or
     /// the rules say otherwise.
-    fn origin(
-        &self,
-        headers: Option<&FieldTable>,
-        relation: Relation,
-        ambient: &Context,
-    ) -> Origin {
+    fn origin(&self, found: Found<'_>, relation: Relation, ambient: &Context) -> Origin {
         if relation == Relation::Ignore {
-            // Published again, what the stranger wrote is not the application's own.
-            if let Some(creation) = propagation::creation_ids(headers) {
-                recent::received(creation);
-            }
             return Origin {
                 creation: None,
                 path: None,
@@ -200,7 +193,7 @@ impl Source {
             creation,
             path,
             baggage,
-        } = propagation::extract(headers);
+        } = found.extract();
         let parent = match &creation {
             Some(creation) if relation == Relation::Parent && !has_ids(ambient) => {
                 ambient.with_remote_span_context(creation.clone())
@@ -236,10 +229,11 @@ impl Source {
         });
     }
 
-    /// Ends the spans of the deliveries that went with the channel.
-    pub(crate) fn lost(&self, error: &lapin::Error) {
+    /// A consumer failed or came to its end: if that was the channel's, the spans of the channel's
+    /// deliveries end.
+    pub(crate) fn stopped(&self, error: Option<&lapin::Error>) {
         for process in self.open.all() {
-            process.lost(error);
+            process.end_if_lost(error);
         }
     }
 }
@@ -268,8 +262,14 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn read(delivery: &'a lapin::message::Delivery, origin: &Origin, now_us: u64) -> Self {
-        let Some(headers) = delivery.properties.headers() else {
+    fn read(
+        (delivery, found, queue): (&'a lapin::message::Delivery, Found<'_>, &str),
+        origin: &Origin,
+        now_us: u64,
+    ) -> Self {
+        let headers = delivery.properties.headers().as_ref();
+        let told = headers.filter(|_| found.has_history || delivery.redelivered);
+        let Some(headers) = told else {
             return Self {
                 attempt: 1 + u64::from(delivery.redelivered),
                 history: History::default(),
@@ -287,7 +287,11 @@ impl<'a> Facts<'a> {
             history::waits(headers, published, now_us)
         };
         let creation = origin.creation.as_ref().filter(|_| again).map(ids);
-        let previous = creation.and_then(recent::attempt);
+        // It was here before, or else in a queue that gave it up.
+        let here = delivery.redelivered.then_some(queue);
+        let mut queues = here.into_iter().chain(history::queues(headers));
+        let previous =
+            creation.and_then(|creation| queues.find_map(|queue| recent::attempt(creation, queue)));
         let told = history.failed_attempts.max(u64::from(delivery.redelivered));
         let seen = previous.as_ref().map_or(0, |attempt| attempt.number);
         Self {

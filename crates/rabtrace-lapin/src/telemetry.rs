@@ -54,6 +54,7 @@ pub(crate) struct Telemetry {
     pub(crate) settle_spans: bool,
     pub(crate) task_parent: bool,
     pub(crate) fast_settle: bool,
+    late_attributes: bool,
 }
 
 impl Telemetry {
@@ -82,6 +83,7 @@ impl Telemetry {
             settle_spans: config.settle_spans,
             task_parent: config.task_parent,
             fast_settle: config.fast_settle,
+            late_attributes: config.late_attributes,
         }
     }
 
@@ -119,18 +121,19 @@ impl Telemetry {
             .span_builder(name.unwrap_or_default())
             .with_kind(start.kind.unwrap_or_else(|| start.operation.kind()))
             .with_start_time(start.time);
-        if is_unsampled(start.parent) {
+        let span = if self.late_attributes || is_unsampled(start.parent) {
             let mut span = self.tracer.build_with_context(builder, start.parent);
             if span.is_recording() {
                 span.set_attributes(attributes());
                 links.for_each(|link| span.add_link(link, Vec::new()));
             }
-            return span;
-        }
-        let builder = builder
-            .with_attributes(attributes())
-            .with_links(links.map(Link::with_context).collect());
-        let span = self.tracer.build_with_context(builder, start.parent);
+            span
+        } else {
+            let builder = builder
+                .with_attributes(attributes())
+                .with_links(links.map(Link::with_context).collect());
+            self.tracer.build_with_context(builder, start.parent)
+        };
         if !has_ids(start.parent) && !start.parent.is_telemetry_suppressed() {
             self.absence.learn(span.span_context().is_valid());
         }

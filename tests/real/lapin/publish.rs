@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use opentelemetry::trace::Status;
 use rabtrace::demo::broker::Broker;
+use rabtrace_lapin::Confirmation;
 use rabtrace_lapin::lapin::options::{BasicGetOptions, BasicPublishOptions};
 use rabtrace_lapin::lapin::types::{AMQPValue, FieldTable, LongString};
-use rabtrace_lapin::lapin::{BasicProperties, Confirmation, ErrorKind};
+use rabtrace_lapin::lapin::{BasicProperties, ErrorKind};
 
 use super::service::{Service, attribute, broker};
 use crate::support::eventually;
@@ -102,15 +103,15 @@ async fn to_a_missing_exchange(broker: &Broker) {
     assert_eq!(error_type.as_deref(), Some("InvalidChannelState"));
 }
 
+/// A dropped confirm is waited for in the background.
 async fn given_up(broker: &Broker) {
     let service = Service::confirming(broker, "gateway").await;
     service.queue("unwatched", FieldTable::default()).await;
     drop(service.publish("", "unwatched").await.unwrap());
-    assert_eq!(
-        outcome(&service),
-        ("dropped".to_owned(), None, Status::Unset)
-    );
-    // lapin still has the confirm.
+    let ended = eventually("the confirm", Duration::from_secs(10), || async {
+        (service.ended() > 0).then(|| outcome(&service))
+    });
+    assert_eq!(ended.await, ("acked".to_owned(), None, Status::Unset));
     let waited = service.channel.wait_for_confirms().await.unwrap();
     assert!(waited.is_empty());
 }

@@ -300,7 +300,7 @@ fn all_error_types_are_on_the_page() {
     assert_eq!(listed, expect);
     // The last three are where they are made.
     for (source, made) in [
-        (include_str!("../returns.rs"), "set_error(\"nack\""),
+        (include_str!("../returns/ledger.rs"), "Some((\"nack\""),
         (include_str!("../process.rs"), "fail(\"panic\""),
         (include_str!("../sending.rs"), "\"connection_blocked\""),
     ] {

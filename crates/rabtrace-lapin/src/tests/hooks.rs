@@ -208,8 +208,12 @@ impl Busy {
             mandatory: true,
         };
         let telemetry = self.0.telemetry.get().unwrap();
-        let (publish, _) =
-            Publish::start(telemetry, outgoing, BasicProperties::default(), &context);
+        let publish = Publish::start(
+            telemetry,
+            outgoing,
+            &mut BasicProperties::default(),
+            &context,
+        );
         let pending = self.0.publishes.issue(publish);
         pending.resolve(&Ok(Confirmation::Ack(None)));
         self.0.publishes.collect();

@@ -2,6 +2,7 @@
 
 mod absence;
 mod conformance;
+mod consume;
 mod delivery;
 mod destinations;
 mod fuzz;
@@ -95,7 +96,7 @@ impl Service {
     fn start(
         &self,
         to: (&str, &str),
-        properties: BasicProperties,
+        mut properties: BasicProperties,
         parent: &Context,
     ) -> (Publish, BasicProperties) {
         let (exchange, routing_key) = (ShortString::from(to.0), ShortString::from(to.1));
@@ -105,7 +106,8 @@ impl Service {
             data: b"body",
             mandatory: true,
         };
-        Publish::start(&self.telemetry, message, properties, parent)
+        let publish = Publish::start(&self.telemetry, message, &mut properties, parent);
+        (publish, properties)
     }
 
     /// Takes a message from the queue of its routing key.
