@@ -44,7 +44,9 @@ async fn depths_are_those_of_rabbitmqctl_whatever_the_names_and_the_source() {
         let snapshot = poll_until(what, &mut watched.monitor, |snapshot| {
             // A node's own numbers come some seconds after it started.
             let node = snapshot.nodes.first()?;
-            let whole = depths(snapshot, ODD_VHOST) == expect && node.mem_used > Some(1 << 20);
+            let whole = depths(snapshot, ODD_VHOST) == expect
+                && node.mem_used > Some(1 << 20)
+                && snapshot.overview.version.is_some();
             whole.then(|| snapshot.clone())
         })
         .await;

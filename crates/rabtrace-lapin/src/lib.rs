@@ -86,6 +86,8 @@ mod acker;
 mod body;
 mod channel;
 mod config;
+#[doc = include_str!("conformance.md")]
+pub mod conformance {}
 mod confirm;
 mod connect;
 mod connection;

@@ -1,6 +1,7 @@
 //! Ring one: the spans of publishes and deliveries, without a broker.
 
 mod absence;
+mod conformance;
 mod consume;
 mod delivery;
 mod destinations;
@@ -18,7 +19,9 @@ use lapin::BasicProperties;
 use lapin::types::ShortString;
 use opentelemetry::Context;
 use opentelemetry::trace::SpanId;
-use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{
+    InMemorySpanExporter, Sampler, SdkTracerProvider, ShouldSample, SpanData,
+};
 
 use crate::config::TraceConfig;
 use crate::delivery::Delivery;
@@ -41,7 +44,7 @@ impl Service {
         Self::sampled(name, Sampler::AlwaysOn)
     }
 
-    fn sampled(name: &str, sampler: Sampler) -> Self {
+    fn sampled(name: &str, sampler: impl ShouldSample + 'static) -> Self {
         let exporter = InMemorySpanExporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(exporter.clone())

@@ -4,7 +4,7 @@ use super::*;
 
 /// One of each type that a table can hold. A new type does not compile until it is here.
 fn one_of_each() -> Vec<AMQPValue> {
-    let raw = [0, 0, 1, 1, 2, 2].repeat(5)[..29].to_vec();
+    let raw = [0, 0, 0xff, 1, 0xc3, 2].repeat(5)[..29].to_vec();
     let nested = headers(&[(TRACEPARENT, long(PARENT))]);
     let values = vec![
         AMQPValue::Boolean(true),
