@@ -7,7 +7,13 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod attempts;
+mod kills;
+mod matrix;
+mod multiple;
 mod publish;
+mod rules;
 mod service;
 mod settle;
+mod task;
 mod trace;

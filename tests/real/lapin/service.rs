@@ -48,6 +48,17 @@ impl Service {
     }
 
     pub(super) async fn connect_to(url: &str, name: &str) -> Self {
+        let properties = ConnectionProperties::default();
+        Self::connect_with(url, name, properties, |config| config).await
+    }
+
+    /// Connected and traced in a way of its own.
+    pub(super) async fn connect_with(
+        url: &str,
+        name: &str,
+        properties: ConnectionProperties,
+        change: impl FnOnce(TraceConfig) -> TraceConfig,
+    ) -> Self {
         let exporter = Exporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(exporter.clone())
@@ -55,8 +66,7 @@ impl Service {
         let config = TraceConfig::new()
             .with_tracer_provider(&provider)
             .with_service_name(name);
-        let properties = ConnectionProperties::default();
-        let connection = TracedConnection::connect_with_config(url, properties, config);
+        let connection = TracedConnection::connect_with_config(url, properties, change(config));
         let connection = connection.await.unwrap();
         Self {
             exporter,
@@ -104,6 +114,11 @@ impl Service {
     /// The spans that ended since the last call.
     pub(super) fn take(&self) -> Vec<SpanData> {
         std::mem::take(&mut *self.exporter.0.lock().unwrap())
+    }
+
+    /// The spans that ended since the last call of [`Service::take`], which stay.
+    pub(super) fn seen(&self) -> Vec<SpanData> {
+        self.exporter.0.lock().unwrap().clone()
     }
 
     pub(super) fn ended(&self) -> usize {
