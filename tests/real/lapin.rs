@@ -8,14 +8,19 @@
 )]
 
 mod attack;
+mod attempts;
 mod context;
 mod drop_in;
 mod examples;
 mod lost;
+mod matrix;
+mod multiple;
 mod publish;
 mod returns;
 mod rpc;
+mod rules;
 pub(crate) mod service;
 mod settle;
+mod task;
 mod trace;
 mod transactions;

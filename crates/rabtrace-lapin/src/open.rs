@@ -64,6 +64,20 @@ impl Open {
         self.within(DeliveryTag::MAX)
     }
 
+    /// Ends those of a channel that lapin opened anew since, if the last one is of that kind: the
+    /// first that is delivered after that makes an end of all of them.
+    pub(crate) fn end_lost(&self) {
+        let last = {
+            let open = self.lock();
+            open.last_key_value().and_then(|(_, last)| last.upgrade())
+        };
+        if last.is_some_and(|last| last.acker.poisoned()) {
+            for process in self.all() {
+                process.end_if_lost(None);
+            }
+        }
+    }
+
     fn within(&self, last: DeliveryTag) -> Vec<Arc<Process>> {
         let open = self.lock();
         let entries = open.range(..=last);

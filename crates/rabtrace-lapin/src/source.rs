@@ -64,6 +64,10 @@ impl Source {
         delivery: lapin::message::Delivery,
         how: HandOut<'_>,
     ) -> Delivery {
+        if delivery.redelivered {
+            // What was lost with the channel before is the attempt before.
+            self.open.end_lost();
+        }
         let traced = self.trace(&delivery, how);
         let worker = how.worker.filter(|_| traced.is_some());
         let process = Arc::new(Process {

@@ -57,6 +57,16 @@ impl Service {
         name: &str,
         change: impl FnOnce(TraceConfig) -> TraceConfig,
     ) -> Self {
+        Self::connect_with(url, name, ConnectionProperties::default(), change).await
+    }
+
+    /// Connected and traced in a way of its own.
+    pub(crate) async fn connect_with(
+        url: &str,
+        name: &str,
+        properties: ConnectionProperties,
+        change: impl FnOnce(TraceConfig) -> TraceConfig,
+    ) -> Self {
         let exporter = Exporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(exporter.clone())
@@ -65,7 +75,6 @@ impl Service {
             .with_tracer_provider(&provider)
             .with_service_name(name);
         let config = change(config);
-        let properties = ConnectionProperties::default();
         let connection = TracedConnection::connect_traced(url, properties, config);
         let connection = connection.await.unwrap();
         Self {
@@ -149,6 +158,11 @@ impl Service {
     /// The spans that ended since the last call.
     pub(crate) fn take(&self) -> Vec<SpanData> {
         std::mem::take(&mut *self.exporter.0.lock().unwrap())
+    }
+
+    /// The spans that ended since the last call of [`Service::take`], which stay.
+    pub(crate) fn seen(&self) -> Vec<SpanData> {
+        self.exporter.0.lock().unwrap().clone()
     }
 
     pub(crate) fn ended(&self) -> usize {
