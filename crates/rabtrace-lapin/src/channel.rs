@@ -24,7 +24,7 @@ use crate::returned::BasicReturnMessage;
 use crate::sending::{Confirms, Sending};
 use crate::settle::{Answer, Settle, Targets};
 use crate::shared::{Shared, recovered};
-use crate::source::{HandOut, Source};
+use crate::source::{HandOut, Source, Taken};
 use crate::telemetry::Telemetry;
 
 /// A [`lapin::Channel`] whose publishes, deliveries and settlements have spans.
@@ -254,7 +254,7 @@ impl TracedChannel {
         let source = self.source(queue.clone(), options.no_ack);
         let how = HandOut {
             ambient: &ambient,
-            worker: source.worker(),
+            taken: Taken::ByTask,
             operation: Operation::Receive,
         };
         match self.inner.basic_get(queue, options).await {

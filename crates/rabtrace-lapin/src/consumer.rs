@@ -16,7 +16,7 @@ use opentelemetry::trace::FutureExt;
 
 use crate::delivery::{Delivery, DeliveryResult};
 use crate::operation::Operation;
-use crate::source::{HandOut, Source};
+use crate::source::{HandOut, Source, Taken};
 
 /// lapin's [`Consumer`](lapin::Consumer), its deliveries with spans.
 #[derive(Clone, Debug)]
@@ -81,11 +81,10 @@ impl Stream for TracedConsumer {
             if let Err(error) = &result {
                 self.source.stopped(Some(error));
             }
-            let worker = self.source.worker();
             Some(result.map(|delivery| {
                 let how = HandOut {
                     ambient: &Context::current(),
-                    worker,
+                    taken: Taken::ByTask,
                     operation: Operation::Process,
                 };
                 self.source.hand_out(delivery, how)
@@ -144,7 +143,7 @@ impl<D: ConsumerDelegate> lapin::ConsumerDelegate for Traced<D> {
         // lapin's thread calls this: what is active there is not the application's.
         let how = HandOut {
             ambient: &Context::new(),
-            worker: None,
+            taken: Taken::ByDelegate,
             operation: Operation::Process,
         };
         let delivery = self.source.hand_out(delivery, how);

@@ -14,7 +14,7 @@ use opentelemetry::trace::{Span, SpanContext, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
 use crate::acker::Acker;
-use crate::current::{self, Worker};
+use crate::current;
 use crate::delivery::Delivery;
 use crate::history::{self, History, Waits};
 use crate::hooks::{self, HookMessage, HookSpan};
@@ -38,13 +38,20 @@ pub(crate) struct Source {
     pub(crate) channel: Weak<lapin::Channel>,
 }
 
+/// Whether publishes of the task that takes a delivery belong to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    ByTask,
+    /// By a delegate, in a task that lapin made for it.
+    ByDelegate,
+}
+
 /// How a delivery is handed to the application.
 #[derive(Clone, Copy)]
 pub(crate) struct HandOut<'a> {
     /// What is active there.
     pub(crate) ambient: &'a Context,
-    /// Who takes it; none if no publish of that task belongs to it.
-    pub(crate) worker: Option<Worker>,
+    pub(crate) taken: Taken,
     /// [`Operation::Process`], or [`Operation::Receive`] when it was fetched.
     pub(crate) operation: Operation,
 }
@@ -69,7 +76,9 @@ impl Source {
             self.open.end_lost();
         }
         let traced = self.trace(&delivery, how);
-        let worker = how.worker.filter(|_| traced.is_some());
+        let by_task = how.taken == Taken::ByTask && self.telemetry.task_parent;
+        let worker = traced.as_ref().filter(|_| by_task);
+        let worker = worker.and_then(|_| current::worker());
         let process = Arc::new(Process {
             acker: delivery.acker,
             delivery_tag: delivery.delivery_tag,
@@ -96,11 +105,6 @@ impl Source {
             data: delivery.data,
             acker: Acker::new(process),
         }
-    }
-
-    /// Who takes a delivery now, where that makes it the cause of what is published.
-    pub(crate) fn worker(&self) -> Option<Worker> {
-        self.telemetry.task_parent.then(current::worker)?
     }
 
     /// The destination of a delivery from here.

@@ -18,7 +18,7 @@ use crate::current;
 use crate::hooks::{HookSpan, TraceHooks};
 use crate::operation::Operation;
 use crate::rules::{Relation, Rule};
-use crate::source::{HandOut, Source};
+use crate::source::{HandOut, Source, Taken};
 
 const DEATH: &str = "x-death";
 
@@ -179,7 +179,7 @@ fn the_context_of_a_stranger_is_not_passed_on() {
 fn to_the_task(source: &Arc<Source>, tag: u64) -> Delivery {
     let how = HandOut {
         ambient: &Context::current(),
-        worker: source.worker(),
+        taken: Taken::ByTask,
         operation: Operation::Process,
     };
     let received = message((tag, "", "tasks"), BasicProperties::default());
@@ -238,7 +238,7 @@ async fn a_million_deliveries_without_settlement_leave_nothing() {
     let begun = Instant::now();
     let how = HandOut {
         ambient: &Context::new(),
-        worker: source.worker(),
+        taken: Taken::ByTask,
         operation: Operation::Process,
     };
     for tag in 0..1_000_000 {

@@ -18,7 +18,7 @@ use crate::operation::Operation;
 use crate::publish::Publish;
 use crate::rules::Rule;
 use crate::semconv;
-use crate::source::HandOut;
+use crate::source::{HandOut, Taken};
 
 /// A service that is measured, without a server's address, so that the lines stay short.
 fn measured(sampler: Sampler) -> (Service, Meters) {
@@ -156,7 +156,7 @@ fn a_fetched_message_is_received_and_processed() {
     source.received(&received, &ambient, SystemTime::now());
     let how = HandOut {
         ambient: &ambient,
-        worker: None,
+        taken: Taken::ByDelegate,
         operation: Operation::Receive,
     };
     drop(source.hand_out(received, how));

@@ -29,7 +29,7 @@ use crate::open::Open;
 use crate::operation::Operation;
 use crate::process::AckMode;
 use crate::publish::{Outgoing, Publish};
-use crate::source::{HandOut, Source};
+use crate::source::{HandOut, Source, Taken};
 use crate::telemetry::Telemetry;
 
 /// One service: its tracer, and what it exported.
@@ -126,7 +126,7 @@ fn hand_out(
 ) -> Delivery {
     let how = HandOut {
         ambient,
-        worker: None,
+        taken: Taken::ByDelegate,
         operation: Operation::Process,
     };
     source.hand_out(received, how)

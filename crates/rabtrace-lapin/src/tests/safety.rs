@@ -19,7 +19,7 @@ use crate::operation::Operation;
 use crate::propagation;
 use crate::rules::{Relation, Rule};
 use crate::shared::Shared;
-use crate::source::HandOut;
+use crate::source::{HandOut, Taken};
 use crate::switch::TraceSwitch;
 
 fn bytes(properties: &BasicProperties) -> Vec<u8> {
@@ -109,7 +109,7 @@ fn the_context_of_strangers_can_be_ignored() {
     source.received(&received, &Context::new(), SystemTime::now());
     let how = HandOut {
         ambient: &Context::new(),
-        worker: None,
+        taken: Taken::ByDelegate,
         operation: Operation::Receive,
     };
     let delivery = source.hand_out(received, how);
