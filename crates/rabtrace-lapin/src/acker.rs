@@ -15,6 +15,7 @@ use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt, TraceContextExt, WithContext};
 
+use crate::path::PathContext;
 use crate::process::Process;
 use crate::semconv;
 use crate::settle::{Answer, Settle, Targets};
@@ -181,6 +182,20 @@ impl Acker {
     #[must_use]
     pub fn context(&self) -> Context {
         self.0.context()
+    }
+
+    /// The path of the message with this delivery; none if the delivery is not traced.
+    ///
+    /// ```no_run
+    /// # fn example(delivery: rabtrace_lapin::message::Delivery) {
+    /// if let Some(path) = delivery.path() {
+    ///     println!("path {:016x}", path.hash);
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn path(&self) -> Option<PathContext> {
+        self.0.handled().map(|handled| handled.path)
     }
 
     /// Runs `future` with [`Acker::context`] active.

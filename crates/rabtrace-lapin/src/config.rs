@@ -62,6 +62,7 @@ pub struct TraceConfig {
     pub(crate) task_parent: bool,
     pub(crate) fast_settle: bool,
     pub(crate) late_attributes: bool,
+    pub(crate) path_in_spans: bool,
     pub(crate) service_name: String,
     pub(crate) server_address: Option<String>,
     pub(crate) server_port: Option<u16>,
@@ -89,6 +90,7 @@ impl TraceConfig {
             task_parent: true,
             fast_settle: false,
             late_attributes: false,
+            path_in_spans: false,
             service_name: service_name(|name| std::env::var(name).ok()),
             server_address: None,
             server_port: None,
@@ -219,6 +221,15 @@ impl TraceConfig {
     #[must_use]
     pub fn with_late_attributes(mut self) -> Self {
         self.late_attributes = true;
+        self
+    }
+
+    /// The span of a delivery has the path in its own `tracestate`, so that other propagators hand
+    /// it on: a message that is handled by calls over HTTP keeps its path then. Costs six
+    /// allocations for each delivery; messages carry their path in any case.
+    #[must_use]
+    pub fn with_path_in_spans(mut self) -> Self {
+        self.path_in_spans = true;
         self
     }
 

@@ -222,6 +222,19 @@ pub(crate) fn path_of(state: &TraceState) -> Option<PathContext> {
     PathContext::parse(state.get(TRACESTATE_KEY)?)
 }
 
+/// The same context with the path in its `tracestate`, for propagators of other protocols.
+pub(crate) fn with_path(context: &SpanContext, path: &PathContext) -> SpanContext {
+    let state = context.trace_state();
+    let state = state.insert(TRACESTATE_KEY, path.to_string());
+    SpanContext::new(
+        context.trace_id(),
+        context.span_id(),
+        context.trace_flags(),
+        context.is_remote(),
+        state.unwrap_or_else(|_| context.trace_state().clone()),
+    )
+}
+
 /// What goes into the headers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Injection<'a> {

@@ -22,7 +22,7 @@ use crate::open::Open;
 use crate::operation::Operation;
 use crate::path::PathContext;
 use crate::process::{AckMode, Process, SpanState, State, Traced};
-use crate::propagation::{Extracted, Found};
+use crate::propagation::{self, Extracted, Found};
 use crate::recent::{self, Ids};
 use crate::rules::Relation;
 use crate::semconv::{self, Destination};
@@ -133,13 +133,18 @@ impl Source {
         if known.handling.untraced {
             return None;
         }
-        let origin = self.origin(found, known.handling.relation, how.ambient);
+        let mut origin = self.origin(found, known.handling.relation, how.ambient);
         let begun = SystemTime::now();
         let step = {
             let settings = &telemetry.destinations.settings;
             known.step(settings, origin.path.as_ref(), microseconds(begun))
         };
         let queue = self.queue.as_str();
+        if telemetry.path_in_spans && has_ids(&origin.parent) {
+            let parent = origin.parent.span().span_context().clone();
+            let parent = propagation::with_path(&parent, &step.context);
+            origin.parent = origin.parent.with_remote_span_context(parent);
+        }
         let facts = Facts::read((delivery, found, queue), &origin, microseconds(begun));
         let start = Start {
             operation: Operation::Process,

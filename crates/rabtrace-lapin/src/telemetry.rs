@@ -55,6 +55,7 @@ pub(crate) struct Telemetry {
     pub(crate) task_parent: bool,
     pub(crate) fast_settle: bool,
     late_attributes: bool,
+    pub(crate) path_in_spans: bool,
 }
 
 impl Telemetry {
@@ -84,6 +85,7 @@ impl Telemetry {
             task_parent: config.task_parent,
             fast_settle: config.fast_settle,
             late_attributes: config.late_attributes,
+            path_in_spans: config.path_in_spans,
         }
     }
 

@@ -84,7 +84,7 @@ async fn to_rust(broker: &Broker, peer: Peer) {
     let delivery = next(&mut consumer).await;
     let context = delivery.context();
     assert_eq!(request::read(&context), request::baggage_behind(peer));
-    let path = request::path_of(&context);
+    let path = request::path_of(&delivery);
     assert_eq!(path.origin_us, 0x10);
     delivery.ack(BasicAckOptions::default()).await.unwrap();
 

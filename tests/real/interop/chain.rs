@@ -55,7 +55,7 @@ async fn one_trace_from_rust_through_python_and_node_to_rust() {
     let written = &python.message().headers["tracestate"];
     assert_eq!(&node.message().headers["tracestate"], written);
     let first = request::path(written);
-    let path = request::path_of(&context);
+    let path = request::path_of(&delivery);
     // As the path's own rules have it: continued from the beginning's hash.
     let step = (Direction::In, "third");
     let expect = checkpoint(Some(&first), "archive", step, path.last_us);

@@ -7,6 +7,7 @@ use opentelemetry::Context;
 use opentelemetry::baggage::{BaggageExt, KeyValueMetadata};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 
+use rabtrace_lapin::message::Delivery;
 use rabtrace_lapin::path::PathContext;
 
 use super::peer::Peer;
@@ -86,9 +87,12 @@ pub(super) fn path(state: &str) -> PathContext {
     path.expect("no path in tracestate")
 }
 
-/// The path that a span's context carries.
-pub(super) fn path_of(context: &Context) -> PathContext {
-    path(&context.span().span_context().trace_state().header())
+/// The path of a delivery, whose span has the vendor's member alone.
+pub(super) fn path_of(delivery: &Delivery) -> PathContext {
+    let context = delivery.context();
+    let state = context.span().span_context().trace_state().header();
+    assert_eq!(state, VENDOR);
+    delivery.path().expect("no path")
 }
 
 /// The hash of a path as the attributes have it.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use opentelemetry::baggage::BaggageExt;
-use opentelemetry::trace::{SpanId, Status, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::trace::{
+    SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, Tracer, TracerProvider,
+};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Sampler;
 use proptest::prelude::*;
@@ -354,4 +356,31 @@ proptest! {
         let difference = edges.abs_diff(total);
         prop_assert!(difference <= Duration::from_micros(1), "{edges:?} {total:?}");
     }
+}
+
+#[test]
+fn the_path_goes_on_over_other_protocols_where_that_is_asked_for() {
+    let gateway = Service::new("gateway");
+    let state = |planner: &Service, properties: &BasicProperties| {
+        let delivery = planner.consume("tasks", properties.clone());
+        let context = delivery.context();
+        let state = context.span().span_context().trace_state().header();
+        (state, delivery.path().unwrap())
+    };
+    let properties = gateway.publish(("", "tasks"), &Context::new());
+    let planner = Service::new("planner");
+    assert_eq!(state(&planner, &properties).0, "");
+    let planner = planner.configured(TraceConfig::with_path_in_spans);
+    let (state, path) = state(&planner, &properties);
+    assert_eq!(state, format!("rabtrace={path}"));
+    // Brought back by another propagator, it is continued.
+    let state = state.parse().unwrap();
+    let (trace, span) = (TraceId::from(7), SpanId::from(9));
+    let remote = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, state);
+    let context = Context::new().with_remote_span_context(remote);
+    let published = planner.publish(("", "next"), &context);
+    let sent = planner.spans().into_iter().next_back().unwrap();
+    let hash = format!("{:016x}", path.hash);
+    assert_eq!(attribute(&sent, "rabtrace.path.parent"), Some(hash));
+    assert!(published.headers().is_some());
 }
