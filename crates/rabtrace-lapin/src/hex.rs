@@ -10,9 +10,9 @@ const VALUES: [u8; 256] = values();
 
 const fn values() -> [u8; 256] {
     let mut values = [NONE; 256];
-    let mut value = 0;
+    let mut value = 0_u8;
     while value < 16 {
-        values[DIGITS[value] as usize] = value as u8;
+        values[DIGITS[value as usize] as usize] = value;
         value += 1;
     }
     values

@@ -209,8 +209,14 @@ impl DestinationSeries {
         metrics.returned.add(1, &self.with([reason]));
     }
 
-    /// A message was handed to the application. `waited` is none where that is not known.
-    pub(crate) fn delivered(&self, metrics: &Metrics, waited: Option<f64>, operation: Operation) {
+    /// A message was handed to the application. `waited` is none where that is not known; `again`
+    /// if it had been delivered before.
+    pub(crate) fn delivered(
+        &self,
+        metrics: &Metrics,
+        (waited, again): (Option<f64>, bool),
+        operation: Operation,
+    ) {
         let series = self.deliveries(metrics);
         if operation == Operation::Process {
             series.consumed.add(1);
@@ -221,11 +227,9 @@ impl DestinationSeries {
         if let Some(seconds) = waited {
             series.queue_time.record(seconds);
         }
-    }
-
-    /// The message had been delivered before.
-    pub(crate) fn redelivered(&self, metrics: &Metrics) {
-        metrics.redelivered.add(1, &self.attributes);
+        if again {
+            metrics.redelivered.add(1, &self.attributes);
+        }
     }
 
     /// A delivery ended so.

@@ -165,11 +165,8 @@ impl Source {
         }
         if let Some(metrics) = &telemetry.metrics {
             let waited = step.edge.filter(|_| facts.is_first(delivery));
-            let waited = waited.map(|waited| waited.as_secs_f64());
-            known.series.delivered(metrics, waited, how.operation);
-            if delivery.redelivered {
-                known.series.redelivered(metrics);
-            }
+            let facts = (waited.map(|it| it.as_secs_f64()), delivery.redelivered);
+            known.series.delivered(metrics, facts, how.operation);
         }
         let creation = origin.creation.as_ref().map(ids);
         // Remembered even if it is ignored: published again, it is nobody's here.
@@ -177,9 +174,10 @@ impl Source {
             recent::received(received);
         }
         let path = step.context;
+        let handled = Handled { path, creation };
         Some(Traced {
             known,
-            handled: Handled { path, creation },
+            handled,
             creation: origin.creation,
             attempt: facts.attempt,
             begun,
