@@ -1,0 +1,2 @@
+//! Loss.
+fn main() {}

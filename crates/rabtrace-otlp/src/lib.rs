@@ -1,0 +1,4 @@
+//! A span exporter.
+mod encode;
+
+pub use encode::Encoder;
