@@ -86,9 +86,11 @@ impl<'a> Backward<'a> {
     /// `value` in groups of seven bits, the lowest one first.
     #[inline(always)]
     fn varint(self, value: u64) -> Self {
-        match short(value) {
-            Some(byte) => self.array([byte]),
-            None => self.long_varint(value),
+        let [low, high, ..] = (value << 1).to_le_bytes();
+        match value {
+            0..0x80 => self.array([low >> 1]),
+            0x80..0x4000 => self.array([low >> 1 | 0x80, high]),
+            _ => self.long_varint(value),
         }
     }
 

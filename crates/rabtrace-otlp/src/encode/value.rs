@@ -16,10 +16,13 @@ const DOUBLE_VALUE: u32 = 4;
 const ARRAY_VALUE: u32 = 5;
 const ARRAY_ELEMENT: u32 = 1;
 
-/// What stands in front of a short key, a short value, and a short text in that value.
+/// The same with their wire types, as they stand on the wire.
 const KEY_TAG: u8 = 0x0a;
 const VALUE_TAG: u8 = 0x12;
 const STRING_TAG: u8 = 0x0a;
+const BOOL_TAG: u8 = 0x10;
+const INT_TAG: u8 = 0x18;
+const DOUBLE_TAG: u8 = 0x21;
 
 /// `attributes`, each as one element of the repeated `field`, which is below 16.
 #[inline(always)]
@@ -35,6 +38,9 @@ pub(crate) fn attributes<'a>(
 }
 
 /// One attribute.
+///
+/// Nearly all have lengths that take one byte each: then what stands in front of the value, and in
+/// front of the key, are pieces of a known size.
 #[inline(always)]
 pub(crate) fn key_value<'a>(
     out: Backward<'a>,
@@ -42,36 +48,62 @@ pub(crate) fn key_value<'a>(
     key: &str,
     value: &Value,
 ) -> Backward<'a> {
-    if let Value::String(text) = value {
-        let text = text.as_str();
-        if let Some(heads) = short_heads(field, key, text) {
-            return out
-                .bytes(text.as_bytes())
-                .array(heads.of_value)
-                .bytes(key.as_bytes())
-                .array(heads.of_key);
-        }
-    }
-    any_key_value(out, field, key, value)
+    let Some(length) = short_length(value) else {
+        return any_key_value(out, field, key, value);
+    };
+    let Some(heads) = key_heads(field, key, length) else {
+        return any_key_value(out, field, key, value);
+    };
+    short_value(out, value, length)
+        .bytes(key.as_bytes())
+        .array(heads)
 }
 
-/// What stands in front of the value and of the key of an attribute whose lengths all take one byte:
-/// most attributes are such texts, and their heads can be written in two pieces.
-struct ShortHeads {
-    of_value: [u8; 4],
-    of_key: [u8; 4],
-}
-
+/// Bytes that the inside of `value` takes, if it is of the kinds and sizes that [`short_value`] writes.
 #[inline(always)]
-fn short_heads(field: u32, key: &str, text: &str) -> Option<ShortHeads> {
-    let whole = short((key.len() + text.len() + 6) as u64)?;
-    let text = short(text.len() as u64)?;
-    let key = short(key.len() as u64).filter(|length| *length != 0)?;
-    let tag = short((u64::from(field) << 3) | 2)?;
-    Some(ShortHeads {
-        of_value: [VALUE_TAG, text + 2, STRING_TAG, text],
-        of_key: [tag, whole, KEY_TAG, key],
-    })
+fn short_length(value: &Value) -> Option<u8> {
+    match value {
+        Value::String(text) => short(text.as_str().len() as u64 + 2),
+        Value::I64(0..0x80) | Value::Bool(_) => Some(2),
+        Value::I64(0x80..0x4000) => Some(3),
+        Value::F64(_) => Some(9),
+        _ => None,
+    }
+}
+
+/// The value with its head, for a value of [`short_length`].
+#[inline(always)]
+fn short_value<'a>(out: Backward<'a>, value: &Value, length: u8) -> Backward<'a> {
+    match value {
+        Value::String(text) => {
+            let head = [VALUE_TAG, length, STRING_TAG, length.wrapping_sub(2)];
+            out.bytes(text.as_str().as_bytes()).array(head)
+        }
+        Value::I64(number) => {
+            let [low, high, ..] = (number << 1).to_le_bytes();
+            if length == 2 {
+                return out.array([VALUE_TAG, length, INT_TAG, low >> 1]);
+            }
+            out.array([VALUE_TAG, length, INT_TAG, low >> 1 | 0x80, high])
+        }
+        Value::Bool(truth) => out.array([VALUE_TAG, length, BOOL_TAG, (*truth).into()]),
+        Value::F64(number) => out
+            .array(number.to_bits().to_le_bytes())
+            .array([VALUE_TAG, length, DOUBLE_TAG]),
+        _ => out,
+    }
+}
+
+/// What stands in front of a key that is followed by a value of `length`.
+#[inline(always)]
+fn key_heads(field: u32, key: &str, length: u8) -> Option<[u8; 4]> {
+    let whole = short(key.len() as u64 + u64::from(length) + 4)?;
+    let [key, ..] = key.len().to_le_bytes();
+    if key == 0 {
+        return None;
+    }
+    let [field, ..] = field.to_le_bytes();
+    Some([field << 3 | 2, whole, KEY_TAG, key])
 }
 
 #[inline(never)]
