@@ -29,7 +29,9 @@ fn as_many_as_the_recommended_queue_holds_arrive() {
     for _ in 0..SPANS {
         tracer.in_span("work", |_| {});
     }
-    provider.shutdown().unwrap();
+    provider
+        .shutdown_with_timeout(Duration::from_secs(60))
+        .unwrap();
     assert_eq!(statistics.ended(), SPANS);
     assert_eq!(statistics.exported(), SPANS);
     assert_eq!(statistics.outstanding(), 0);

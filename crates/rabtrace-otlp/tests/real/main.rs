@@ -1,7 +1,8 @@
-//! The exporter with real peers: servers that answer by a script, and the agent's own receiver.
+//! The exporter with servers that answer by a script.
+//!
+//! That the agent's receiver takes what it sends stands in the root's `tests/real/otlp/exporter.rs`.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-mod agent;
 mod batch;
 mod failure;
 mod server;

@@ -1,27 +1,16 @@
-//! The agent's own receiver takes what the exporter sends, plain and compressed.
+//! The receiver takes what the exporter of `rabtrace-otlp` sends, plain and compressed.
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, SpanKind, Tracer, TracerProvider};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use rabtrace::metrics::Metrics;
-use rabtrace::receiver::{Intake, serve_http};
 use rabtrace_otlp::{BatchProcessor, Compression, Exporter};
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_agent_takes_it() {
-    let (sender, mut batches) = mpsc::channel(4);
-    let intake = Intake::new(sender, 4 << 20, Metrics::new().unwrap());
-    let stop = CancellationToken::new();
-    let _stop = stop.clone().drop_guard();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(serve_http(listener, intake, stop));
+async fn takes_what_the_exporter_by_hand_sends() {
+    let mut receiver = super::Receiver::start(4).await;
     for compression in [None, Some(Compression::Gzip)] {
-        let mut builder = Exporter::builder().with_endpoint(format!("http://{address}/v1/traces"));
+        let mut builder = Exporter::builder().with_endpoint(receiver.url("/v1/traces"));
         if let Some(compression) = compression {
             builder = builder.with_compression(compression);
         }
@@ -31,7 +20,7 @@ async fn the_agent_takes_it() {
             .await
             .unwrap();
         assert_eq!((statistics.exported(), statistics.failed()), (1, 0));
-        let batch = batches.recv().await.unwrap();
+        let batch = receiver.batches.recv().await.unwrap();
         let text = format!("{batch:?}");
         for part in [
             "publish planner_queue",
