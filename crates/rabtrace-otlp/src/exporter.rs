@@ -172,7 +172,7 @@ impl Exporter {
             let Some(pause) = backoff.pause(asked, chance(), left) else {
                 return Err(reason);
             };
-            if self.wait(pause) {
+            if self.wait(pause, &reason) {
                 return Err(format!("{reason}; shut down before the next attempt"));
             }
             self.statistics.count_retry();
@@ -180,8 +180,10 @@ impl Exporter {
     }
 
     /// Waits for `pause`, or for the shutdown; says whether that came.
-    fn wait(&self, pause: Duration) -> bool {
+    fn wait(&self, pause: Duration, reason: &str) -> bool {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        // Told under the lock: a shutdown that follows it finds the wait begun.
+        tracing::debug!(reason, ?pause, "request waits for its next attempt");
         let (stopped, _) = self
             .stop
             .wait_timeout_while(stopped, pause, |stopped| !*stopped)

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -213,11 +213,18 @@ fn a_shutdown_ends_the_wait_and_the_exporter() {
     let asks: &[&str] = &["retry-after: 9"];
     let server = Server::start(vec![Reply::Answer(503, asks, Vec::new())]);
     let exporter = Arc::new(builder_to(&server).build().unwrap());
+    let (sender, waits) = channel();
     let waiting = {
         let exporter = Arc::clone(&exporter);
-        std::thread::spawn(move || export(&exporter, vec![span("one")]))
+        let log = Log(Arc::new(Witness {
+            waits: Some(sender),
+            ..Witness::default()
+        }));
+        let work = move || export(&exporter, vec![span("one")]);
+        std::thread::spawn(move || tracing::subscriber::with_default(log, work))
     };
     server.request();
+    waits.recv_timeout(Duration::from_secs(5)).unwrap();
     let start = Instant::now();
     exporter.shutdown().unwrap();
     waiting.join().unwrap().unwrap_err();
@@ -231,9 +238,11 @@ fn a_shutdown_ends_the_wait_and_the_exporter() {
     assert_eq!(exporter.statistics().failed(), 2);
 }
 
-/// Notes, for every event of the log, whether telemetry was suppressed; keeps their text.
+/// Notes, for every event of this crate, whether telemetry was suppressed; keeps their text, and says
+/// when a wait begins.
 #[derive(Default)]
 struct Witness {
+    waits: Option<Sender<()>>,
     suppressed: AtomicU8,
     text: Mutex<String>,
 }
@@ -248,8 +257,8 @@ impl tracing::field::Visit for Log {
 }
 
 impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("rabtrace_otlp")
     }
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
         tracing::span::Id::from_u64(1)
@@ -261,6 +270,12 @@ impl tracing::Subscriber for Log {
         let mark = if suppressed { 1 } else { 2 };
         self.0.suppressed.fetch_or(mark, Ordering::AcqRel);
         event.record(&mut Log(Arc::clone(&self.0)));
+        let text = self.0.text.lock().unwrap();
+        if let Some(waits) = &self.0.waits
+            && text.contains("waits for its next attempt")
+        {
+            let _ = waits.send(());
+        }
     }
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
