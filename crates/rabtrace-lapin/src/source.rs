@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lapin::types::{FieldTable, ShortString};
 use opentelemetry::baggage::{Baggage, BaggageExt};
@@ -16,6 +16,7 @@ use opentelemetry::{Context, KeyValue};
 use crate::acker::Acker;
 use crate::current::{self, Worker};
 use crate::delivery::Delivery;
+use crate::destination::Known;
 use crate::history::{self, History, Waits};
 use crate::hooks::{self, HookMessage, HookSpan};
 use crate::open::Open;
@@ -158,14 +159,8 @@ impl Source {
         if span.is_recording() {
             self.observe(delivery, &mut span);
         }
-        if let Some(metrics) = &telemetry.metrics {
-            let waited = step.checkpoint.edge.filter(|_| facts.is_first(delivery));
-            let waited = waited.map(|waited| waited.as_secs_f64());
-            known.series.delivered(metrics, waited, how.operation);
-            if delivery.redelivered {
-                known.series.redelivered(metrics);
-            }
-        }
+        let waited = step.checkpoint.edge.filter(|_| facts.is_first(delivery));
+        self.count(&known, (delivery, waited), how.operation);
         let creation = origin.creation.as_ref().map(ids);
         // Remembered even if it is ignored: published again, it is nobody's here.
         if let Some(received) = creation.or_else(|| propagation::creation_ids(headers)) {
@@ -184,6 +179,21 @@ impl Source {
                 error: None,
             }),
         })
+    }
+
+    fn count(
+        &self,
+        known: &Known,
+        (delivery, waited): (&lapin::message::Delivery, Option<Duration>),
+        operation: Operation,
+    ) {
+        if let Some(metrics) = &self.telemetry.metrics {
+            let waited = waited.map(|waited| waited.as_secs_f64());
+            known.series.delivered(metrics, waited, operation);
+            if delivery.redelivered {
+                known.series.redelivered(metrics);
+            }
+        }
     }
 
     /// The publish is linked to, and it is the parent unless the application has a span active or
