@@ -281,7 +281,7 @@ async fn settle(delivery: Delivery, seen: &mut Seen) {
         .clone()
         .unwrap()
         .to_string();
-    let refused = delivery.delivery_tag % 7 == 0 && !delivery.redelivered;
+    let refused = delivery.delivery_tag.is_multiple_of(7) && !delivery.redelivered;
     let (answer, how) = if refused {
         let options = BasicNackOptions {
             requeue: true,
