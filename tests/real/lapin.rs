@@ -12,6 +12,7 @@ mod attempts;
 mod context;
 mod drop_in;
 mod examples;
+mod kills;
 mod lost;
 mod matrix;
 mod multiple;

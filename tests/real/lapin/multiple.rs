@@ -23,6 +23,7 @@ async fn multiple_settles_exactly_the_right_ones() {
     over_two_queues(&broker).await;
     given_back(&broker).await;
     across_a_recovery(&broker).await;
+    all_after_a_recovery(&broker).await;
 }
 
 #[tokio::test]
@@ -219,6 +220,33 @@ async fn across_a_recovery(broker: &Broker) {
     assert_eq!(settlements(&service.take()), expected(3..=4, "ack"));
     drop((new, rest));
     assert_eq!(service.ended(), 0, "a span ended twice");
+}
+
+/// An ack of all on the new channel, before anything was handed out there.
+async fn all_after_a_recovery(broker: &Broker) {
+    let properties = ConnectionProperties::default().enable_auto_recover();
+    let url = broker.amqp_url();
+    let service = Service::connect_with(&url, "planner", properties, |config| config).await;
+    service.queue("idle", FieldTable::default()).await;
+    let mut consumer = service.consume("idle").await;
+    send(&service, "idle", 2).await;
+    let old = take(&mut consumer, 2).await;
+    let kill = ["close_all_connections", "a test's own"];
+    broker.rabbitmqctl(&kill).await.unwrap();
+    let channel = &service.channel;
+    eventually("the recovery", Duration::from_secs(30), || async {
+        (old[0].acker.poisoned() && channel.status().connected()).then_some(())
+    })
+    .await;
+    service.take();
+    let multiple = BasicAckOptions { multiple: true };
+    channel.basic_ack(0, multiple).await.unwrap();
+    assert_eq!(settlements(&service.take()), []);
+    drop(old);
+    assert_eq!(
+        settlements(&service.take()),
+        expected(1..=2, "channel_lost")
+    );
 }
 
 /// One script through all ways to settle: what the application saw, and the spans.

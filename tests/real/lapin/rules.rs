@@ -35,21 +35,12 @@ async fn hostile(broker: &Broker, relation: Relation) {
     });
     let service = service.await;
     service.queue(queue, FieldTable::default()).await;
-    let mut headers = FieldTable::default();
-    let parent = format!("00-{HOSTILE_TRACE}-{HOSTILE_SPAN}-01");
-    headers.insert("traceparent".into(), AMQPValue::LongString(parent.into()));
-    let properties = BasicProperties::default().with_headers(headers);
-    let options = BasicPublishOptions::default();
-    // A stranger is not traced by us.
-    let channel = service.channel.untraced();
-    let sent = channel.basic_publish("".into(), queue.into(), options, b"body", properties);
-    sent.await.unwrap();
-
+    send_hostile(&service, queue).await;
     let delivery = next(&mut service.consume(queue).await).await;
     let relayed = service.channel.basic_publish(
         "".into(),
         "nobody".into(),
-        options,
+        BasicPublishOptions::default(),
         b"body",
         delivery.properties.clone(),
     );
@@ -86,4 +77,16 @@ async fn hostile(broker: &Broker, relation: Relation) {
         attribute(process, "rabtrace.settlement").as_deref(),
         Some("ack")
     );
+}
+
+/// A stranger is not traced by us.
+async fn send_hostile(service: &Service, queue: &str) {
+    let mut headers = FieldTable::default();
+    let parent = format!("00-{HOSTILE_TRACE}-{HOSTILE_SPAN}-01");
+    headers.insert("traceparent".into(), AMQPValue::LongString(parent.into()));
+    let properties = BasicProperties::default().with_headers(headers);
+    let options = BasicPublishOptions::default();
+    let channel = service.channel.untraced();
+    let sent = channel.basic_publish("".into(), queue.into(), options, b"body", properties);
+    sent.await.unwrap();
 }
