@@ -114,15 +114,15 @@ impl Transport {
 
 /// Connections fail and heal; a bad certificate or URL stays as it is.
 fn no_answer(error: &Error) -> NoAnswer {
-    let retryable = matches!(
-        error,
-        Error::Io(_)
-            | Error::Timeout(_)
-            | Error::HostNotFound
-            | Error::ConnectionFailed
-            | Error::ConnectProxyFailed(_)
-            | Error::Protocol(_)
-    );
+    let retryable = match error {
+        Error::Io(error) => !is_bad_certificate(error),
+        Error::Timeout(_)
+        | Error::HostNotFound
+        | Error::ConnectionFailed
+        | Error::ConnectProxyFailed(_)
+        | Error::Protocol(_) => true,
+        _ => false,
+    };
     let reason = match error {
         // The text of these holds the URL, and so may hold a secret.
         Error::BadUri(_) => "the endpoint has no host".to_owned(),
@@ -130,4 +130,39 @@ fn no_answer(error: &Error) -> NoAnswer {
         other => other.to_string(),
     };
     NoAnswer { reason, retryable }
+}
+
+/// TLS runs within the connection's reads and writes, and so fails as one of them.
+fn is_bad_certificate(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustls::CertificateError::UnknownIssuer;
+
+    use super::*;
+
+    #[test]
+    fn bad_certificates_stay_and_connections_heal() {
+        let retryable = |error: io::Error| no_answer(&Error::Io(error)).retryable;
+        let bad = rustls::Error::InvalidCertificate(UnknownIssuer);
+        assert!(!retryable(io::Error::new(io::ErrorKind::InvalidData, bad)));
+        assert!(retryable(io::ErrorKind::ConnectionRefused.into()));
+        assert!(retryable(io::Error::other(rustls::Error::DecryptError)));
+    }
+
+    #[test]
+    fn reasons_hold_no_url() {
+        let errors = [
+            Error::BadUri("http://user:hunter2@".into()),
+            Error::ConnectProxyFailed("http://user:hunter2@proxy".into()),
+        ];
+        for error in errors {
+            assert!(!no_answer(&error).reason.contains("hunter2"));
+        }
+    }
 }
