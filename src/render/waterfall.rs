@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::{milliseconds, safe};
 use crate::store::{Trace, TraceSpan};
 
@@ -126,8 +128,17 @@ fn push_sorted<'a>(
 
 fn note(span: &TraceSpan) -> String {
     let mut note = String::new();
-    if span.redelivered {
-        note.push_str("  redelivered");
+    let attribute = |name: &str| span.attributes.get(name);
+    match attribute("rabtrace.attempt").and_then(Value::as_i64) {
+        Some(attempt) => {
+            let _ = write!(note, "  attempt {attempt}");
+        }
+        None if span.redelivered => note.push_str("  redelivered"),
+        None => {}
+    }
+    if let Some(reason) = attribute("rabtrace.death.reason").and_then(Value::as_str) {
+        let queue = attribute("rabtrace.death.queue").and_then(Value::as_str);
+        let _ = write!(note, "  {} in {}", safe(reason), safe(queue.unwrap_or("?")));
     }
     if span.status == "error" {
         let _ = write!(
@@ -174,4 +185,42 @@ fn ms(nanos: i64) -> f64 {
 #[expect(clippy::cast_possible_truncation, reason = "a duration for display")]
 fn nanos(ms: f64) -> i64 {
     (ms * 1e6) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(redelivered: bool, status_message: Option<&str>, attributes: Value, expect: &str) {
+        let span = json!({
+            "span_id": "1", "parent_span_id": null, "trace_id": "1", "service_name": "planner",
+            "span_name": "process tasks", "kind": "consumer",
+            "status": if status_message.is_some() { "error" } else { "unset" },
+            "status_message": status_message, "start_unix_nano": 1, "duration_ms": 1.0,
+            "queue_ms": null, "destination": "tasks", "path": null, "redelivered": redelivered,
+            "attributes": attributes, "events": [], "links": [], "resource": {},
+        });
+        let span: TraceSpan = serde_json::from_value(span).unwrap();
+        assert_eq!(note(&span), expect);
+    }
+
+    #[test]
+    fn a_span_tells_what_happened_to_its_message() {
+        check(false, None, json!({}), "");
+        check(true, None, json!({}), "  redelivered");
+        check(true, None, json!({"rabtrace.attempt": 3}), "  attempt 3");
+        check(false, Some("no\ttool"), json!({}), "  error no\u{fffd}tool");
+        let dead = json!({
+            "rabtrace.attempt": 4, "rabtrace.death.reason": "rejected",
+            "rabtrace.death.queue": "work\u{1b}[31m",
+        });
+        check(
+            false,
+            None,
+            dead,
+            "  attempt 4  rejected in work\u{fffd}[31m",
+        );
+    }
 }
