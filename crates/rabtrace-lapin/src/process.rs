@@ -69,6 +69,15 @@ pub(crate) struct State {
     pub(crate) error: Option<&'static str>,
 }
 
+impl State {
+    pub(crate) fn new(span: BoxedSpan) -> Self {
+        Self {
+            span: SpanState::Own(span),
+            error: None,
+        }
+    }
+}
+
 /// The span by value, until somebody asks for a context.
 pub(crate) enum SpanState {
     Own(BoxedSpan),

@@ -21,7 +21,7 @@ use crate::hooks::{self, HookMessage, HookSpan};
 use crate::open::Open;
 use crate::operation::Operation;
 use crate::path::PathContext;
-use crate::process::{AckMode, Process, SpanState, State, Traced};
+use crate::process::{AckMode, Process, State, Traced};
 use crate::propagation::{self, Extracted, Found};
 use crate::recent::{self, Ids};
 use crate::rules::Relation;
@@ -62,6 +62,16 @@ struct Origin {
     path: Option<PathContext>,
     baggage: Option<Baggage>,
     parent: Context,
+}
+
+impl Origin {
+    /// The span takes `tracestate` from its parent.
+    fn carry(&mut self, path: &PathContext) {
+        if has_ids(&self.parent) {
+            let parent = propagation::with_path(self.parent.span().span_context(), path);
+            self.parent = self.parent.with_remote_span_context(parent);
+        }
+    }
 }
 
 impl Source {
@@ -135,17 +145,13 @@ impl Source {
         }
         let mut origin = self.origin(found, known.handling.relation, how.ambient);
         let begun = SystemTime::now();
-        let step = {
-            let settings = &telemetry.destinations.settings;
-            known.step(settings, origin.path.as_ref(), microseconds(begun))
-        };
-        let queue = self.queue.as_str();
-        if telemetry.path_in_spans && has_ids(&origin.parent) {
-            let parent = origin.parent.span().span_context().clone();
-            let parent = propagation::with_path(&parent, &step.context);
-            origin.parent = origin.parent.with_remote_span_context(parent);
+        let settings = &telemetry.destinations.settings;
+        let step = known.step(settings, origin.path.as_ref(), microseconds(begun));
+        if telemetry.path_in_spans {
+            origin.carry(&step.context);
         }
-        let facts = Facts::read((delivery, found, queue), &origin, microseconds(begun));
+        let message = (delivery, found, self.queue.as_str());
+        let facts = Facts::read(message, &origin, microseconds(begun));
         let start = Start {
             operation: Operation::Process,
             known: &known,
@@ -174,18 +180,14 @@ impl Source {
             recent::received(received);
         }
         let path = step.context;
-        let handled = Handled { path, creation };
         Some(Traced {
             known,
-            handled,
+            handled: Handled { path, creation },
             creation: origin.creation,
             attempt: facts.attempt,
             begun,
             baggage: origin.baggage,
-            state: Mutex::new(State {
-                span: SpanState::Own(span),
-                error: None,
-            }),
+            state: Mutex::new(State::new(span)),
         })
     }
 
