@@ -38,6 +38,7 @@ MODES = (
     ("parent_and_path", "lapin, hand-made `traceparent` and `tracestate`: the floor"),
     ("no_tracer", "traced, no SDK installed, no parent"),
     ("unsampled", "traced, the SDK drops every span"),
+    ("unsampled_late", "the same, `with_late_attributes()`"),
     ("tenth", "traced, one trace in ten is sampled"),
     ("recorded", "traced, every span recorded, queued and thrown away"),
     ("recorded_without_settle", "the same without spans of settlements"),
@@ -138,6 +139,9 @@ def goals(counts, alone, broker):
         add("unsampled, over the floor: instructions", "≤ 1,500 / 1,400",
             *application("unsampled", "parent_and_path", "instructions", 0))
         add("the same: allocations", "≤ 3 / 1", *application("unsampled", "parent_and_path", "allocations", 1))
+        if "publish/unsampled_late" in counts:
+            add("unsampled, `with_late_attributes()`: instructions", "≤ 1,500 / 1,400",
+                *application("unsampled_late", "parent_and_path", "instructions", 0))
         add(f"{called}, over the floor: instructions", "≤ 2,900 / 2,750",
             *application(full, "parent_and_path", "instructions", 0))
         add("the same: allocations", "≤ 4 / 2", *application(full, "parent_and_path", "allocations", 1))
@@ -197,7 +201,7 @@ that propagates both can go below it.
 
 ## Instructions and allocations of a message
 
-`cargo bench -p rabtrace-lapin --bench cost` counts them with callgrind, against a scripted server of
+`cargo bench -p rabtrace-lapin --bench cost --features bound-metrics` counts them with callgrind, against a scripted server of
 another process: the application's own thread, then all threads of the client, with the export.
 
 {instructions}
@@ -210,7 +214,7 @@ scripted server is faster than any broker: here, a client's own time is nearly a
 {chr(10).join(timed(alone, side, title) + chr(10) for side, title in COUNTED)}
 ## Time of a message, through a broker
 
-`cargo bench --bench publish_consume`: RabbitMQ on the same cores, 64 messages under way at once, the
+`cargo bench --bench publish_consume --features rabtrace-lapin/bound-metrics`: RabbitMQ on the same cores, 64 messages under way at once, the
 modes taking turns of 512.
 
 {chr(10).join(timed(broker, side, title) + chr(10) for side, title in BROKER)}

@@ -8,6 +8,8 @@ if $cargo nextest --version >/dev/null 2>&1; then
 else
     $cargo test --workspace
 fi
+# Metrics again, through the bound instruments that the feature switches on.
+$cargo test -p rabtrace-lapin --features bound-metrics --lib metrics
 if [ -z "${RABTRACE_TEST_STACK:-}" ]; then
     echo "note: the tests against the compose stack did not run; set RABTRACE_TEST_STACK=1 once it is up" >&2
 fi
