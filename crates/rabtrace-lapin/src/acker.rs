@@ -20,59 +20,6 @@ use crate::process::Process;
 use crate::semconv;
 use crate::settle::{Answer, Settle, Targets};
 
-/// How a delivery ended: the attribute `rabtrace.settlement`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Settlement {
-    /// Acknowledged.
-    Ack,
-    /// Refused, back into the queue.
-    NackRequeue,
-    /// Refused, discarded or dead-lettered.
-    NackDiscard,
-    /// Rejected, back into the queue.
-    RejectRequeue,
-    /// Rejected, discarded or dead-lettered.
-    RejectDiscard,
-    /// Settled by the broker when it sent it.
-    NoAck,
-    /// The last acker was dropped without settling.
-    DroppedUnsettled,
-    /// The channel or the connection went before it was settled; the broker delivers it again.
-    ChannelLost,
-    /// `basic_recover` gave it back to the broker.
-    Recovered,
-}
-
-impl Settlement {
-    pub(crate) const COUNT: usize = 9;
-
-    /// Its place in tables of this enum's size.
-    pub(crate) const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// Whether the message may come again, here or in a dead-letter queue.
-    pub(crate) const fn is_failure(self) -> bool {
-        !matches!(self, Self::Ack | Self::NoAck)
-    }
-
-    /// The value of the attribute.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ack => "ack",
-            Self::NackRequeue => "nack_requeue",
-            Self::NackDiscard => "nack_discard",
-            Self::RejectRequeue => "reject_requeue",
-            Self::RejectDiscard => "reject_discard",
-            Self::NoAck => "no_ack",
-            Self::DroppedUnsettled => "dropped_unsettled",
-            Self::ChannelLost => "channel_lost",
-            Self::Recovered => "recovered",
-        }
-    }
-}
-
 /// lapin's [`Acker`](lapin::Acker) with the span of its delivery.
 #[derive(Clone, Debug)]
 pub struct Acker(Arc<Process>);

@@ -14,10 +14,11 @@ use lapin::{BasicProperties, Channel, ConnectionStatus, Result};
 use opentelemetry::Context;
 
 use crate::config::TraceConfig;
-use crate::confirm::{PublishOutcome, TracedConfirm};
+use crate::confirm::TracedConfirm;
 use crate::consumer::TracedConsumer;
 use crate::delivery::BasicGetMessage;
 use crate::operation::Operation;
+use crate::outcome::PublishOutcome;
 use crate::process::AckMode;
 use crate::publish::{Outgoing, Publish};
 use crate::returned::BasicReturnMessage;

@@ -14,54 +14,6 @@ use lapin::{PublisherConfirm, Result};
 use crate::returned::Confirmation;
 use crate::returns::Pending;
 
-/// How a publish ended: the attribute `rabtrace.publish.outcome`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PublishOutcome {
-    /// The broker confirmed it.
-    Acked,
-    /// The broker refused it; `error.type` is `nack`.
-    Nacked,
-    /// No queue took it; `error.type` is `NO_ROUTE`.
-    Returned,
-    /// It was written, and the channel has no confirms.
-    Unconfirmed,
-    /// It took effect with its transaction.
-    Committed,
-    /// Its transaction was rolled back.
-    RolledBack,
-    /// The publish was given up before it was written, or its confirm could not be waited for.
-    Dropped,
-    /// lapin refused it or could not write it.
-    Failed,
-    /// The channel or the connection went before the confirm came.
-    ChannelLost,
-}
-
-impl PublishOutcome {
-    pub(crate) const COUNT: usize = 9;
-
-    /// The value of the attribute.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Acked => "acked",
-            Self::Nacked => "nacked",
-            Self::Returned => "returned",
-            Self::Unconfirmed => "unconfirmed",
-            Self::Committed => "committed",
-            Self::RolledBack => "rolled_back",
-            Self::Dropped => "dropped",
-            Self::Failed => "failed",
-            Self::ChannelLost => "channel_lost",
-        }
-    }
-
-    /// Its place in tables of this enum's size.
-    pub(crate) const fn index(self) -> usize {
-        self as usize
-    }
-}
-
 /// lapin's [`PublisherConfirm`]: a future of the broker's answer to a publish.
 ///
 /// ```no_run

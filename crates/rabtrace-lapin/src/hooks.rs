@@ -13,9 +13,9 @@ use opentelemetry::KeyValue;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanContext, SpanRef};
 
-use crate::acker::Settlement;
-use crate::confirm::PublishOutcome;
 use crate::metrics::Metrics;
+use crate::outcome::PublishOutcome;
+use crate::outcome::Settlement;
 
 /// A message as a hook sees it.
 #[derive(Clone, Copy, Debug)]

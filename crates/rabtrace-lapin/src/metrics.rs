@@ -14,9 +14,9 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
 use self::bound::{CounterSeries, HistogramSeries, UpDownSeries};
-use crate::acker::Settlement;
-use crate::confirm::PublishOutcome;
 use crate::operation::Operation;
+use crate::outcome::PublishOutcome;
+use crate::outcome::Settlement;
 use crate::semconv;
 
 /// The instruments.

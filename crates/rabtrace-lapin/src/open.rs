@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lapin::types::DeliveryTag;
 
-use crate::acker::Settlement;
+use crate::outcome::Settlement;
 use crate::process::Process;
 
 /// Open deliveries by tag.

@@ -15,10 +15,10 @@ use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanContext, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
-use crate::acker::Settlement;
 use crate::current::{self, Worker};
 use crate::destination::Known;
 use crate::hooks::{self, HookSpan};
+use crate::outcome::Settlement;
 use crate::recent::{self, Attempt};
 use crate::semconv;
 use crate::source::Source;

@@ -15,11 +15,11 @@ use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanContext, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
-use crate::confirm::PublishOutcome;
 use crate::current;
 use crate::destination::Known;
 use crate::hooks::{self, HookMessage, HookSpan};
 use crate::operation::Operation;
+use crate::outcome::PublishOutcome;
 use crate::path::PathContext;
 use crate::process::Process;
 use crate::propagation::{self, Injection};

@@ -23,7 +23,7 @@ use lapin::message::BasicReturnMessage;
 use lapin::{Confirmation, PublisherConfirm, Result};
 
 use self::ledger::{Endings, Ledger, Token};
-use crate::confirm::PublishOutcome;
+use crate::outcome::PublishOutcome;
 use crate::publish::Publish;
 
 /// Confirms that are looked at before others of the runtime's tasks have their turn.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use lapin::{ConnectionStatus, PublisherConfirm};
 
-use crate::confirm::{PublishOutcome, TracedConfirm};
+use crate::confirm::TracedConfirm;
+use crate::outcome::PublishOutcome;
 use crate::publish::Publish;
 use crate::returns::{Pending, Publishes};
 

@@ -11,9 +11,9 @@ use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::Span;
 use opentelemetry::{Context, KeyValue};
 
-use crate::acker::Settlement;
 use crate::destination::Known;
 use crate::operation::Operation;
+use crate::outcome::Settlement;
 use crate::process::{Process, Traced};
 use crate::semconv;
 use crate::telemetry::{Start, Telemetry, between, fail};

@@ -10,9 +10,9 @@ use lapin::{ConnectionStatus, Result};
 use opentelemetry::Context;
 use opentelemetry::trace::{Span, TraceContextExt};
 
-use crate::acker::Settlement;
 use crate::open::Open;
 use crate::operation::Operation;
+use crate::outcome::Settlement;
 use crate::process::Process;
 use crate::propagation;
 use crate::returns::Publishes;

@@ -30,7 +30,7 @@ use std::time::SystemTime;
 use lapin::message::BasicReturnMessage;
 use lapin::{Confirmation, Result};
 
-use crate::confirm::PublishOutcome;
+use crate::outcome::PublishOutcome;
 use crate::publish::{Publish, ids_of};
 use crate::recent::Ids;
 use crate::semconv;

@@ -10,8 +10,8 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData
 
 use super::{Pending, Publishes};
 use crate::config::TraceConfig;
-use crate::confirm::PublishOutcome;
 use crate::hooks::{HookSpan, TraceHooks};
+use crate::outcome::PublishOutcome;
 use crate::publish::{Outgoing, Publish};
 use crate::telemetry::Telemetry;
 

@@ -12,9 +12,9 @@ use opentelemetry_sdk::trace::SpanData;
 use self::golden::AT_START;
 use super::attribute;
 use super::metrics::all_instruments;
-use crate::acker::Settlement;
-use crate::confirm::PublishOutcome;
 use crate::operation::Operation;
+use crate::outcome::PublishOutcome;
+use crate::outcome::Settlement;
 use crate::semconv;
 
 const PAGE: &str = include_str!("../conformance.md");

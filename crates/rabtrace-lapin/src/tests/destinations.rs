@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::SpanData;
 use super::meters::Meters;
 use super::{AckMode, BasicProperties, Service, attribute, hand_out, message};
 use crate::config::TraceConfig;
-use crate::confirm::PublishOutcome;
+use crate::outcome::PublishOutcome;
 use crate::path::{Direction, PathContext, checkpoint};
 use crate::propagation;
 

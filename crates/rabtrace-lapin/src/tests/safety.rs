@@ -14,8 +14,8 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::meters::Meters;
 use super::{AckMode, BasicProperties, Service, attribute, hand_out, is_root, message};
-use crate::confirm::PublishOutcome;
 use crate::operation::Operation;
+use crate::outcome::PublishOutcome;
 use crate::propagation;
 use crate::rules::{Relation, Rule};
 use crate::shared::Shared;
