@@ -12,11 +12,12 @@ use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::trace::Sampler;
 
 use super::{AckMode, BasicProperties, Delivery, Service, attribute, hand_out, message};
-use crate::acker::{Acker, Settlement};
+use crate::acker::Acker;
 use crate::config::TraceConfig;
 use crate::current;
 use crate::hooks::{HookSpan, TraceHooks};
 use crate::operation::Operation;
+use crate::outcome::Settlement;
 use crate::rules::{Relation, Rule};
 use crate::source::{HandOut, Source, Taken};
 

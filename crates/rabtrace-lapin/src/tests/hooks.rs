@@ -13,10 +13,11 @@ use opentelemetry_sdk::trace::Sampler;
 
 use super::meters::Meters;
 use super::{AckMode, BasicProperties, Service, attribute, hand_out, message};
-use crate::acker::{Acker, Settlement};
+use crate::acker::Acker;
 use crate::body::BodyCapture;
 use crate::hooks::{HookMessage, HookSpan, TraceHooks};
 use crate::outcome::PublishOutcome;
+use crate::outcome::Settlement;
 use crate::publish::{Outgoing, Publish};
 use crate::returns::Publishes;
 use crate::telemetry::Telemetry;
