@@ -82,6 +82,8 @@ impl State {
 pub(crate) enum SpanState {
     Own(BoxedSpan),
     Shared(Context),
+    /// What is left of one that ended by value.
+    Ended(SpanContext),
 }
 
 impl Process {
@@ -104,6 +106,7 @@ impl Process {
         traced.is_some_and(|traced| match &traced.lock().span {
             SpanState::Own(span) => span.is_recording(),
             SpanState::Shared(context) => context.span().is_recording(),
+            SpanState::Ended(_) => false,
         })
     }
 
@@ -135,9 +138,11 @@ impl Process {
             context = context.with_baggage(entries);
         }
         let empty = SpanState::Shared(Context::new());
-        if let SpanState::Own(span) = std::mem::replace(&mut state.span, empty) {
-            context = context.with_span(span);
-        }
+        context = match std::mem::replace(&mut state.span, empty) {
+            SpanState::Own(span) => context.with_span(span),
+            SpanState::Ended(span) => context.with_remote_span_context(span),
+            SpanState::Shared(context) => context,
+        };
         state.span = SpanState::Shared(context.clone());
         context
     }
@@ -153,6 +158,7 @@ impl Process {
                 let context = span.span_context().clone();
                 self.ambient.with_remote_span_context(context)
             }
+            SpanState::Ended(context) => self.ambient.with_remote_span_context(context.clone()),
         }
     }
 
@@ -172,6 +178,7 @@ impl Process {
                     span.set_attribute(attribute);
                     span.set_status(Status::error(message));
                 }
+                SpanState::Ended(_) => {}
             }
         }
     }
@@ -205,29 +212,27 @@ impl Process {
             // A hook is the application's: it may ask for this delivery, so it runs unlocked.
             self.context();
         }
-        let mut state = traced.lock();
-        let error = state.error;
-        let shared = match &mut state.span {
-            SpanState::Shared(context) => Some(context.clone()),
-            SpanState::Own(span) => {
+        // Span processors are the application's as well.
+        let (span, error) = traced.take();
+        match span {
+            SpanState::Own(mut span) => {
                 if span.is_recording() {
-                    span.set_attribute(value.clone());
+                    span.set_attribute(value);
                 }
                 span.end_with_timestamp(now);
-                None
             }
-        };
-        drop(state);
-        if let Some(context) = shared {
-            let span = context.span();
-            if span.is_recording() {
-                span.set_attribute(value);
-                let metrics = telemetry.metrics.as_deref();
-                hooks::call(telemetry.hooks.as_ref(), metrics, |hooks| {
-                    hooks.on_settle(settlement, &mut HookSpan::shared(context.span()));
-                });
+            SpanState::Shared(context) => {
+                let span = context.span();
+                if span.is_recording() {
+                    span.set_attribute(value);
+                    let metrics = telemetry.metrics.as_deref();
+                    hooks::call(telemetry.hooks.as_ref(), metrics, |hooks| {
+                        hooks.on_settle(settlement, &mut HookSpan::shared(context.span()));
+                    });
+                }
+                span.end_with_timestamp(now);
             }
-            span.end_with_timestamp(now);
+            SpanState::Ended(_) => {}
         }
         if settlement.is_failure() {
             self.remember(traced);
@@ -263,6 +268,17 @@ impl Traced {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The span to be ended, and the error of the handler.
+    fn take(&self) -> (SpanState, Option<&'static str>) {
+        let mut state = self.lock();
+        let left = match &state.span {
+            SpanState::Own(span) => SpanState::Ended(span.span_context().clone()),
+            SpanState::Shared(context) => SpanState::Shared(context.clone()),
+            SpanState::Ended(context) => SpanState::Ended(context.clone()),
+        };
+        (std::mem::replace(&mut state.span, left), state.error)
+    }
 }
 
 impl SpanState {
@@ -271,6 +287,7 @@ impl SpanState {
         match self {
             Self::Own(span) => span.span_context().clone(),
             Self::Shared(context) => context.span().span_context().clone(),
+            Self::Ended(context) => context.clone(),
         }
     }
 }

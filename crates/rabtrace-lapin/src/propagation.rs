@@ -6,7 +6,8 @@
 //! fit into the frame is left out (baggage first, `traceparent` last).
 //!
 //! Source: <https://www.w3.org/TR/trace-context/>, <https://www.w3.org/TR/baggage/>. The keys are
-//! lower case and the values text, as every instrumentation for AMQP 0-9-1 has them.
+//! lower case and the values text, as every instrumentation for AMQP 0-9-1 has them. A `traceparent`
+//! in W3C's binary form (<https://w3c.github.io/trace-context-binary/>) is read, never written.
 
 mod baggage;
 mod size;
@@ -32,6 +33,8 @@ const BAGGAGE: &str = "baggage";
 /// Before the path in `tracestate`.
 const OWN: &[u8] = b"rabtrace=";
 
+/// The length of a `traceparent` in W3C's binary form; no text of that form is so short.
+const BINARY_LENGTH: usize = 29;
 /// The most that W3C asks everyone to hand on of `tracestate`.
 const TRACESTATE_LENGTH: usize = 512;
 const TRACESTATE_MEMBERS: usize = 32;
@@ -133,6 +136,9 @@ fn bytes(value: &AMQPValue) -> Option<&[u8]> {
 /// `{version}-{trace id}-{parent id}-{flags}` in lower-case hexadecimal; ids of zeros, version
 /// `ff`, and trailing text in version `00` are invalid.
 fn span_context(parent: &[u8], state: impl FnOnce() -> TraceState) -> Option<SpanContext> {
+    if parent.len() == BINARY_LENGTH {
+        return binary_context(parent, state);
+    }
     let (head, rest) = parent.split_at_checked(55)?;
     let version = hex::number(head.get(..2)?)?;
     let ends_well = rest.is_empty() || (version != 0 && rest.starts_with(b"-"));
@@ -147,6 +153,27 @@ fn span_context(parent: &[u8], state: impl FnOnce() -> TraceState) -> Option<Spa
     let trace_id = TraceId::from((u128::from(high) << 64) | u128::from(low));
     let span_id = SpanId::from(hex::number(head.get(36..52)?)?);
     let flags = u8::try_from(hex::number(head.get(53..55)?)?).ok()?;
+    remote_context((trace_id, span_id), flags, state)
+}
+
+/// W3C's binary form, version 0: each field behind its number. Producers that speak AMQP 1.0 may
+/// write it, and the broker hands it on as it is.
+fn binary_context(parent: &[u8], state: impl FnOnce() -> TraceState) -> Option<SpanContext> {
+    let trace_id = parent.strip_prefix(&[0, 0])?;
+    let (trace_id, span_id) = trace_id.split_first_chunk::<16>()?;
+    let (span_id, flags) = span_id.strip_prefix(&[1])?.split_first_chunk::<8>()?;
+    let &[2, flags] = flags else {
+        return None;
+    };
+    let ids = (TraceId::from_bytes(*trace_id), SpanId::from_bytes(*span_id));
+    remote_context(ids, flags, state)
+}
+
+fn remote_context(
+    (trace_id, span_id): Ids,
+    flags: u8,
+    state: impl FnOnce() -> TraceState,
+) -> Option<SpanContext> {
     if trace_id == TraceId::INVALID || span_id == SpanId::INVALID {
         return None;
     }
@@ -260,7 +287,7 @@ pub(crate) fn inject(
     }
     let mut room = size::room(properties, injection.frame_max);
     let headers = properties.headers().as_ref().map(FieldTable::inner);
-    let had_headers = headers.is_some();
+    let replaces = headers.is_some_and(|headers| headers.contains_key(TRACEPARENT));
     let mut headers = headers.cloned().unwrap_or_default();
     if !put(
         &mut headers,
@@ -281,11 +308,12 @@ pub(crate) fn inject(
         .is_some_and(|baggage| put(&mut headers, &mut room, (BAGGAGE, baggage.into_bytes())));
     shed.extend((!state_is_there).then_some(TRACESTATE));
     shed.extend((wanted && !baggage_is_there).then_some(BAGGAGE));
-    // What is left of another context, from properties that are published again.
-    if had_headers && !state_is_there {
+    // What is left of another context, from properties that are published again. Without one, a
+    // header called `baggage` is the application's.
+    if replaces && !state_is_there {
         headers.remove(TRACESTATE);
     }
-    if had_headers && !baggage_is_there && injection.baggage.is_some() {
+    if replaces && !baggage_is_there && injection.baggage.is_some() {
         headers.remove(BAGGAGE);
     }
     *properties = std::mem::take(properties).with_headers(FieldTable::from(headers));

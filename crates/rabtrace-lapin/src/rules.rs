@@ -13,7 +13,8 @@ pub enum Relation {
     #[default]
     Parent,
     /// The publish is linked to only: the delivery begins a trace of its own, or belongs to the
-    /// span that the application has active.
+    /// span that the application has active. The path of the message goes on all the same; its
+    /// baggage is not taken, as it would be handed on to whoever is called.
     Link,
     /// What the message says of its trace is not looked at: for queues that strangers can reach.
     Ignore,

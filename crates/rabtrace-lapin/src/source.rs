@@ -213,7 +213,9 @@ impl Source {
             }
             _ => ambient.clone(),
         };
-        let wanted = self.telemetry.baggage && !baggage.is_empty();
+        // Baggage goes on to whoever is called: that of a stranger must not.
+        let trusted = relation == Relation::Parent && self.telemetry.baggage;
+        let wanted = trusted && !baggage.is_empty();
         Origin {
             creation,
             path,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod every_type;
+mod foreign;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

@@ -1,21 +1,23 @@
 //! The switch, trust in what comes in, and the application's own spans.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime};
 
 use lapin::options::BasicAckOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::noop::NoopTracerProvider;
-use opentelemetry::trace::{Span, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::trace::{Span, SpanContext, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanProcessor};
 
 use super::meters::Meters;
 use super::{AckMode, BasicProperties, Service, attribute, hand_out, is_root, message};
+use crate::acker::Acker;
 use crate::operation::Operation;
-use crate::outcome::PublishOutcome;
+use crate::outcome::{PublishOutcome, Settlement};
 use crate::propagation;
 use crate::rules::{Relation, Rule};
 use crate::shared::Shared;
@@ -144,11 +146,23 @@ fn the_context_of_strangers_can_be_only_linked_to() {
         publish.span_context.trace_id()
     );
     assert_eq!(links(process), [publish.span_context.span_id()]);
+    // The way of the message goes on, what the stranger says of its trace does not.
+    let parent = attribute(process, "rabtrace.path.parent");
+    assert_eq!(parent, attribute(publish, "rabtrace.path.hash"));
+    let delivery = own.consume("public", sent.clone());
+    assert!(delivery.context().baggage().is_empty());
+    let next = own.publish(("", "next"), &delivery.context());
+    let extracted = propagation::extract(next.headers().as_ref());
+    assert!(extracted.baggage.is_empty());
+    drop(delivery);
+    own.exporter.reset();
     // Other queues continue the trace.
     let received = message((1, "", "private"), sent);
     let source = own.source("private", AckMode::Manual);
-    drop(hand_out(&source, received, &Context::new()));
-    let process = &own.spans()[1];
+    let delivery = hand_out(&source, received, &Context::new());
+    assert!(!delivery.context().baggage().is_empty());
+    drop(delivery);
+    let process = &own.spans()[0];
     assert_eq!(
         process.span_context.trace_id(),
         publish.span_context.trace_id()
@@ -178,6 +192,50 @@ async fn spans_of_the_application_get_nothing() {
         assert!(request.events.is_empty() && request.links.is_empty());
         assert_eq!(request.status, opentelemetry::trace::Status::Unset);
     }
+}
+
+/// Asks for the delivery whose span ends, as one does that publishes.
+#[derive(Debug, Default)]
+struct Asking(Mutex<Option<Acker>>, Mutex<Vec<SpanContext>>);
+
+impl SpanProcessor for &'static Asking {
+    fn on_start(&self, _: &mut opentelemetry_sdk::trace::Span, _: &Context) {}
+
+    fn on_end(&self, _: SpanData) {
+        let acker = self.0.lock().unwrap().take();
+        let asked = acker.map(|acker| acker.context().span().span_context().clone());
+        self.1.lock().unwrap().extend(asked);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_span_processor_may_ask_for_the_delivery_whose_span_ends() {
+    let (told, done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let asking: &'static Asking = Box::leak(Box::default());
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(asking)
+            .build();
+        let service =
+            Service::new("planner").configured(|config| config.with_tracer_provider(&provider));
+        let delivery = service.consume("tasks", BasicProperties::default());
+        let span = delivery.acker.process().span_context();
+        *asking.0.lock().unwrap() = Some(delivery.acker.clone());
+        delivery.acker.process().end(Settlement::Ack);
+        assert_eq!(*asking.1.lock().unwrap(), [span.clone()]);
+        assert_eq!(delivery.context().span().span_context(), &span);
+        told.send(()).unwrap();
+    });
+    let waited = done.recv_timeout(Duration::from_secs(10));
+    assert!(waited.is_ok(), "the span ends under a lock");
 }
 
 /// Everything that may fail or end under a span of the application.
