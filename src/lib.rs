@@ -34,3 +34,8 @@ pub mod app;
 pub mod cli;
 pub mod demo;
 pub mod shutdown;
+
+/// The whole program of the library's page, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/rabtrace-lapin/README.md")]
+mod library_readme {}

@@ -44,7 +44,8 @@ fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
 #[must_use]
 pub fn paths(rows: &[PathRow]) -> String {
     if rows.is_empty() {
-        return "no paths yet: nothing was delivered in this time\n".to_owned();
+        return "no paths in this time: a delivery is counted up to 20 s after it ended\n"
+            .to_owned();
     }
     let cells = rows.iter().map(|row| {
         vec![
@@ -184,7 +185,7 @@ pub fn errors(rows: &[ErrorRow]) -> String {
 #[must_use]
 pub fn traces(rows: &[RecentTrace]) -> String {
     if rows.is_empty() {
-        return "no traces in this time\n".to_owned();
+        return "no traces in this time: do the services send OTLP to the agent?\n".to_owned();
     }
     let cells = rows.iter().map(|row| {
         vec![

@@ -45,11 +45,11 @@ pub fn waterfall(trace: &Trace) -> String {
         .collect();
     let wait: f64 = trace.spans.iter().filter_map(|span| span.queue_ms).sum();
     let mut text = format!(
-        "trace {}  {}, {} spans, {} services, {} in queues\n",
+        "trace {}  {}, {}, {}, {} in queues\n",
         trace.trace_id,
         milliseconds(total_ms),
-        trace.spans.len(),
-        services.len(),
+        counted(trace.spans.len(), "span"),
+        counted(services.len(), "service"),
         milliseconds(wait),
     );
     for line in lines.iter().take(MAX_LINES) {
@@ -185,6 +185,11 @@ fn ms(nanos: i64) -> f64 {
 #[expect(clippy::cast_possible_truncation, reason = "a duration for display")]
 fn nanos(ms: f64) -> i64 {
     (ms * 1e6) as i64
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 #[cfg(test)]

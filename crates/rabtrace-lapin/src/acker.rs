@@ -145,8 +145,26 @@ impl Acker {
         self.0.handled().map(|handled| handled.path)
     }
 
-    /// Runs `future` with [`Acker::context`] active.
+    /// Runs `future` with [`Acker::context`] active. The task that took the delivery is then free
+    /// for the next one: publishes in the body of its loop belong to that one.
+    ///
+    /// A future that takes the delivery with it is instrumented through a clone of its acker:
+    ///
+    /// ```no_run
+    /// use rabtrace_lapin::lapin::options::BasicAckOptions;
+    /// use rabtrace_lapin::message::Delivery;
+    ///
+    /// async fn work(delivery: Delivery) {
+    ///     let _ = delivery.ack(BasicAckOptions::default()).await;
+    /// }
+    ///
+    /// # fn example(delivery: Delivery) {
+    /// let acker = delivery.acker.clone();
+    /// tokio::spawn(acker.instrument(work(delivery)));
+    /// # }
+    /// ```
     pub fn instrument<F: Future>(&self, future: F) -> WithContext<F> {
+        self.0.state_work();
         future.with_context(self.context())
     }
 

@@ -74,7 +74,8 @@ pub struct TraceConfig {
 impl TraceConfig {
     /// The global tracer and meter providers of the time when a channel is made; the service's name
     /// from `OTEL_SERVICE_NAME`, else from `service.name` in `OTEL_RESOURCE_ATTRIBUTES`, else
-    /// `unknown_service`; baggage and settle spans on, bodies off.
+    /// `unknown_service:` and the executable's name, as the SDK has it; baggage and settle spans
+    /// on, bodies off.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -233,8 +234,10 @@ impl TraceConfig {
         self
     }
 
-    /// The service's name in the paths of messages. It should be the resource's `service.name`,
-    /// which the OpenTelemetry API does not let others read.
+    /// The service's name in the paths of messages. It has to be the resource's `service.name`,
+    /// which the OpenTelemetry API does not let others read: say it here too where the resource has
+    /// it from `with_service_name`, or set `OTEL_SERVICE_NAME`, which both read. Services of one
+    /// name have their paths counted as one.
     #[must_use]
     pub fn with_service_name(mut self, name: impl Into<String>) -> Self {
         self.service_name = name.into();
@@ -348,9 +351,18 @@ fn service_name(variable: impl Fn(&str) -> Option<String>) -> String {
         let name = percent_decode_str(name.trim()).decode_utf8().ok()?;
         (!name.is_empty()).then(|| name.into_owned())
     };
-    stated
-        .or_else(resource)
-        .unwrap_or_else(|| "unknown_service".to_owned())
+    stated.or_else(resource).unwrap_or_else(unknown_service)
+}
+
+/// The name that an SDK gives to a service without one. Source: resource SDK specification, "SDK-provided
+/// resource attributes".
+fn unknown_service() -> String {
+    let program = std::env::current_exe().ok();
+    let name = program.as_ref().and_then(|path| path.file_name()?.to_str());
+    name.map_or_else(
+        || "unknown_service".to_owned(),
+        |name| format!("unknown_service:{name}"),
+    )
 }
 
 #[cfg(test)]
@@ -367,8 +379,10 @@ mod tests {
 
     #[test]
     fn the_service_name_comes_from_the_environment() {
-        check(&[], "unknown_service");
-        check(&[("OTEL_SERVICE_NAME", "")], "unknown_service");
+        let resource = opentelemetry_sdk::Resource::builder().build();
+        let of_the_sdk = resource.get(&"service.name".into()).unwrap();
+        check(&[], &of_the_sdk.as_str());
+        check(&[("OTEL_SERVICE_NAME", "")], &of_the_sdk.as_str());
         check(
             &[
                 ("OTEL_SERVICE_NAME", "planner"),

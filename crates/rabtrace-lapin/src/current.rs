@@ -4,8 +4,9 @@
 //! The delivery that a task took last from a consumer is its current one, until all of it is
 //! dropped or the task takes the next. Where a task takes a delivery while it still holds an
 //! earlier one (it collects a batch, or handles several at a time), it cannot be told which of
-//! them a publish belongs to: it has none then, until all of them are gone. Deliveries that moved
-//! to another task are none of that task's: see [`instrument`](crate::Acker::instrument).
+//! them a publish belongs to: it has none then, until all of them are gone. A delivery that moved to
+//! another task counts until it is dropped, as nobody sees it move; one whose work is stated by
+//! [`instrument`](crate::Acker::instrument) does not, and stays current until the next is taken.
 //!
 //! A task is a tokio task, or the thread whose `block_on` runs outside of one. Elsewhere nothing
 //! is current. The table is the process's, since a publish may go through another channel; an
@@ -36,7 +37,7 @@ pub(crate) enum Worker {
 /// What a worker holds.
 #[derive(Debug)]
 struct Holding {
-    /// How many deliveries it took that are not dropped yet.
+    /// How many deliveries it took that are not dropped yet, and whose work is not stated.
     held: usize,
     /// The one that it works on, if that can be told.
     current: Weak<Process>,
@@ -106,13 +107,22 @@ pub(crate) fn take(worker: Worker, process: &Arc<Process>) {
     };
 }
 
-/// A delivery that `worker` took is gone.
-pub(crate) fn release(worker: Worker) {
+/// The work on a delivery that `worker` took is stated: it does not stand in the way of the next.
+pub(crate) fn state(worker: Worker) {
+    if let Some(holding) = TABLE.shard(worker).get_mut(&worker) {
+        holding.held = holding.held.saturating_sub(1);
+    }
+}
+
+/// A delivery that `worker` took is gone; `is_stated` if [`state`] was called for it.
+pub(crate) fn release(worker: Worker, is_stated: bool) {
     HELD.fetch_sub(1, Ordering::Relaxed);
     let mut shard = TABLE.shard(worker);
     if let Some(holding) = shard.get_mut(&worker) {
-        holding.held = holding.held.saturating_sub(1);
-        if holding.held == 0 {
+        if !is_stated {
+            holding.held = holding.held.saturating_sub(1);
+        }
+        if holding.held == 0 && holding.current.strong_count() == 0 {
             shard.remove(&worker);
         }
     }

@@ -60,7 +60,8 @@
 //! - **Work on a delivery** belongs to it inside [`Acker::instrument`], under [`Acker::context`],
 //!   and in a delegate's future. In the plain body of a loop over the stream, publishes do; spans
 //!   of the application's own do not. A task that holds several deliveries at a time has to say
-//!   which one it means: nothing is guessed.
+//!   which one it means: nothing is guessed. A delivery that was moved into a spawned task still
+//!   counts for the task that took it, unless its work is stated by [`Acker::instrument`].
 //! - The **path** travels in `tracestate` (see [`path`]), sampled or not, and every span says its
 //!   step of it.
 //! - **Every message is measured**, sampled or not, with the conventions' metrics and some more:

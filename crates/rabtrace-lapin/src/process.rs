@@ -42,6 +42,8 @@ pub(crate) struct Process {
     pub(crate) ambient: Context,
     /// Who took it.
     pub(crate) worker: Option<Worker>,
+    /// Whether the application stated what its work is.
+    pub(crate) stated: AtomicBool,
     /// Whether somebody settles it or has settled it.
     pub(crate) claimed: AtomicBool,
     pub(crate) ended: AtomicBool,
@@ -108,6 +110,15 @@ impl Process {
             SpanState::Shared(context) => context.span().is_recording(),
             SpanState::Ended(_) => false,
         })
+    }
+
+    /// The application says what its work is: see [`current`].
+    pub(crate) fn state_work(&self) {
+        if let Some(worker) = self.worker
+            && !self.stated.swap(true, Ordering::AcqRel)
+        {
+            current::state(worker);
+        }
     }
 
     /// What a publish that belongs to it goes by.
@@ -295,7 +306,7 @@ impl SpanState {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(worker) = self.worker {
-            current::release(worker);
+            current::release(worker, *self.stated.get_mut());
         }
         if self.is_ended() {
             return;

@@ -179,6 +179,7 @@ impl Acker {
             traced: None,
             ambient: Context::new(),
             worker: None,
+            stated: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             settling: AtomicUsize::new(0),
             ended: AtomicBool::new(true),

@@ -95,6 +95,7 @@ impl Source {
             source: Arc::clone(self),
             ambient: how.ambient.clone(),
             worker,
+            stated: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             ended: AtomicBool::new(traced.is_none()),
             settling: AtomicUsize::new(0),

@@ -200,6 +200,30 @@ async fn suppressed_telemetry_stays_suppressed_in_a_loop() {
     assert_eq!(service.spans()[0].parent_span_id, id);
 }
 
+/// The usual loop that hands some of its deliveries to tasks.
+#[tokio::test]
+async fn work_that_is_stated_leaves_the_loop_free_for_the_next_delivery() {
+    let service = Service::new("planner");
+    let source = service.source("tasks", AckMode::Manual);
+    let spawned = to_the_task(&source, 1);
+    let acker = spawned.acker.clone();
+    let work = acker.instrument(async move { spawned });
+    let next = to_the_task(&source, 2);
+    let current = current::delivery().unwrap();
+    assert!(Arc::ptr_eq(&current, next.acker.process()));
+    drop((current, next));
+    assert!(current::delivery().is_none());
+    let worker = current::worker().unwrap();
+    let last = to_the_task(&source, 3);
+    drop((work.await, acker));
+    assert!(current::delivery().is_some(), "the last one is still there");
+    last.instrument(async {}).await;
+    last.instrument(async {}).await;
+    assert!(current::delivery().is_some(), "until the next one");
+    drop(last);
+    assert!(!current::holds(worker));
+}
+
 #[tokio::test]
 async fn nothing_is_left_in_the_table_of_tasks() {
     let service = Service::new("planner");
