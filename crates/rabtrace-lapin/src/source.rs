@@ -64,6 +64,16 @@ struct Origin {
     parent: Context,
 }
 
+impl Origin {
+    /// The span is to have the path in its own `tracestate`, which it has from its parent.
+    fn bring(&mut self, path: &PathContext) {
+        if has_ids(&self.parent) {
+            let parent = propagation::with_path(self.parent.span().span_context(), path);
+            self.parent = self.parent.with_remote_span_context(parent);
+        }
+    }
+}
+
 impl Source {
     /// Starts the span of a delivery that is handed to the application now.
     pub(crate) fn hand_out(
@@ -140,10 +150,8 @@ impl Source {
             known.step(settings, origin.path.as_ref(), microseconds(begun))
         };
         let queue = self.queue.as_str();
-        if telemetry.path_in_spans && has_ids(&origin.parent) {
-            let parent = origin.parent.span().span_context().clone();
-            let parent = propagation::with_path(&parent, &step.context);
-            origin.parent = origin.parent.with_remote_span_context(parent);
+        if telemetry.path_in_spans {
+            origin.bring(&step.context);
         }
         let facts = Facts::read((delivery, found, queue), &origin, microseconds(begun));
         let start = Start {
