@@ -72,6 +72,16 @@ impl Origin {
             self.parent = self.parent.with_remote_span_context(parent);
         }
     }
+
+    /// Remembers what the message brought, and gives its publish.
+    fn remember(&self, found: Found<'_>) -> Option<Ids> {
+        let creation = self.creation.as_ref().map(ids);
+        // Remembered even if it is ignored: published again, it is nobody's here.
+        if let Some(received) = creation.or_else(|| found.creation_ids()) {
+            recent::received(received);
+        }
+        creation
+    }
 }
 
 impl Source {
@@ -175,11 +185,7 @@ impl Source {
             let facts = (waited.map(|it| it.as_secs_f64()), delivery.redelivered);
             known.series.delivered(metrics, facts, how.operation);
         }
-        let creation = origin.creation.as_ref().map(ids);
-        // Remembered even if it is ignored: published again, it is nobody's here.
-        if let Some(received) = creation.or_else(|| found.creation_ids()) {
-            recent::received(received);
-        }
+        let creation = origin.remember(found);
         let path = step.context;
         Some(Traced {
             known,

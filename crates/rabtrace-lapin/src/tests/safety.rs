@@ -230,7 +230,10 @@ fn a_span_processor_may_ask_for_the_delivery_whose_span_ends() {
         let span = delivery.acker.process().span_context();
         *asking.0.lock().unwrap() = Some(delivery.acker.clone());
         delivery.acker.process().end(Settlement::Ack);
-        assert_eq!(*asking.1.lock().unwrap(), [span.clone()]);
+        assert_eq!(
+            asking.1.lock().unwrap().as_slice(),
+            std::slice::from_ref(&span)
+        );
         assert_eq!(delivery.context().span().span_context(), &span);
         told.send(()).unwrap();
     });
