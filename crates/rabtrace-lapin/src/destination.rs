@@ -288,6 +288,7 @@ impl Destinations {
         if let Some(Some(last)) = cache.last.get(side)
             && last.is(destination)
         {
+            last.touched.store(true, Ordering::Relaxed);
             return Arc::clone(last);
         }
         let hash = hash_of(destination);
