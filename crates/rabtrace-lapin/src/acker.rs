@@ -145,8 +145,8 @@ impl Acker {
         self.0.handled().map(|handled| handled.path)
     }
 
-    /// Runs `future` with [`Acker::context`] active. The task that took the delivery is then free
-    /// for the next one: publishes in the body of its loop belong to that one.
+    /// Runs `future` with [`Acker::context`] active. If it runs in another task, the one that took
+    /// the delivery is free for the next: publishes in the body of its loop belong to that one.
     ///
     /// A future that takes the delivery with it is instrumented through a clone of its acker:
     ///
@@ -163,9 +163,19 @@ impl Acker {
     /// tokio::spawn(acker.instrument(work(delivery)));
     /// # }
     /// ```
-    pub fn instrument<F: Future>(&self, future: F) -> WithContext<F> {
+    pub fn instrument<F: Future>(
+        &self,
+        future: F,
+    ) -> WithContext<impl Future<Output = F::Output> + use<F>> {
         self.0.state_work();
-        future.with_context(self.context())
+        let process = Arc::downgrade(&self.0);
+        let work = async move {
+            if let Some(process) = process.upgrade() {
+                process.begin_work();
+            }
+            future.await
+        };
+        work.with_context(self.context())
     }
 
     /// Records on the delivery's span that handling it failed. Settling it is still up to the

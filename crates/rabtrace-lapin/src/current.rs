@@ -6,7 +6,7 @@
 //! earlier one (it collects a batch, or handles several at a time), it cannot be told which of
 //! them a publish belongs to: it has none then, until all of them are gone. A delivery that moved to
 //! another task counts until it is dropped, as nobody sees it move; one whose work is stated by
-//! [`instrument`](crate::Acker::instrument) does not, and stays current until the next is taken.
+//! [`instrument`](crate::Acker::instrument) does not, unless that work runs in the same task.
 //!
 //! A task is a tokio task, or the thread whose `block_on` runs outside of one. Elsewhere nothing
 //! is current. The table is the process's, since a publish may go through another channel; an
@@ -112,6 +112,23 @@ pub(crate) fn state(worker: Worker) {
     if let Some(holding) = TABLE.shard(worker).get_mut(&worker) {
         holding.held = holding.held.saturating_sub(1);
     }
+}
+
+/// Work that was stated runs in the task that took the delivery: it holds it after all.
+pub(crate) fn hold(worker: Worker, process: &Arc<Process>) {
+    let mut shard = TABLE.shard(worker);
+    let holding = shard.entry(worker).or_insert(Holding {
+        held: 0,
+        current: Weak::new(),
+    });
+    holding.held += 1;
+    let current = holding.current.upgrade();
+    let is_another = current.is_some_and(|current| !Arc::ptr_eq(&current, process));
+    holding.current = if holding.held == 1 && !is_another {
+        Arc::downgrade(process)
+    } else {
+        Weak::new()
+    };
 }
 
 /// A delivery that `worker` took is gone; `is_stated` if [`state`] was called for it.

@@ -121,6 +121,18 @@ impl Process {
         }
     }
 
+    /// The work that was stated begins here: in the task that took it, that task holds it still.
+    pub(crate) fn begin_work(self: &Arc<Self>) {
+        let here = self
+            .worker
+            .filter(|taker| current::worker() == Some(*taker));
+        if let Some(worker) = here
+            && self.stated.swap(false, Ordering::AcqRel)
+        {
+            current::hold(worker, self);
+        }
+    }
+
     /// What a publish that belongs to it goes by.
     pub(crate) fn handled(&self) -> Option<Handled> {
         self.traced.as_ref().map(|traced| traced.handled)

@@ -207,7 +207,7 @@ async fn work_that_is_stated_leaves_the_loop_free_for_the_next_delivery() {
     let source = service.source("tasks", AckMode::Manual);
     let spawned = to_the_task(&source, 1);
     let acker = spawned.acker.clone();
-    let work = acker.instrument(async move { spawned });
+    let work = tokio::spawn(acker.instrument(async move { spawned }));
     let next = to_the_task(&source, 2);
     let current = current::delivery().unwrap();
     assert!(Arc::ptr_eq(&current, next.acker.process()));
@@ -215,13 +215,34 @@ async fn work_that_is_stated_leaves_the_loop_free_for_the_next_delivery() {
     assert!(current::delivery().is_none());
     let worker = current::worker().unwrap();
     let last = to_the_task(&source, 3);
-    drop((work.await, acker));
+    drop((work.await.unwrap(), acker));
     assert!(current::delivery().is_some(), "the last one is still there");
     last.instrument(async {}).await;
     last.instrument(async {}).await;
     assert!(current::delivery().is_some(), "until the next one");
     drop(last);
     assert!(!current::holds(worker));
+}
+
+/// What `buffer_unordered` does: what comes after the stated work of one delivery must not be
+/// taken for another's.
+#[tokio::test]
+async fn stated_work_in_the_same_task_holds_its_delivery() {
+    let service = Service::new("planner");
+    let source = service.source("tasks", AckMode::Manual);
+    let first = to_the_task(&source, 1);
+    let work = first.instrument(tokio::task::yield_now());
+    let second = to_the_task(&source, 2);
+    work.await;
+    assert!(current::delivery().is_none(), "either could be meant");
+    drop(second);
+    assert!(current::delivery().is_none());
+    drop(first);
+    let worker = current::worker().unwrap();
+    assert!(!current::holds(worker));
+    let alone = to_the_task(&source, 3);
+    alone.instrument(tokio::task::yield_now()).await;
+    assert!(current::delivery().is_some_and(|it| Arc::ptr_eq(&it, alone.acker.process())));
 }
 
 #[tokio::test]
