@@ -121,8 +121,8 @@ impl Broker {
                 watchdog,
             };
             match broker.until_ready().await {
-                Err(BrokerError::Ended(log))
-                    if attempt < ATTEMPTS && log.contains("eaddrinuse") =>
+                Err(BrokerError::Ended(_))
+                    if attempt < ATTEMPTS && broker.node.met_a_taken_port() =>
                 {
                     attempt += 1
                 }

@@ -117,6 +117,18 @@ impl Node {
 
     /// The last lines of what the node said.
     pub(super) fn log(&self) -> String {
+        let text = self.whole_log();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Whether somebody else had taken one of its ports when it started. It may have said so long
+    /// before it ended.
+    pub(super) fn met_a_taken_port(&self) -> bool {
+        self.whole_log().contains("eaddrinuse")
+    }
+
+    fn whole_log(&self) -> String {
         let mut text =
             std::fs::read_to_string(self.folder.path().join("console.log")).unwrap_or_default();
         for entry in std::fs::read_dir(self.folder.path().join("log"))
@@ -126,8 +138,7 @@ impl Node {
         {
             text.push_str(&std::fs::read_to_string(entry.path()).unwrap_or_default());
         }
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        text
     }
 }
 
