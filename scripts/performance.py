@@ -126,7 +126,9 @@ def goals(counts, alone, broker):
             return counts[f"{side}/{mode}"][key] - counts[f"{side}/{base}"][key]
 
         def application(mode, base, key, digits):
-            return [f"{over(side, mode, base, f'application_{key}'):,.{digits}f}" for side in sides]
+            # Less than nothing is noise: no "-0.0".
+            measured = [round(over(side, mode, base, f"application_{key}"), digits) + 0.0 for side in sides]
+            return [f"{value:,.{digits}f}" for value in measured]
 
         def client(mode):
             both = [sum(counts[f"{side}/{of}"]["process_instructions"] for side in ("publish", "deliver_ack"))

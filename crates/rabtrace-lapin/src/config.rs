@@ -10,13 +10,13 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Tracer, TracerProvider};
-use percent_encoding::percent_decode_str;
 
 use crate::body::BodyCapture;
 use crate::hooks::TraceHooks;
 use crate::metrics::Metrics;
 use crate::rules::Rule;
 use crate::semconv::SCHEMA_URL;
+use crate::service_name::service_name;
 use crate::switch::TraceSwitch;
 
 /// What lapin and RabbitMQ agree on if nobody asks for something else.
@@ -200,8 +200,8 @@ impl TraceConfig {
         self
     }
 
-    /// Deliveries are settled through their channel: about half the cost of lapin's acker, the
-    /// same frame on the wire.
+    /// Deliveries are settled through their channel: the same frame on the wire for less than lapin's
+    /// acker costs (`docs/performance.md`, acknowledged by the delivery and through the channel).
     ///
     /// Not for connections with
     /// [`enable_auto_recover`](lapin::ConnectionProperties::enable_auto_recover): lapin's acker
@@ -215,7 +215,7 @@ impl TraceConfig {
 
     /// Attributes are given to a span after the sampler decided, and only if it is recorded. For
     /// samplers that do not look at attributes (`AlwaysOff`, `TraceIdRatioBased`), where few
-    /// messages are sampled: those that are not cost about a quarter less.
+    /// messages are sampled: a publish that is not makes no attributes then.
     ///
     /// Without this, a sampler sees all attributes of a span without parent, as the conventions
     /// ask for. Under a parent that is not sampled they always come after the decision.
@@ -226,8 +226,8 @@ impl TraceConfig {
     }
 
     /// The span of a delivery has the path in its own `tracestate`, so that other propagators hand
-    /// it on: a message that is handled by calls over HTTP keeps its path then. Costs six
-    /// allocations for each delivery; messages carry their path in any case.
+    /// it on: a message that is handled by calls over HTTP keeps its path then. Costs each
+    /// delivery a `tracestate` of its own; messages carry their path in any case.
     #[must_use]
     pub fn with_path_in_spans(mut self) -> Self {
         self.path_in_spans = true;
@@ -338,64 +338,4 @@ fn scope() -> InstrumentationScope {
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_schema_url(SCHEMA_URL)
         .build()
-}
-
-fn service_name(variable: impl Fn(&str) -> Option<String>) -> String {
-    let stated = variable("OTEL_SERVICE_NAME").filter(|name| !name.is_empty());
-    let resource = || {
-        let attributes = variable("OTEL_RESOURCE_ATTRIBUTES")?;
-        let mut pairs = attributes
-            .split(',')
-            .filter_map(|pair| pair.split_once('='));
-        let (_, name) = pairs.find(|(key, _)| key.trim() == "service.name")?;
-        let name = percent_decode_str(name.trim()).decode_utf8().ok()?;
-        (!name.is_empty()).then(|| name.into_owned())
-    };
-    stated.or_else(resource).unwrap_or_else(unknown_service)
-}
-
-/// The name that an SDK gives to a service without one. Source: resource SDK specification, "SDK-provided
-/// resource attributes".
-fn unknown_service() -> String {
-    let program = std::env::current_exe().ok();
-    let name = program.as_ref().and_then(|path| path.file_name()?.to_str());
-    name.map_or_else(
-        || "unknown_service".to_owned(),
-        |name| format!("unknown_service:{name}"),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(variables: &[(&str, &str)], expect: &str) {
-        let name = service_name(|wanted| {
-            let found = variables.iter().find(|(name, _)| *name == wanted);
-            found.map(|(_, value)| (*value).to_owned())
-        });
-        assert_eq!(name, expect, "{variables:?}");
-    }
-
-    #[test]
-    fn the_service_name_comes_from_the_environment() {
-        let resource = opentelemetry_sdk::Resource::builder().build();
-        let of_the_sdk = resource.get(&"service.name".into()).unwrap();
-        check(&[], &of_the_sdk.as_str());
-        check(&[("OTEL_SERVICE_NAME", "")], &of_the_sdk.as_str());
-        check(
-            &[
-                ("OTEL_SERVICE_NAME", "planner"),
-                ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other"),
-            ],
-            "planner",
-        );
-        check(
-            &[(
-                "OTEL_RESOURCE_ATTRIBUTES",
-                "a=b, service.name=my%20planner,c",
-            )],
-            "my planner",
-        );
-    }
 }

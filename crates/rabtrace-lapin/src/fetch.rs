@@ -3,14 +3,13 @@
 use std::time::SystemTime;
 
 use opentelemetry::Context;
-use opentelemetry::trace::Span;
 
 use crate::operation::Operation;
 use crate::propagation;
 use crate::rules::Relation;
-use crate::semconv::{self, Destination};
+use crate::semconv::Destination;
 use crate::source::{Source, add_delivery};
-use crate::telemetry::{Start, between, fail};
+use crate::telemetry::Start;
 
 impl Source {
     /// The span of a `basic_get` that brought a message; linked to its creation context.
@@ -28,8 +27,7 @@ impl Source {
         if known.handling.untraced {
             return;
         }
-        let extracted = propagation::extract(delivery.properties.headers().as_ref());
-        let creation = extracted.creation;
+        let creation = propagation::creation(delivery.properties.headers().as_ref());
         let start = Start {
             operation: Operation::Receive,
             known: &known,
@@ -41,17 +39,11 @@ impl Source {
             ],
             time: begun,
         };
-        let mut span = telemetry.start(start, |attributes| {
+        let span = telemetry.start(start, |attributes| {
             telemetry.add_message(attributes, &delivery.properties, &delivery.data);
             add_delivery(attributes, delivery);
         });
-        let now = SystemTime::now();
-        span.end_with_timestamp(now);
-        if let Some(metrics) = &telemetry.metrics {
-            let seconds = between(begun, now).as_secs_f64();
-            let how = (Operation::Receive, None);
-            known.series.operated(metrics, how, seconds);
-        }
+        telemetry.finish(span, (Operation::Receive, &known, begun), None);
     }
 
     /// The span of a `basic_get` that failed; all that is known of its destination is the queue.
@@ -76,15 +68,7 @@ impl Source {
             links: [None, None],
             time: begun,
         };
-        let mut span = telemetry.start(start, |_| {});
-        let name = semconv::error_type(error);
-        fail(&mut span, name, error.to_string());
-        let now = SystemTime::now();
-        span.end_with_timestamp(now);
-        if let Some(metrics) = &telemetry.metrics {
-            let seconds = between(begun, now).as_secs_f64();
-            let how = (Operation::Receive, Some(name));
-            known.series.operated(metrics, how, seconds);
-        }
+        let span = telemetry.start(start, |_| {});
+        telemetry.finish(span, (Operation::Receive, &known, begun), Some(error));
     }
 }

@@ -65,7 +65,7 @@
 //! - The **path** travels in `tracestate` (see [`path`]), sampled or not, and every span says its
 //!   step of it.
 //! - **Every message is measured**, sampled or not, with the conventions' metrics and some more:
-//!   see [`conformance`]. With the feature `bound-metrics` that costs next to nothing.
+//!   see [`conformance`]. The feature `bound-metrics` makes that cheap.
 //!
 //! # What it never does
 //!
@@ -116,6 +116,7 @@ mod returns;
 mod rules;
 pub mod semconv;
 mod sending;
+mod service_name;
 mod settle;
 mod shared;
 mod source;

@@ -89,6 +89,27 @@ pub(crate) enum SpanState {
 }
 
 impl Process {
+    /// A delivery that nobody settled yet; it has ended where it has no span.
+    pub(crate) fn new(
+        source: Arc<Source>,
+        (acker, delivery_tag): (lapin::Acker, DeliveryTag),
+        traced: Option<Traced>,
+        (ambient, worker): (Context, Option<Worker>),
+    ) -> Self {
+        Self {
+            acker,
+            delivery_tag,
+            source,
+            ended: AtomicBool::new(traced.is_none()),
+            traced,
+            ambient,
+            worker,
+            stated: AtomicBool::new(false),
+            claimed: AtomicBool::new(false),
+            settling: AtomicUsize::new(0),
+        }
+    }
+
     pub(crate) fn is_traced(&self) -> bool {
         self.traced.is_some()
     }

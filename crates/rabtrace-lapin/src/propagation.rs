@@ -41,18 +41,6 @@ const TRACESTATE_MEMBERS: usize = 32;
 /// W3C: members longer than this go first when `tracestate` is too long.
 const TRACESTATE_LONG_MEMBER: usize = 128;
 
-/// What a message carried.
-#[derive(Debug, Default)]
-pub(crate) struct Extracted {
-    /// The creation context, remote, with the members of `tracestate` that are not the path; none
-    /// if there is no valid `traceparent`.
-    pub(crate) creation: Option<SpanContext>,
-    /// The path context that came with the creation context.
-    pub(crate) path: Option<PathContext>,
-    /// Its baggage, empty if there is none.
-    pub(crate) baggage: Baggage,
-}
-
 /// The headers that are of interest, found in one pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Found<'a> {
@@ -88,8 +76,9 @@ impl<'a> Found<'a> {
         Some((context.trace_id(), context.span_id()))
     }
 
-    /// Reads what can be read.
-    pub(crate) fn extract(&self) -> Extracted {
+    /// The creation context, remote, with the members of `tracestate` that are not the path; none
+    /// if there is no valid `traceparent`. And the path that came with it.
+    pub(crate) fn creation(&self) -> (Option<SpanContext>, Option<PathContext>) {
         let mut path = None;
         let creation = self.parent.and_then(bytes).and_then(|parent| {
             span_context(parent, || {
@@ -99,19 +88,35 @@ impl<'a> Found<'a> {
                 others
             })
         });
-        let baggage = self.baggage.and_then(bytes);
-        let baggage = baggage.and_then(|baggage| std::str::from_utf8(baggage).ok());
-        Extracted {
-            creation,
-            path,
-            baggage: baggage.map(baggage::decode).unwrap_or_default(),
-        }
+        (creation, path)
+    }
+
+    /// The message's baggage, empty if there is none.
+    pub(crate) fn baggage(&self) -> Baggage {
+        let text = self.baggage.and_then(bytes);
+        let text = text.and_then(|baggage| std::str::from_utf8(baggage).ok());
+        text.map(baggage::decode).unwrap_or_default()
     }
 }
 
-/// Reads the headers of a message.
+/// All that a message carried, as tests ask for it.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Extracted {
+    pub(crate) creation: Option<SpanContext>,
+    pub(crate) path: Option<PathContext>,
+    pub(crate) baggage: Baggage,
+}
+
+#[cfg(test)]
 pub(crate) fn extract(headers: Option<&FieldTable>) -> Extracted {
-    Found::new(headers).extract()
+    let found = Found::new(headers);
+    let (creation, path) = found.creation();
+    Extracted {
+        creation,
+        path,
+        baggage: found.baggage(),
+    }
 }
 
 /// The span id and trace id in `traceparent`, to recognise a returned message.
@@ -119,9 +124,9 @@ pub(crate) fn creation_ids(headers: Option<&FieldTable>) -> Option<Ids> {
     Found::new(headers).creation_ids()
 }
 
-/// The context that the headers hold, to link to it.
-pub(crate) fn existing(headers: Option<&FieldTable>) -> Option<SpanContext> {
-    extract(Some(headers?)).creation
+/// The context that the headers hold.
+pub(crate) fn creation(headers: Option<&FieldTable>) -> Option<SpanContext> {
+    Found::new(headers).creation().0
 }
 
 fn bytes(value: &AMQPValue) -> Option<&[u8]> {

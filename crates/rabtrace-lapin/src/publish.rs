@@ -108,7 +108,7 @@ impl<'a> Cause<'a> {
         if known.handling.existing == ExistingContext::Replace {
             return None;
         }
-        let existing = propagation::existing(properties.headers().as_ref())?;
+        let existing = propagation::creation(properties.headers().as_ref())?;
         let ids = (existing.trace_id(), existing.span_id());
         let own = self.handled.and_then(|handled| handled.creation) == Some(ids);
         (!own && !recent::was_received(ids)).then_some(existing)

@@ -6,7 +6,6 @@
 //! message cannot be settled, and the publish's span has its outcome already.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, LazyLock, Weak};
 
 use lapin::protocol::AMQPError;
@@ -172,17 +171,9 @@ static NOWHERE: LazyLock<Arc<Source>> = LazyLock::new(|| {
 
 impl Acker {
     fn detached(acker: lapin::Acker, delivery_tag: DeliveryTag) -> Self {
-        Self::new(Arc::new(Process {
-            acker,
-            delivery_tag,
-            source: Arc::clone(&NOWHERE),
-            traced: None,
-            ambient: Context::new(),
-            worker: None,
-            stated: AtomicBool::new(false),
-            claimed: AtomicBool::new(false),
-            settling: AtomicUsize::new(0),
-            ended: AtomicBool::new(true),
-        }))
+        let source = Arc::clone(&NOWHERE);
+        let untaken = (Context::new(), None);
+        let process = Process::new(source, (acker, delivery_tag), None, untaken);
+        Self::new(Arc::new(process))
     }
 }

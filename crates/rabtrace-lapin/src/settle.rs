@@ -128,8 +128,7 @@ impl Settle {
         });
         Settling {
             telemetry: Arc::clone(telemetry),
-            operation: self.operation(),
-            settlement: self.settlement(),
+            settle: *self,
             known,
             begun,
             is_measured: !off,
@@ -183,8 +182,7 @@ impl Targets {
 /// up after that, it is sent all the same.
 pub(crate) struct Settling {
     telemetry: Arc<Telemetry>,
-    operation: Operation,
-    settlement: Settlement,
+    settle: Settle,
     known: Arc<Known>,
     begun: SystemTime,
     is_measured: bool,
@@ -217,12 +215,12 @@ impl Settling {
         }
         if let Some(metrics) = self.telemetry.metrics.as_ref().filter(|_| self.is_measured) {
             let seconds = between(self.begun, now).as_secs_f64();
-            let how = (self.operation, error.map(semconv::error_type));
+            let how = (self.settle.operation(), error.map(semconv::error_type));
             self.known.series.operated(metrics, how, seconds);
         }
         for target in targets.all() {
             if matches!(answer, Answer::Sent) {
-                target.end(self.settlement);
+                target.end(self.settle.settlement());
             }
             target.settling.fetch_sub(1, Ordering::AcqRel);
             target.end_if_lost(error);

@@ -17,7 +17,7 @@ use crate::process::Process;
 use crate::propagation;
 use crate::returns::Publishes;
 use crate::semconv::{self, Destination};
-use crate::telemetry::{Start, Telemetry, between, fail};
+use crate::telemetry::{Start, Telemetry, fail};
 
 /// What the clones of a channel share.
 pub(crate) struct Shared {
@@ -52,18 +52,9 @@ impl Shared {
             links: [None, None],
             time: begun,
         };
-        let mut span = telemetry.start(start, |_| {});
+        let span = telemetry.start(start, |_| {});
         let result = call.await;
-        if let Err(error) = &result {
-            fail(&mut span, semconv::error_type(error), error.to_string());
-        }
-        let now = SystemTime::now();
-        span.end_with_timestamp(now);
-        if let Some(metrics) = &telemetry.metrics {
-            let error = result.as_ref().err().map(semconv::error_type);
-            let seconds = between(begun, now).as_secs_f64();
-            known.series.operated(metrics, (operation, error), seconds);
-        }
+        telemetry.finish(span, (operation, known, begun), result.as_ref().err());
         result
     }
 
@@ -71,8 +62,8 @@ impl Shared {
     /// publish.
     pub(crate) fn came_back(&self, message: &BasicReturnMessage) {
         let telemetry = &self.telemetry;
-        let extracted = propagation::extract(message.properties.headers().as_ref());
-        let parent = match extracted.creation {
+        let creation = propagation::creation(message.properties.headers().as_ref());
+        let parent = match creation {
             Some(creation) => Context::new().with_remote_span_context(creation),
             None => Context::new(),
         };

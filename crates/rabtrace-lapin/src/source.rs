@@ -3,7 +3,6 @@
 //! Input: a delivery of lapin that is handed to the application now, and the context that is
 //! active there. Output: the delivery with its span: parent, links, attributes, measurements.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
@@ -22,7 +21,7 @@ use crate::open::Open;
 use crate::operation::Operation;
 use crate::path::PathContext;
 use crate::process::{AckMode, Process, State, Traced};
-use crate::propagation::{self, Extracted, Found};
+use crate::propagation::{self, Found};
 use crate::recent::{self, Ids};
 use crate::rules::Relation;
 use crate::semconv::{self, Destination};
@@ -99,18 +98,9 @@ impl Source {
         let by_task = how.taken == Taken::ByTask && self.telemetry.task_parent;
         let worker = traced.as_ref().filter(|_| by_task);
         let worker = worker.and_then(|_| current::worker());
-        let process = Arc::new(Process {
-            acker: delivery.acker,
-            delivery_tag: delivery.delivery_tag,
-            source: Arc::clone(self),
-            ambient: how.ambient.clone(),
-            worker,
-            stated: AtomicBool::new(false),
-            claimed: AtomicBool::new(false),
-            ended: AtomicBool::new(traced.is_none()),
-            settling: AtomicUsize::new(0),
-            traced,
-        });
+        let named = (delivery.acker, delivery.delivery_tag);
+        let taken = (how.ambient.clone(), worker);
+        let process = Arc::new(Process::new(Arc::clone(self), named, traced, taken));
         if let Some(worker) = worker {
             current::take(worker, &process);
         }
@@ -209,11 +199,7 @@ impl Source {
                 parent: ambient.clone(),
             };
         }
-        let Extracted {
-            creation,
-            path,
-            baggage,
-        } = found.extract();
+        let (creation, path) = found.creation();
         let parent = match &creation {
             Some(creation) if relation == Relation::Parent && !has_ids(ambient) => {
                 ambient.with_remote_span_context(creation.clone())
@@ -222,11 +208,12 @@ impl Source {
         };
         // Baggage goes on to whoever is called: that of a stranger must not.
         let trusted = relation == Relation::Parent && self.telemetry.baggage;
-        let wanted = trusted && !baggage.is_empty();
+        let wanted = trusted && ambient.baggage().is_empty();
+        let baggage = wanted.then(|| found.baggage());
         Origin {
             creation,
             path,
-            baggage: (wanted && ambient.baggage().is_empty()).then_some(baggage),
+            baggage: baggage.filter(|baggage| !baggage.is_empty()),
             parent,
         }
     }

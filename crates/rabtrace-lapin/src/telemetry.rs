@@ -142,6 +142,25 @@ impl Telemetry {
         span
     }
 
+    /// Ends the span of an operation that began at `begun`, and measures it.
+    pub(crate) fn finish(
+        &self,
+        mut span: BoxedSpan,
+        (operation, known, begun): (Operation, &Known, SystemTime),
+        error: Option<&lapin::Error>,
+    ) {
+        if let Some(error) = error {
+            fail(&mut span, semconv::error_type(error), error.to_string());
+        }
+        let now = SystemTime::now();
+        span.end_with_timestamp(now);
+        if let Some(metrics) = &self.metrics {
+            let seconds = between(begun, now).as_secs_f64();
+            let how = (operation, error.map(semconv::error_type));
+            known.series.operated(metrics, how, seconds);
+        }
+    }
+
     /// Adds what a message is by itself, whoever handles it.
     pub(crate) fn add_message(
         &self,

@@ -1,7 +1,7 @@
 //! An instrument together with the attributes of its series.
 //!
 //! With the feature `bound-metrics` the SDK resolves the attributes once. Without it they are
-//! looked up at every measurement: about fifty times the cost, but right with every SDK. An SDK
+//! looked up at every measurement: dearer, but right with every SDK. An SDK
 //! that is built without bound instruments drops what is measured through them; the feature
 //! therefore switches them on in `opentelemetry_sdk` as well.
 
