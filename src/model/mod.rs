@@ -13,7 +13,7 @@ mod span;
 mod time;
 
 pub(crate) use base64::base64;
-pub use rabtrace_lapin::path::Direction;
+pub use rabtrace_lapin::path::{Direction, EdgeKind};
 
 pub use broker::{
     BrokerSnapshot, ExchangeSample, NodeSample, OverviewSample, PollSample, QueueSample, Source,
