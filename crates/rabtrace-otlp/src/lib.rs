@@ -23,6 +23,7 @@
 //! - [`BatchProcessor`] and [`recommended_batch_config`]: settings that lose no span below 50,000 a
 //!   second, and counters that show it if one is lost
 //! - [`Encoder`]: the bytes alone
+//! - [`path_view`]: latencies of message paths as exponential histograms
 
 mod builder;
 mod encode;
@@ -35,6 +36,7 @@ mod retry;
 mod settings;
 mod statistics;
 mod transport;
+mod view;
 
 pub use builder::{Compression, ExporterBuilder, Protocol};
 pub use encode::Encoder;
@@ -43,3 +45,4 @@ pub use exporter::Exporter;
 pub use processor::{BatchProcessor, recommended_batch_config};
 pub use retry::RetryPolicy;
 pub use statistics::Statistics;
+pub use view::path_view;
