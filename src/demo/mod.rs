@@ -8,6 +8,7 @@ mod pipeline;
 mod report;
 mod service;
 mod services;
+mod stamps;
 mod telemetry;
 mod topology;
 
@@ -105,16 +106,11 @@ pub async fn run(
         () = viewer.watch(show) => None,
     };
     remark("stopping: the queues run empty");
-    let totals = pipeline.stop().await?;
+    let (totals, stamped) = pipeline.stop().await?;
     agent_stop.cancel();
     agent.await.context("the agent panicked")??;
-    let report = Report::read(
-        &reader,
-        &metrics,
-        totals,
-        since,
-        unix_nano(SystemTime::now()),
-    )?;
+    let now = unix_nano(SystemTime::now());
+    let report = Report::read(&reader, &metrics, (totals, stamped), (since, now))?;
     if let Some(broker) = broker {
         broker.stop().await?;
     }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::service::{Counts, Service};
+use super::stamps::Stamped;
 use super::telemetry::Telemetry;
 use super::{services, topology};
 
@@ -123,6 +124,7 @@ impl Pipeline {
     ) -> anyhow::Result<Service> {
         let config = TraceConfig::new()
             .with_tracer_provider(&telemetry.tracer_provider)
+            .with_meter_provider(&telemetry.meter_provider)
             .with_service_name(name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connection = TracedConnection::connect_traced(amqp_url, properties, config).await?;
@@ -159,7 +161,7 @@ impl Pipeline {
     }
 
     /// Stops the gateway, lets the queues run empty, stops the services, sends their last spans.
-    pub(super) async fn stop(mut self) -> anyhow::Result<Totals> {
+    pub(super) async fn stop(mut self) -> anyhow::Result<(Totals, Vec<Stamped>)> {
         self.gateway_stop.cancel();
         let channel = self.control.create_channel().await?;
         let begun = Instant::now();
@@ -180,12 +182,13 @@ impl Pipeline {
             .await?;
         let (published, consumed) = self.progress();
         self.control.close(200, "done".into()).await?;
-        Ok(Totals {
+        let totals = Totals {
             published,
             consumed,
             queued,
             dead_lettered,
-        })
+        };
+        Ok((totals, self.counts.stamps.means()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::pipeline::Totals;
+use super::stamps::Stamped;
 use crate::metrics::Metrics;
 use crate::render;
 use crate::store::{PathRow, QueueRow, Reader, StoreError, Trace};
@@ -115,6 +116,8 @@ pub struct Report {
     dropped: u64,
     paths: Vec<ReportPath>,
     queues: Vec<ReportQueue>,
+    /// What the pipeline measured by stamps of its own, to compare with.
+    stamped: Vec<Stamped>,
     /// A trace with many spans, for `rabtrace trace`.
     example_trace_id: Option<String>,
     #[serde(skip)]
@@ -125,9 +128,8 @@ impl Report {
     pub(super) fn read(
         reader: &Reader,
         metrics: &Metrics,
-        totals: Totals,
-        since: i64,
-        now: i64,
+        (totals, stamped): (Totals, Vec<Stamped>),
+        (since, now): (i64, i64),
     ) -> Result<Self, StoreError> {
         let screen = Screen::read(reader, since, now)?;
         let paths = screen.paths.iter().map(|row| ReportPath {
@@ -169,6 +171,7 @@ impl Report {
             dropped: metrics.dropped_total(),
             paths: paths.collect(),
             queues: queues.collect(),
+            stamped,
             example_trace_id: screen.trace.map(|trace| trace.trace_id),
             screen: text.join("\n\n"),
         })

@@ -16,11 +16,14 @@ use rabtrace_lapin::TracedChannel;
 use rabtrace_lapin::message::Delivery;
 use tokio::task::JoinSet;
 
+use super::stamps::{Stamps, stamped};
+
 /// Messages of the whole pipeline, each copy in a queue counted once.
 #[derive(Default)]
 pub(super) struct Counts {
     published: AtomicU64,
     consumed: AtomicU64,
+    pub(super) stamps: Stamps,
 }
 
 impl Counts {
@@ -72,6 +75,7 @@ impl Service {
         let properties = message
             .properties
             .with_content_type("application/json".into());
+        let properties = stamped(properties);
         let options = BasicPublishOptions::default();
         let confirm = self
             .channel
@@ -155,8 +159,11 @@ impl Service {
         let mut running = JoinSet::new();
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
+            let wait = Stamps::wait(queue, &delivery);
             let context = delivery.context();
-            running.spawn(handler(self.clone(), delivery).with_context(context));
+            let work = handler(self.clone(), delivery).with_context(context);
+            let (counts, queue) = (Arc::clone(&self.counts), queue.to_owned());
+            running.spawn(async move { counts.stamps.time(&queue, wait, work).await });
             while running.len() >= usize::from(prefetch) {
                 running.join_next().await;
             }

@@ -6,17 +6,19 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 
 /// How long a finished span waits for its request to fill.
 const EXPORT_DELAY: Duration = Duration::from_millis(500);
+/// Short, as everything in the demo: nobody waits a minute to see the first path.
+const METRICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The providers of one service.
 #[derive(Clone)]
 pub(super) struct Telemetry {
     pub(super) tracer_provider: SdkTracerProvider,
-    meter_provider: SdkMeterProvider,
+    pub(super) meter_provider: SdkMeterProvider,
 }
 
 impl Telemetry {
@@ -41,12 +43,14 @@ impl Telemetry {
         let metrics = MetricExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint)
+            .with_temporality(Temporality::Delta)
             .build()?;
         let reader = PeriodicReader::builder(metrics)
-            .with_interval(Duration::from_secs(5))
+            .with_interval(METRICS_INTERVAL)
             .build();
         let meter_provider = SdkMeterProvider::builder()
             .with_reader(reader)
+            .with_view(rabtrace_otlp::path_view)
             .with_resource(resource)
             .build();
         observe_process(&meter_provider);
