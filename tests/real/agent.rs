@@ -11,16 +11,18 @@ use crate::support::{Process, eventually, free_port, output, rabtrace};
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// A running agent with a folder of its own and ports that the kernel chose.
-struct Agent {
+pub(crate) struct Agent {
     process: Process,
     folder: tempfile::TempDir,
     client: reqwest::Client,
-    api: String,
+    pub(crate) api: String,
     otlp: String,
+    /// Where it takes OTLP over gRPC.
+    pub(crate) grpc: String,
 }
 
 impl Agent {
-    async fn start(set: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(set: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let mut command = rabtrace();
@@ -47,12 +49,14 @@ impl Agent {
             address("api.listen").await,
             address("receiver.http_listen").await,
         );
+        let grpc = address("receiver.grpc_listen").await;
         Self {
             process,
             folder,
             client,
             api: format!("http://{api}"),
             otlp: format!("http://{otlp}"),
+            grpc: format!("http://{grpc}"),
         }
     }
 

@@ -34,6 +34,10 @@ impl Run {
 
     /// The column `n` of the first row, from the file that the demo left.
     fn sql(&self, statement: &str) -> u64 {
+        self.number_by(statement, Value::as_u64)
+    }
+
+    fn number_by<T>(&self, statement: &str, read: fn(&Value) -> Option<T>) -> T {
         let mut command = rabtrace();
         command
             .env("RABTRACE_STORE_FOLDER", self.folder.path())
@@ -42,9 +46,7 @@ impl Run {
             output(command.args(["sql", statement, "--output", "ndjson"]));
         assert_eq!(code, 0, "{complaint}");
         let row: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
-        row["n"]
-            .as_u64()
-            .unwrap_or_else(|| panic!("{statement}: {printed}"))
+        read(&row["n"]).unwrap_or_else(|| panic!("{statement}: {printed}"))
     }
 
     fn check_sums(&self) {
@@ -80,6 +82,32 @@ impl Run {
             self.sql("SELECT count(*) AS n FROM spans WHERE kind = 'consumer'"),
             "each delivery counts once"
         );
+    }
+
+    /// Waits and work are found again as the pipeline stamped them, to 2 % or a millisecond.
+    fn check_stamps(&self) {
+        let stamped = self.report["stamped"].as_array().unwrap();
+        assert!(stamped.len() >= 6, "{stamped:#?}");
+        for queue in stamped {
+            let name = queue["queue"].as_str().unwrap();
+            let of = |what: &str| {
+                format!(
+                    "SELECT {what} AS n FROM message_flow \
+                     WHERE destination = '{name}' AND direction = 'in' AND kind = 'forward'"
+                )
+            };
+            let found = self.sql(&of("sum(count)"));
+            assert_eq!(Some(found), queue["messages"].as_u64(), "{name}");
+            for (sum, mean) in [
+                ("edge_sum", "wait_mean_ms"),
+                ("process_sum", "work_mean_ms"),
+            ] {
+                let found = self.number_by(&of(&format!("sum({sum}) / sum(count)")), Value::as_f64);
+                let truth = queue[mean].as_f64().unwrap();
+                let close = (found - truth).abs() <= (truth * 0.02).max(1.0);
+                assert!(close, "{name}: {mean} is {truth}, rabtrace says {found}");
+            }
+        }
     }
 
     fn check_traces(&self) {
@@ -127,6 +155,7 @@ fn the_demo_accounts_for_every_message_and_leaves_nothing_out() {
     let run = Run::of("8s");
     run.check_sums();
     run.check_paths();
+    run.check_stamps();
     run.check_traces();
     run.check_measurements();
 }

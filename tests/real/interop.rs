@@ -5,6 +5,6 @@
 
 mod both_ways;
 mod chain;
-mod peer;
+pub(crate) mod peer;
 mod request;
 mod uninstrumented;

@@ -9,4 +9,5 @@ mod interop;
 mod lapin;
 mod monitor;
 mod otlp;
+mod paths;
 mod support;

@@ -17,7 +17,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/interop");
 
 /// A program of this folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     Pika,
     AioPika,
     Amqplib,
@@ -28,33 +28,33 @@ pub(super) enum Peer {
 /// A message as a peer handled it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Those that are text.
-    pub(super) headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
     /// What the peer read from the header, or was active around its handler.
-    pub(super) baggage: BTreeMap<String, String>,
+    pub(crate) baggage: BTreeMap<String, String>,
     /// The peer's names for the types of the headers.
-    pub(super) types: BTreeMap<String, String>,
-    pub(super) body: String,
+    pub(crate) types: BTreeMap<String, String>,
+    pub(crate) body: String,
 }
 
 /// A span that a peer ended.
 #[derive(Debug, Deserialize)]
-pub(super) struct Span {
-    pub(super) name: String,
-    pub(super) trace: String,
-    pub(super) span: String,
-    pub(super) parent: Option<String>,
-    pub(super) kind: String,
-    pub(super) attributes: BTreeMap<String, serde_json::Value>,
-    pub(super) links: Vec<String>,
+pub(crate) struct Span {
+    pub(crate) name: String,
+    pub(crate) trace: String,
+    pub(crate) span: String,
+    pub(crate) parent: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) attributes: BTreeMap<String, serde_json::Value>,
+    pub(crate) links: Vec<String>,
 }
 
 /// What a peer printed.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) messages: Vec<Message>,
-    pub(super) spans: Vec<Span>,
+pub(crate) struct Report {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) spans: Vec<Span>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +88,7 @@ impl Peer {
     }
 
     /// Runs it with these arguments to its end.
-    pub(super) async fn run(self, broker: &Broker, words: &[&str]) -> Report {
+    pub(crate) async fn run(self, broker: &Broker, words: &[&str]) -> Report {
         let mut command = self.command();
         command.arg(broker.amqp_url()).args(words);
         let output = tokio::time::timeout(DEADLINE, command.output()).await;
@@ -117,7 +117,7 @@ impl Peer {
 impl Report {
     /// The only span that has none below it: the one whose context was sent last. (pika's
     /// instrumentation has two for a publish, one within the other.)
-    pub(super) fn innermost(&self) -> &Span {
+    pub(crate) fn innermost(&self) -> &Span {
         let is_parent = |span: &&Span| {
             let id = Some(&span.span);
             self.spans.iter().any(|child| child.parent.as_ref() == id)
@@ -129,7 +129,7 @@ impl Report {
     }
 
     /// The span above this one, and above that one, up to the one whose parent is elsewhere.
-    pub(super) fn outermost<'a>(&'a self, span: &'a Span) -> &'a Span {
+    pub(crate) fn outermost<'a>(&'a self, span: &'a Span) -> &'a Span {
         let mut above = self.spans.iter();
         match above.find(|above| span.parent.as_ref() == Some(&above.span)) {
             Some(above) => self.outermost(above),
@@ -138,7 +138,7 @@ impl Report {
     }
 
     /// The only message.
-    pub(super) fn message(&self) -> &Message {
+    pub(crate) fn message(&self) -> &Message {
         assert_eq!(self.messages.len(), 1, "{self:#?}");
         &self.messages[0]
     }
