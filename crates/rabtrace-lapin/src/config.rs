@@ -4,18 +4,19 @@
 //! read once, when a configuration is made.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use opentelemetry::InstrumentationScope;
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Tracer, TracerProvider};
+use opentelemetry::{InstrumentationScope, InstrumentationScopeBuilder, KeyValue};
 
 use crate::body::BodyCapture;
 use crate::hooks::TraceHooks;
 use crate::metrics::Metrics;
+use crate::paths::Paths;
 use crate::rules::Rule;
-use crate::semconv::SCHEMA_URL;
+use crate::semconv;
 use crate::service_name::service_name;
 use crate::switch::TraceSwitch;
 
@@ -23,6 +24,17 @@ use crate::switch::TraceSwitch;
 const DEFAULT_FRAME_MAX: u32 = 131_072;
 /// Destinations that spans, metrics and paths tell apart, unless the application says otherwise.
 const DEFAULT_DESTINATIONS: usize = 1_024;
+
+/// Edges of paths that are told apart, unless the application says otherwise.
+const DEFAULT_PATHS: usize = 1_024;
+
+/// The tracers of one provider.
+#[derive(Clone)]
+struct Tracers {
+    alone: Arc<BoxedTracer>,
+    /// Where paths are measured as well.
+    measured: Arc<BoxedTracer>,
+}
 
 /// Where measurements go.
 #[derive(Clone)]
@@ -50,8 +62,11 @@ pub(crate) enum Meters {
 /// ```
 #[derive(Clone)]
 pub struct TraceConfig {
-    tracer: Option<Arc<BoxedTracer>>,
+    tracer: Option<Tracers>,
     pub(crate) meters: Meters,
+    /// The table of paths that the channels share.
+    paths: Arc<OnceLock<Arc<Paths>>>,
+    path_limit: usize,
     pub(crate) switch: TraceSwitch,
     pub(crate) hooks: Option<Arc<dyn TraceHooks>>,
     pub(crate) bodies: Option<BodyCapture>,
@@ -81,6 +96,8 @@ impl TraceConfig {
         Self {
             tracer: None,
             meters: Meters::Global,
+            paths: Arc::default(),
+            path_limit: DEFAULT_PATHS,
             switch: TraceSwitch::default(),
             hooks: None,
             bodies: None,
@@ -108,8 +125,14 @@ impl TraceConfig {
         P: TracerProvider,
         P::Tracer: Tracer<Span: Send + Sync + 'static> + Send + Sync + 'static,
     {
-        let tracer = provider.tracer_with_scope(scope());
-        self.tracer = Some(Arc::new(BoxedTracer::new(Box::new(tracer))));
+        let tracer = |is_measured| {
+            let tracer = provider.tracer_with_scope(tracer_scope(is_measured));
+            Arc::new(BoxedTracer::new(Box::new(tracer)))
+        };
+        self.tracer = Some(Tracers {
+            alone: tracer(false),
+            measured: tracer(true),
+        });
         self
     }
 
@@ -120,6 +143,7 @@ impl TraceConfig {
     pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
         let meter = provider.meter_with_scope(scope());
         self.meters = Meters::Own(Arc::new(Metrics::new(&meter)));
+        self.paths = Arc::default();
         self
     }
 
@@ -127,6 +151,7 @@ impl TraceConfig {
     #[must_use]
     pub fn without_metrics(mut self) -> Self {
         self.meters = Meters::None;
+        self.paths = Arc::default();
         self
     }
 
@@ -188,6 +213,25 @@ impl TraceConfig {
     #[must_use]
     pub fn with_destination_limit(mut self, destinations: usize) -> Self {
         self.destinations = destinations;
+        self
+    }
+
+    /// How many edges of paths are told apart, 1,024 by default; further ones add up as the other
+    /// paths ([`OTHER_PATHS`](crate::path::OTHER_PATHS)). Each kind of edge counts by itself. They
+    /// stay as long as the configuration and its channels: an SDK keeps every series as well.
+    ///
+    /// The limit is that of all channels of one configuration and its clones; with the global meter
+    /// provider that of each connection, or of each channel that is made without one.
+    ///
+    /// ```
+    /// use rabtrace_lapin::TraceConfig;
+    ///
+    /// let config = TraceConfig::new().with_path_limit(4_096);
+    /// ```
+    #[must_use]
+    pub fn with_path_limit(mut self, paths: usize) -> Self {
+        self.path_limit = paths;
+        self.paths = Arc::default();
         self
     }
 
@@ -303,9 +347,28 @@ impl TraceConfig {
         }
     }
 
+    /// The table of paths. Instruments of a global meter provider are those of the time when they
+    /// are made, and so is a table of their series.
+    pub(crate) fn paths(&self, metrics: Option<&Arc<Metrics>>) -> Arc<Paths> {
+        let make = || Arc::new(Paths::new(self.path_limit, metrics.cloned()));
+        match &self.meters {
+            Meters::Global => make(),
+            Meters::Own(_) | Meters::None => Arc::clone(self.paths.get_or_init(make)),
+        }
+    }
+
     pub(crate) fn tracer(&self) -> Arc<BoxedTracer> {
-        let global = || Arc::new(global::tracer_with_scope(scope()));
-        self.tracer.clone().unwrap_or_else(global)
+        let is_measured = match &self.meters {
+            Meters::None => false,
+            Meters::Own(_) => true,
+            // The one that stands there until an application installs its own holds nothing.
+            Meters::Global => size_of_val(&*global::meter_provider()) > 0,
+        };
+        match &self.tracer {
+            Some(tracers) if is_measured => Arc::clone(&tracers.measured),
+            Some(tracers) => Arc::clone(&tracers.alone),
+            None => Arc::new(global::tracer_with_scope(tracer_scope(is_measured))),
+        }
     }
 }
 
@@ -333,9 +396,19 @@ impl fmt::Debug for TraceConfig {
     }
 }
 
+/// Of spans; who counts messages by spans has to know whether they are counted already.
+fn tracer_scope(is_measured: bool) -> InstrumentationScope {
+    let measured = KeyValue::new(semconv::RABTRACE_PATHS, "measured");
+    let attributes = is_measured.then_some(measured);
+    builder().with_attributes(attributes).build()
+}
+
 fn scope() -> InstrumentationScope {
+    builder().build()
+}
+
+fn builder() -> InstrumentationScopeBuilder {
     InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
         .with_version(env!("CARGO_PKG_VERSION"))
-        .with_schema_url(SCHEMA_URL)
-        .build()
+        .with_schema_url(semconv::SCHEMA_URL)
 }

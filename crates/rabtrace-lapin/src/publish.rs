@@ -20,7 +20,8 @@ use crate::destination::Known;
 use crate::hooks::{self, HookMessage, HookSpan};
 use crate::operation::Operation;
 use crate::outcome::PublishOutcome;
-use crate::path::PathContext;
+use crate::path::{Before, EdgeKind, PathContext, advance, merge};
+use crate::paths::Passed;
 use crate::process::Process;
 use crate::propagation::{self, Injection};
 use crate::recent::{self, Ids};
@@ -46,6 +47,7 @@ struct Started {
     span: BoxedSpan,
     telemetry: Arc<Telemetry>,
     known: Arc<Known>,
+    passed: Passed,
     begun: SystemTime,
     /// How long it took until the message was on the socket.
     written: Option<Duration>,
@@ -68,7 +70,8 @@ struct Cause<'a> {
 impl<'a> Cause<'a> {
     /// The application's span if one is active, else the delivery that the task works on.
     fn find(telemetry: &Telemetry, ambient: &'a Context) -> Self {
-        let handled = ambient.get::<Handled>().copied();
+        let handled = ambient.get::<Handled>().cloned();
+        let told = handled.is_some() || ambient.is_telemetry_suppressed();
         let mut cause = Self {
             ambient,
             delivered: None,
@@ -76,7 +79,6 @@ impl<'a> Cause<'a> {
             handled,
         };
         // Where the application suppresses telemetry, the delivery must not bring it back.
-        let told = handled.is_some() || ambient.is_telemetry_suppressed();
         if told || !telemetry.task_parent {
             return cause;
         }
@@ -95,6 +97,52 @@ impl<'a> Cause<'a> {
         self.delivered.as_ref().unwrap_or(self.ambient)
     }
 
+    /// The message's checkpoint; it is recorded when the message is on its way.
+    fn pass(
+        &self,
+        telemetry: &Telemetry,
+        message: &Outgoing<'_>,
+        (known, begun): (&Known, SystemTime),
+    ) -> Passed {
+        let (node, now_us) = (known.node(), microseconds(begun));
+        let to = (known, self.kind(message, known));
+        let several = self
+            .handled
+            .as_ref()
+            .and_then(|handled| handled.merged.as_ref());
+        if let Some(merge) = several.and_then(|several| merge(&several.paths, node, now_us)) {
+            return telemetry.paths.pass_merged(merge, to);
+        }
+        let path = self.handled.as_ref().map(|handled| handled.path);
+        let path = path.or_else(|| path_of(self.parent()));
+        let before = path.as_ref().map_or(Before::Nothing, Before::Path);
+        telemetry.paths.pass(advance(before, node, now_us), to)
+    }
+
+    /// Whether it answers a request: through the default exchange, to a queue that was made up for
+    /// that or that the delivery names.
+    fn kind(&self, message: &Outgoing<'_>, known: &Known) -> EdgeKind {
+        let asked = self.handled.as_ref().and_then(|handled| handled.reply_to);
+        let is_asked_for = message.exchange.as_str().is_empty()
+            && asked.is_some_and(|mark| mark == recent::mark_of(message.routing_key.as_str()));
+        if is_asked_for || known.is_for_replies() {
+            EdgeKind::Reply
+        } else {
+            EdgeKind::Forward
+        }
+    }
+
+    /// The publishes of all deliveries that went into the message.
+    fn link_all(&self, span: &mut BoxedSpan) {
+        let several = self
+            .handled
+            .as_ref()
+            .and_then(|handled| handled.merged.as_ref());
+        for creation in several.iter().flat_map(|several| &several.creations) {
+            span.add_link(creation.clone(), Vec::new());
+        }
+    }
+
     /// The delivery's span where the parent is of another trace.
     fn link(&self) -> Option<SpanContext> {
         let beside = self.beside.as_ref()?.span_context();
@@ -110,7 +158,7 @@ impl<'a> Cause<'a> {
         }
         let existing = propagation::creation(properties.headers().as_ref())?;
         let ids = (existing.trace_id(), existing.span_id());
-        let own = self.handled.and_then(|handled| handled.creation) == Some(ids);
+        let own = self.handled.as_ref().and_then(|handled| handled.creation) == Some(ids);
         (!own && !recent::was_received(ids)).then_some(existing)
     }
 }
@@ -150,6 +198,7 @@ impl Publish {
             if let Some(metrics) = &started.telemetry.metrics {
                 started.known.series.sent(metrics, None);
             }
+            started.telemetry.paths.record(&started.passed);
         }
     }
 
@@ -220,10 +269,7 @@ fn begin(
     properties: &mut BasicProperties,
 ) -> Started {
     let begun = SystemTime::now();
-    let path = cause.handled.map(|handled| handled.path);
-    let path = path.or_else(|| path_of(cause.parent()));
-    let settings = &telemetry.destinations.settings;
-    let step = known.step(settings, path.as_ref(), microseconds(begun));
+    let passed = cause.pass(telemetry, message, (&known, begun));
     let existing = cause.existing(&known, properties);
     let kind = existing.as_ref().map(|_| SpanKind::Client);
     let start = Start {
@@ -236,17 +282,20 @@ fn begin(
     };
     let mut span = telemetry.start(start, |attributes| {
         telemetry.add_message(attributes, properties, message.data);
-        known.add_step(&step, attributes);
+        telemetry.paths.add_to(attributes, &passed);
     });
     if span.is_recording() {
+        cause.link_all(&mut span);
         observe(telemetry, (message, properties), &mut span);
     }
+    let path = &passed.checkpoint.context;
     let kept = existing.map(|existing| (existing.trace_id(), existing.span_id()));
-    let sent = kept.or_else(|| inject(telemetry, (&span, &step.context), cause, properties));
+    let sent = kept.or_else(|| inject(telemetry, (&span, path), cause, properties));
     Started {
         span,
         telemetry: Arc::clone(telemetry),
         known,
+        passed,
         begun,
         written: None,
         sent,
@@ -294,7 +343,12 @@ fn inject(
         baggage: telemetry.baggage.then(|| cause.parent().baggage()),
         frame_max: telemetry.frame_max,
     };
-    let shed = propagation::inject(properties, &injection);
+    let shed = if context.is_valid() || !telemetry.sends_path_alone(cause.parent()) {
+        propagation::inject(properties, &injection)
+    } else {
+        let shed = propagation::inject_path(properties, path, telemetry.frame_max);
+        shed.into_iter().collect()
+    };
     if let Some(metrics) = &telemetry.metrics {
         shed.iter().for_each(|part| metrics.shed(part));
     }
@@ -320,6 +374,18 @@ impl Started {
             });
         }
         self.span.end_with_timestamp(time);
+        self.measure(outcome, time);
+    }
+
+    fn measure(&self, outcome: PublishOutcome, time: SystemTime) {
+        if outcome.is_failure() {
+            let paths = &self.telemetry.paths;
+            if self.written.is_none() {
+                paths.record(&self.passed);
+            }
+            let error = self.error.unwrap_or(semconv::ERROR_TYPE_OTHER);
+            paths.failed(self.passed.place, error);
+        }
         if let Some(metrics) = &self.telemetry.metrics {
             let (series, error) = (&self.known.series, self.error);
             let seconds = between(self.begun, time).as_secs_f64();

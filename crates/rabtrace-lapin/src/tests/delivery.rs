@@ -380,7 +380,7 @@ fn the_path_goes_on_over_other_protocols_where_that_is_asked_for() {
     let context = Context::new().with_remote_span_context(remote);
     let published = planner.publish(("", "next"), &context);
     let sent = planner.spans().into_iter().next_back().unwrap();
-    let hash = format!("{:016x}", path.hash);
+    let hash = format!("{:016x}", path.hash());
     assert_eq!(attribute(&sent, "rabtrace.path.parent"), Some(hash));
     assert!(published.headers().is_some());
 }
