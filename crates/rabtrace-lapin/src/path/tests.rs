@@ -26,13 +26,16 @@ fn path(origin_us: u64, services: &[&str], last_us: u64) -> PathContext {
 fn hashes_and_values_are_stable_across_versions() {
     let origin = checkpoint(None, &step(Direction::Out, "gateway"), 1_000);
     let node = step(Direction::Out, "gateway").node();
-    assert_eq!(node, 0xfa37_b5fb_c6e9_26ac);
-    assert_eq!(origin.context.hash(), 0x1);
+    assert_eq!(node, 0xc850_1272_e597_3fd5);
+    assert_eq!(origin.context.hash(), 0x2107_08ec_416d_1d1a);
     let taken = step(Direction::In, "planner").via("events");
     let next = checkpoint(Some(&origin.context), &taken, 1_500);
-    assert_eq!(next.context.hash(), 0x1);
+    assert_eq!(next.context.hash(), 0x5aef_4111_39ab_fde0);
     assert_eq!(next.parent_hash, Some(origin.context.hash()));
-    assert_eq!(next.context.to_string(), "");
+    assert_eq!(
+        next.context.to_string(),
+        "1Wu9BETmr_eAAAAAAAAPoAAAAAAH0AgAAAGA7KA"
+    );
 }
 
 #[test]

@@ -49,8 +49,9 @@ async fn a_delivery_has_the_names_and_attributes_of_the_conventions() {
   rabtrace.attempt = 2
   rabtrace.destination = audit
   rabtrace.direction = in
-  rabtrace.path.duration = 0
-  rabtrace.path.hash = e011e0be03063fea
+  rabtrace.edge.kind = redelivery
+  rabtrace.path.hash = 13ad9db8105df71a
+  rabtrace.path.via = events
   rabtrace.redelivered = true
   rabtrace.settlement = ack
   server.address = broker.example

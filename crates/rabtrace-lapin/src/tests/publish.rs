@@ -30,7 +30,7 @@ fn a_publish_has_the_names_and_attributes_of_the_conventions() {
   rabtrace.destination = events
   rabtrace.direction = out
   rabtrace.path.duration = 0
-  rabtrace.path.hash = 771c5b35fd6cff8e
+  rabtrace.path.hash = e4f1f78f99751171
   rabtrace.publish.outcome = dropped
   server.address = broker.example
   server.port = 5672";
