@@ -3,20 +3,21 @@
 //! The configuration belongs to a channel or a connection; nothing is global. The environment is
 //! read once, when a configuration is made.
 
+mod providers;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Tracer, TracerProvider};
-use opentelemetry::{InstrumentationScope, InstrumentationScopeBuilder, KeyValue};
 
+pub(crate) use self::providers::Meters;
+use self::providers::{Tracers, scope};
 use crate::body::BodyCapture;
 use crate::hooks::TraceHooks;
 use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::rules::Rule;
-use crate::semconv;
 use crate::service_name::service_name;
 use crate::switch::TraceSwitch;
 
@@ -27,25 +28,6 @@ const DEFAULT_DESTINATIONS: usize = 1_024;
 
 /// Edges of paths that are told apart, unless the application says otherwise.
 const DEFAULT_PATHS: usize = 1_024;
-
-/// The tracers of one provider.
-#[derive(Clone)]
-struct Tracers {
-    alone: Arc<BoxedTracer>,
-    /// Where paths are measured as well.
-    measured: Arc<BoxedTracer>,
-}
-
-/// Where measurements go.
-#[derive(Clone)]
-pub(crate) enum Meters {
-    /// To the global meter provider of the time when a channel is made.
-    Global,
-    /// To one that the application named; also where there is no tracer.
-    Own(Arc<Metrics>),
-    /// Nowhere.
-    None,
-}
 
 /// The configuration of a [`TracedChannel`](crate::TracedChannel).
 ///
@@ -125,14 +107,7 @@ impl TraceConfig {
         P: TracerProvider,
         P::Tracer: Tracer<Span: Send + Sync + 'static> + Send + Sync + 'static,
     {
-        let tracer = |is_measured| {
-            let tracer = provider.tracer_with_scope(tracer_scope(is_measured));
-            Arc::new(BoxedTracer::new(Box::new(tracer)))
-        };
-        self.tracer = Some(Tracers {
-            alone: tracer(false),
-            measured: tracer(true),
-        });
+        self.tracer = Some(Tracers::of(provider));
         self
     }
 
@@ -334,42 +309,6 @@ impl TraceConfig {
         }
         self.with_server(address, port)
     }
-
-    /// The instruments, and whether they count without a tracer.
-    pub(crate) fn metrics(&self) -> (Option<Arc<Metrics>>, bool) {
-        match &self.meters {
-            Meters::None => (None, false),
-            Meters::Own(metrics) => (Some(Arc::clone(metrics)), true),
-            Meters::Global => {
-                let meter = global::meter_with_scope(scope());
-                (Some(Arc::new(Metrics::new(&meter))), false)
-            }
-        }
-    }
-
-    /// The table of paths. Instruments of a global meter provider are those of the time when they
-    /// are made, and so is a table of their series.
-    pub(crate) fn paths(&self, metrics: Option<&Arc<Metrics>>) -> Arc<Paths> {
-        let make = || Arc::new(Paths::new(self.path_limit, metrics.cloned()));
-        match &self.meters {
-            Meters::Global => make(),
-            Meters::Own(_) | Meters::None => Arc::clone(self.paths.get_or_init(make)),
-        }
-    }
-
-    pub(crate) fn tracer(&self) -> Arc<BoxedTracer> {
-        let is_measured = match &self.meters {
-            Meters::None => false,
-            Meters::Own(_) => true,
-            // The one that stands there until an application installs its own holds nothing.
-            Meters::Global => size_of_val(&*global::meter_provider()) > 0,
-        };
-        match &self.tracer {
-            Some(tracers) if is_measured => Arc::clone(&tracers.measured),
-            Some(tracers) => Arc::clone(&tracers.alone),
-            None => Arc::new(global::tracer_with_scope(tracer_scope(is_measured))),
-        }
-    }
 }
 
 impl Default for TraceConfig {
@@ -394,21 +333,4 @@ impl fmt::Debug for TraceConfig {
             .field("bodies", &self.bodies)
             .finish_non_exhaustive()
     }
-}
-
-/// Of spans; who counts messages by spans has to know whether they are counted already.
-fn tracer_scope(is_measured: bool) -> InstrumentationScope {
-    let measured = KeyValue::new(semconv::RABTRACE_PATHS, "measured");
-    let attributes = is_measured.then_some(measured);
-    builder().with_attributes(attributes).build()
-}
-
-fn scope() -> InstrumentationScope {
-    builder().build()
-}
-
-fn builder() -> InstrumentationScopeBuilder {
-    InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-        .with_version(env!("CARGO_PKG_VERSION"))
-        .with_schema_url(semconv::SCHEMA_URL)
 }

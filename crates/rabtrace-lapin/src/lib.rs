@@ -85,6 +85,7 @@
 mod absence;
 mod acker;
 mod body;
+mod cause;
 mod channel;
 mod config;
 #[doc = include_str!("conformance.md")]

@@ -174,24 +174,7 @@ impl Source {
         if telemetry.path_in_spans {
             origin.carry(&path);
         }
-        let previous = facts.previous.as_ref().map(|attempt| attempt.span.clone());
-        let start = Start {
-            operation: Operation::Process,
-            known: &known,
-            parent: &origin.parent,
-            kind: None,
-            links: [origin.creation.clone(), previous],
-            time: begun,
-        };
-        let mut span = telemetry.start(start, |attributes| {
-            telemetry.add_message(attributes, &delivery.properties, &delivery.data);
-            add_delivery(attributes, delivery);
-            facts.add_to(attributes, &path);
-            telemetry.paths.add_to(attributes, &passed);
-        });
-        if span.is_recording() {
-            self.observe(delivery, &mut span);
-        }
+        let span = self.span((&arrived, &facts), &origin, (&known, &passed, begun));
         if let Some(metrics) = &telemetry.metrics {
             let waited = passed.checkpoint.edge.filter(|_| facts.is_first(delivery));
             let facts = (waited.map(|it| it.as_secs_f64()), delivery.redelivered);
@@ -213,6 +196,35 @@ impl Source {
             baggage: origin.baggage,
             state: Mutex::new(State::new(span)),
         })
+    }
+
+    /// The delivery's span, begun.
+    fn span(
+        &self,
+        (arrived, facts): (&Arrived<'_>, &Facts<'_>),
+        origin: &Origin,
+        (known, passed, begun): (&Known, &Passed, SystemTime),
+    ) -> BoxedSpan {
+        let (telemetry, delivery) = (&self.telemetry, arrived.delivery);
+        let previous = facts.previous.as_ref().map(|attempt| attempt.span.clone());
+        let start = Start {
+            operation: Operation::Process,
+            known,
+            parent: &origin.parent,
+            kind: None,
+            links: [origin.creation.clone(), previous],
+            time: begun,
+        };
+        let mut span = telemetry.start(start, |attributes| {
+            telemetry.add_message(attributes, &delivery.properties, &delivery.data);
+            add_delivery(attributes, delivery);
+            facts.add_to(attributes, &passed.checkpoint.context);
+            telemetry.paths.add_to(attributes, passed);
+        });
+        if span.is_recording() {
+            self.observe(delivery, &mut span);
+        }
+        span
     }
 
     /// The delivery's checkpoint.

@@ -238,7 +238,7 @@ proptest! {
             use std::fmt::Write;
             let mut bits = String::new();
             bytes.iter().for_each(|byte| write!(bits, "{byte:08b}").unwrap());
-            while bits.len() % 6 != 0 {
+            while !bits.len().is_multiple_of(6) {
                 bits.push('0');
             }
             let signs = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

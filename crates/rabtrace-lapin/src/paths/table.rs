@@ -14,10 +14,13 @@ const FREE: u64 = 0;
 
 /// Keys go to the slot that they name, or the next free one (linear probing).
 pub(super) struct Table<T> {
-    parts: Box<[OnceLock<Box<[Slot<T>]>>]>,
+    parts: Box<[OnceLock<Part<T>>]>,
     limit: usize,
     used: AtomicUsize,
 }
+
+/// Slots that are taken together.
+type Part<T> = Box<[Slot<T>]>;
 
 struct Slot<T> {
     key: AtomicU64,

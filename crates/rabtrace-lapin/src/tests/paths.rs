@@ -1,21 +1,21 @@
 //! Paths as they are measured: every message, by edge and kind, in a table of bounded size.
 
+mod ends;
+mod limits;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
+use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use opentelemetry::Context;
-use opentelemetry::trace::noop::NoopTracerProvider;
-use opentelemetry::trace::{FutureExt, TraceContextExt};
-use opentelemetry_sdk::trace::{Sampler, SpanData};
+use opentelemetry_sdk::trace::Sampler;
 
 use super::meters::{Meters, Series};
-use super::{AckMode, BasicProperties, Delivery, Service, attribute, hand_out, message};
+use super::{AckMode, BasicProperties, Delivery, Service, hand_out, message};
 use crate::config::TraceConfig;
-use crate::fan_in::merged_context;
 use crate::outcome::PublishOutcome;
-use crate::path::{Direction, OTHER_PATHS, Step, step_hash};
+use crate::path::{Direction, Step, step_hash};
 use crate::source::Source;
 
 const MESSAGES: &str = "rabtrace.path.messages";
@@ -345,244 +345,6 @@ fn a_thousand_retries_are_one_path_with_a_number() {
     let sum: u32 = (2..=1_000).sum();
     assert!((attempts.unwrap().sum - f64::from(sum)).abs() < 1e-9);
     assert_eq!(service.telemetry.paths.len(), 4);
-}
-
-#[tokio::test]
-async fn what_does_not_succeed_is_an_error_of_its_path() {
-    let (service, meters) = measured(|config| config);
-    let publish = |outcome, error: Option<&'static str>, is_written| {
-        let (mut publish, _) =
-            service.start(("", "tasks"), BasicProperties::default(), &Context::new());
-        if is_written {
-            publish.written();
-        }
-        if let Some(error) = error {
-            publish.set_error(error, "as a test".to_owned());
-        }
-        publish.end(outcome);
-    };
-    publish(PublishOutcome::Acked, None, true);
-    publish(PublishOutcome::Returned, Some("NO_ROUTE"), true);
-    publish(PublishOutcome::Nacked, Some("nack"), true);
-    publish(PublishOutcome::ChannelLost, Some("CONNECTION_FORCED"), true);
-    publish(PublishOutcome::Failed, Some("InvalidChannelState"), false);
-    publish(PublishOutcome::Dropped, None, false);
-    check(&meters, MESSAGES, &["out tasks | 5"]);
-    let expect = [
-        "out tasks CONNECTION_FORCED | 1",
-        "out tasks InvalidChannelState | 1",
-        "out tasks NO_ROUTE | 1",
-        "out tasks nack | 1",
-    ];
-    check(&meters, ERRORS, &expect);
-
-    let (service, meters) = measured(|config| config);
-    let next = || {
-        take(
-            &service,
-            ("tasks", ("", "tasks")),
-            BasicProperties::default(),
-        )
-    };
-    let failed = next();
-    failed.set_error(&std::io::Error::other("no such tool"));
-    failed.ack(BasicAckOptions::default()).await.unwrap();
-    next().nack(BasicNackOptions::default()).await.unwrap();
-    next().reject(BasicRejectOptions::default()).await.unwrap();
-    next().ack(BasicAckOptions::default()).await.unwrap();
-    let expect = [
-        "in tasks _OTHER | 1",
-        "in tasks nack_discard | 1",
-        "in tasks reject_discard | 1",
-    ];
-    check(&meters, ERRORS, &expect);
-    check(&meters, PROCESS, &["in tasks | 4"]);
-}
-
-#[test]
-fn messages_without_a_context_are_counted() {
-    let (service, meters) = measured(|config| config);
-    drop(take(
-        &service,
-        ("tasks", ("", "tasks")),
-        BasicProperties::default(),
-    ));
-    check(&meters, MESSAGES, &["in tasks | 1"]);
-    check(&meters, EDGE, &[]);
-    check(&meters, TOTAL, &[]);
-    // With a stamp of the broker, their time in the queue is known.
-    let stamped = with(
-        &BasicProperties::default(),
-        &[("timestamp_in_ms", AMQPValue::LongLongInt(1_000))],
-    );
-    let taken = take(&service, ("tasks", ("", "tasks")), stamped);
-    assert_eq!(taken.path().unwrap().origin_us(), 1_000_000);
-    for metric in [EDGE, TOTAL] {
-        check(&meters, metric, &["in tasks | 1"]);
-    }
-    check(&meters, MESSAGES, &["in tasks | 2"]);
-    // From tomorrow: the clocks disagree.
-    let tomorrow = AMQPValue::LongLongInt(9_000_000_000_000);
-    let stamped = with(
-        &BasicProperties::default(),
-        &[("timestamp_in_ms", tomorrow)],
-    );
-    drop(take(&service, ("tasks", ("", "tasks")), stamped));
-    check(&meters, SKEW, &["in tasks | 1"]);
-    check(&meters, EDGE, &["in tasks | 1"]);
-    check(&meters, MESSAGES, &["in tasks | 3"]);
-}
-
-#[test]
-fn a_hundred_thousand_names_are_a_bounded_number_of_series() {
-    let (service, meters) = measured(|config| config);
-    for at in 0..100_000 {
-        let key = format!("order.{at}");
-        let sent = send(&service, ("", &key), &Context::new());
-        drop(take(&service, (&key, ("", &key)), sent));
-        let replies = format!("amq.gen-{at}");
-        send(&service, ("", &replies), &Context::new());
-    }
-    assert!(service.telemetry.paths.len() <= 1_024);
-    let series = meters.series();
-    let paths: Vec<_> = series
-        .iter()
-        .filter(|series| series.metric == MESSAGES)
-        .collect();
-    assert!(paths.len() <= 1_026, "{}", paths.len());
-    assert_eq!(meters.total(MESSAGES, &[]), 300_000, "none is lost");
-    let generated = "messaging.destination.name=amq.gen";
-    assert_eq!(meters.total(MESSAGES, &[generated]), 100_000);
-}
-
-#[test]
-fn beyond_the_limit_paths_are_the_others() {
-    let (service, meters) = measured(|config| config.with_path_limit(2));
-    let mut sent = Vec::new();
-    for queue in ["one", "two", "three", "four"] {
-        let properties = send(&service, ("", queue), &Context::new());
-        let path = crate::propagation::extract(properties.headers().as_ref()).path;
-        let is_other = path.unwrap().hash() == OTHER_PATHS;
-        assert_eq!(is_other, ["three", "four"].contains(&queue), "{queue}");
-        sent.push((queue, properties));
-    }
-    for (queue, properties) in sent {
-        drop(take(&service, (queue, ("", queue)), properties));
-    }
-    let expect = [
-        "in _other | 4",
-        "out _other | 2",
-        "out one | 1",
-        "out two | 1",
-    ];
-    check(&meters, MESSAGES, &expect);
-    let other = format!("rabtrace.path.hash={}", hex(OTHER_PATHS));
-    assert_eq!(meters.total(MESSAGES, &[&other]), 6);
-    // Another service goes on from there, and says so.
-    let sent = send(&service, ("", "three"), &Context::new());
-    let (audit, meters) = measured(|config| config.with_service_name("audit"));
-    drop(take(&audit, ("three", ("", "three")), sent));
-    let parent = format!("rabtrace.path.parent={}", hex(OTHER_PATHS));
-    assert_eq!(meters.total(MESSAGES, &[&parent]), 1);
-}
-
-#[test]
-fn channels_of_one_configuration_share_the_table() {
-    let meters = Meters::new();
-    let config = TraceConfig::new().with_meter_provider(&meters.provider);
-    let one = crate::telemetry::Telemetry::new(&config);
-    let two = crate::telemetry::Telemetry::new(&config.clone());
-    assert!(Arc::ptr_eq(&one.paths, &two.paths));
-    let other = crate::telemetry::Telemetry::new(&config.with_path_limit(5));
-    assert!(!Arc::ptr_eq(&one.paths, &other.paths));
-}
-
-#[tokio::test]
-async fn a_message_of_several_deliveries_has_all_their_paths() {
-    let meters = Meters::new();
-    let service = Service::new("joiner");
-    let service = service.configured(|config| config.with_meter_provider(&meters.provider));
-    let taken: Vec<Delivery> = ["one", "two", "two"]
-        .iter()
-        .map(|queue| {
-            let sent = send(&service, ("", queue), &Context::new());
-            take(&service, (queue, ("", queue)), sent)
-        })
-        .collect();
-    let [one, two] = [0, 1].map(|at: usize| taken[at].path().unwrap().hash());
-    let publishes: HashSet<_> = service
-        .spans()
-        .iter()
-        .map(|span| span.span_context.span_id())
-        .collect();
-    service.exporter.reset();
-    let sent = async { send(&service, ("", "joined"), &Context::current()) };
-    let sent = sent.with_context(merged_context(&taken)).await;
-    let spans: Vec<SpanData> = service.spans();
-    let linked: HashSet<_> = spans[0]
-        .links
-        .iter()
-        .map(|link| link.span_context.span_id())
-        .collect();
-    assert_eq!((spans[0].links.len(), linked), (3, publishes));
-    let path = crate::propagation::extract(sent.headers().as_ref())
-        .path
-        .unwrap();
-    assert_eq!(
-        attribute(&spans[0], "rabtrace.path.hash"),
-        Some(hex(path.hash()))
-    );
-    assert_eq!(attribute(&spans[0], "rabtrace.path.parent"), Some(hex(one)));
-    let all = meters.series();
-    let mut rows: Vec<(Option<&str>, &str, i64)> = all
-        .iter()
-        .filter(|series| series.metric == MESSAGES)
-        .filter(|series| value(series, "messaging.destination.name") == Some("joined"))
-        .map(|series| {
-            assert_eq!(
-                value(series, "rabtrace.path.hash"),
-                Some(hex(path.hash()).as_str())
-            );
-            let kind = value(series, "rabtrace.edge.kind");
-            (
-                kind,
-                value(series, "rabtrace.path.parent").unwrap(),
-                series.value,
-            )
-        })
-        .collect();
-    rows.sort_unstable();
-    let (one, two) = (hex(one), hex(two));
-    let mut expect = [
-        (None, one.as_str(), 1),
-        (Some("merge"), &one, 1),
-        (Some("merge"), &two, 2),
-    ];
-    expect.sort_unstable();
-    assert_eq!(rows, expect);
-    assert!(!merged_context(&[]).has_active_span());
-}
-
-#[test]
-fn without_a_tracer_the_path_travels_alone() {
-    let (service, meters) =
-        measured(|config| config.with_tracer_provider(&NoopTracerProvider::new()));
-    let sent = send(&service, ("", "tasks"), &Context::new());
-    let headers = sent.headers().as_ref().unwrap();
-    let keys: Vec<&str> = headers.inner().keys().map(|key| key.as_str()).collect();
-    assert_eq!(keys, ["tracestate"]);
-    let taken = take(&service, ("tasks", ("", "tasks")), sent.clone());
-    let again = send_as(&service, ("", "next"), (sent, &taken.context()));
-    let path = crate::propagation::extract(again.headers().as_ref())
-        .path
-        .unwrap();
-    assert_eq!(path.steps(), 3);
-    check(&meters, EDGE, &["in tasks | 1", "out next | 1"]);
-    // Without a meter of its own it stays silent.
-    let silent =
-        service.configured(|config| config.with_tracer_provider(&NoopTracerProvider::new()));
-    let sent = send(&silent, ("", "tasks"), &Context::new());
-    assert_eq!(sent, BasicProperties::default());
 }
 
 #[test]
