@@ -119,7 +119,6 @@ impl Acker {
         self.0.acker.usable() && !self.0.claimed.load(Ordering::Acquire)
     }
 
-    #[cfg(test)]
     pub(crate) fn process(&self) -> &Arc<Process> {
         &self.0
     }
@@ -136,7 +135,7 @@ impl Acker {
     /// ```no_run
     /// # fn example(delivery: rabtrace_lapin::message::Delivery) {
     /// if let Some(path) = delivery.path() {
-    ///     println!("path {:016x}", path.hash);
+    ///     println!("path {:016x}", path.hash());
     /// }
     /// # }
     /// ```

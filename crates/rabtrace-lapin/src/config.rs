@@ -3,19 +3,21 @@
 //! The configuration belongs to a channel or a connection; nothing is global. The environment is
 //! read once, when a configuration is made.
 
-use std::fmt;
-use std::sync::Arc;
+mod providers;
 
-use opentelemetry::InstrumentationScope;
-use opentelemetry::global::{self, BoxedTracer};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Tracer, TracerProvider};
 
+pub(crate) use self::providers::Meters;
+use self::providers::{Tracers, scope};
 use crate::body::BodyCapture;
 use crate::hooks::TraceHooks;
 use crate::metrics::Metrics;
+use crate::paths::Paths;
 use crate::rules::Rule;
-use crate::semconv::SCHEMA_URL;
 use crate::service_name::service_name;
 use crate::switch::TraceSwitch;
 
@@ -24,16 +26,8 @@ const DEFAULT_FRAME_MAX: u32 = 131_072;
 /// Destinations that spans, metrics and paths tell apart, unless the application says otherwise.
 const DEFAULT_DESTINATIONS: usize = 1_024;
 
-/// Where measurements go.
-#[derive(Clone)]
-pub(crate) enum Meters {
-    /// To the global meter provider of the time when a channel is made.
-    Global,
-    /// To one that the application named; also where there is no tracer.
-    Own(Arc<Metrics>),
-    /// Nowhere.
-    None,
-}
+/// Edges of paths that are told apart, unless the application says otherwise.
+const DEFAULT_PATHS: usize = 1_024;
 
 /// The configuration of a [`TracedChannel`](crate::TracedChannel).
 ///
@@ -50,8 +44,11 @@ pub(crate) enum Meters {
 /// ```
 #[derive(Clone)]
 pub struct TraceConfig {
-    tracer: Option<Arc<BoxedTracer>>,
+    tracer: Option<Tracers>,
     pub(crate) meters: Meters,
+    /// The table of paths that the channels share.
+    paths: Arc<OnceLock<Arc<Paths>>>,
+    path_limit: usize,
     pub(crate) switch: TraceSwitch,
     pub(crate) hooks: Option<Arc<dyn TraceHooks>>,
     pub(crate) bodies: Option<BodyCapture>,
@@ -81,6 +78,8 @@ impl TraceConfig {
         Self {
             tracer: None,
             meters: Meters::Global,
+            paths: Arc::default(),
+            path_limit: DEFAULT_PATHS,
             switch: TraceSwitch::default(),
             hooks: None,
             bodies: None,
@@ -108,8 +107,7 @@ impl TraceConfig {
         P: TracerProvider,
         P::Tracer: Tracer<Span: Send + Sync + 'static> + Send + Sync + 'static,
     {
-        let tracer = provider.tracer_with_scope(scope());
-        self.tracer = Some(Arc::new(BoxedTracer::new(Box::new(tracer))));
+        self.tracer = Some(Tracers::of(provider));
         self
     }
 
@@ -120,6 +118,7 @@ impl TraceConfig {
     pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
         let meter = provider.meter_with_scope(scope());
         self.meters = Meters::Own(Arc::new(Metrics::new(&meter)));
+        self.paths = Arc::default();
         self
     }
 
@@ -127,6 +126,7 @@ impl TraceConfig {
     #[must_use]
     pub fn without_metrics(mut self) -> Self {
         self.meters = Meters::None;
+        self.paths = Arc::default();
         self
     }
 
@@ -188,6 +188,25 @@ impl TraceConfig {
     #[must_use]
     pub fn with_destination_limit(mut self, destinations: usize) -> Self {
         self.destinations = destinations;
+        self
+    }
+
+    /// How many edges of paths are told apart, 1,024 by default; further ones add up as the other
+    /// paths ([`OTHER_PATHS`](crate::path::OTHER_PATHS)). Each kind of edge counts by itself. They
+    /// stay as long as the configuration and its channels: an SDK keeps every series as well.
+    ///
+    /// The limit is that of all channels of one configuration and its clones; with the global meter
+    /// provider that of each connection, or of each channel that is made without one.
+    ///
+    /// ```
+    /// use rabtrace_lapin::TraceConfig;
+    ///
+    /// let config = TraceConfig::new().with_path_limit(4_096);
+    /// ```
+    #[must_use]
+    pub fn with_path_limit(mut self, paths: usize) -> Self {
+        self.path_limit = paths;
+        self.paths = Arc::default();
         self
     }
 
@@ -290,23 +309,6 @@ impl TraceConfig {
         }
         self.with_server(address, port)
     }
-
-    /// The instruments, and whether they count without a tracer.
-    pub(crate) fn metrics(&self) -> (Option<Arc<Metrics>>, bool) {
-        match &self.meters {
-            Meters::None => (None, false),
-            Meters::Own(metrics) => (Some(Arc::clone(metrics)), true),
-            Meters::Global => {
-                let meter = global::meter_with_scope(scope());
-                (Some(Arc::new(Metrics::new(&meter))), false)
-            }
-        }
-    }
-
-    pub(crate) fn tracer(&self) -> Arc<BoxedTracer> {
-        let global = || Arc::new(global::tracer_with_scope(scope()));
-        self.tracer.clone().unwrap_or_else(global)
-    }
 }
 
 impl Default for TraceConfig {
@@ -331,11 +333,4 @@ impl fmt::Debug for TraceConfig {
             .field("bodies", &self.bodies)
             .finish_non_exhaustive()
     }
-}
-
-fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-        .with_version(env!("CARGO_PKG_VERSION"))
-        .with_schema_url(SCHEMA_URL)
-        .build()
 }

@@ -19,11 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use opentelemetry::{KeyValue, StringValue};
 
 use self::names::{Label, Names};
-use crate::hex;
 use crate::intern;
 use crate::metrics::DestinationSeries;
 use crate::operation::Operation;
-use crate::path::{self, Checkpoint, Direction, PathContext};
+use crate::path::{Direction, Node, Step};
 use crate::rules::{Handling, Rule, handling};
 use crate::semconv::{self, Destination, OTHER_DESTINATION};
 
@@ -46,7 +45,7 @@ pub(crate) struct Known {
     names: Option<Names>,
     server: Vec<KeyValue>,
     prepared: [OnceLock<Prepared>; Operation::COUNT],
-    steps: Mutex<[Option<KnownStep>; STEPS]>,
+    node: Node,
     touched: AtomicBool,
     pub(crate) handling: Handling,
     pub(crate) series: Arc<DestinationSeries>,
@@ -58,31 +57,24 @@ pub(crate) struct Prepared {
     pub(crate) attributes: Vec<KeyValue>,
 }
 
-/// How many steps are kept as text: most messages come one of a few ways.
-const STEPS: usize = 8;
-
-/// A step to a destination.
-#[derive(Clone)]
-struct KnownStep {
-    from: Option<u64>,
-    hash: u64,
-    /// Made when a span says it first: the path with the step, and before it.
-    texts: Option<(Arc<str>, Option<Arc<str>>)>,
-}
-
 impl Known {
     fn new(
         settings: &Settings,
         destination: &Destination<'_>,
         (names, series): (Names, Arc<DestinationSeries>),
     ) -> Self {
+        let direction = direction_of(destination);
+        let step = Step {
+            via: names.via.as_deref(),
+            ..Step::new(&settings.service_name, direction, &names.node)
+        };
         Self {
             key: key_of(destination).map(Box::from),
-            direction: direction_of(destination),
+            direction,
+            node: Node::of(&step),
             names: Some(names),
             server: server_attributes(settings),
             prepared: [const { OnceLock::new() }; Operation::COUNT],
-            steps: Mutex::default(),
             touched: AtomicBool::new(true),
             handling: handling(&settings.rules, destination),
             series,
@@ -95,11 +87,11 @@ impl Known {
         Self {
             key: Default::default(),
             direction: Direction::In,
+            node: Node::of(&Step::new(&settings.service_name, Direction::In, "")),
             names: None,
             series: Arc::new(DestinationSeries::new(server.clone())),
             server,
             prepared: [const { OnceLock::new() }; Operation::COUNT],
-            steps: Mutex::default(),
             touched: AtomicBool::new(true),
             handling: Handling::default(),
         }
@@ -159,70 +151,32 @@ impl Known {
         Some(self.names.as_ref()?.name.clone())
     }
 
-    /// The next step of a path, to here.
-    pub(crate) fn step(
-        &self,
-        settings: &Settings,
-        parent: Option<&PathContext>,
-        now_us: u64,
-    ) -> Checkpoint {
-        let from = parent.map(|parent| parent.hash);
-        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let hash = match steps.get_mut(place(from)) {
-            Some(Some(known)) if known.from == from => known.hash,
-            kept => {
-                let hash = self.hash_from(settings, from);
-                if let Some(kept) = kept {
-                    let texts = None;
-                    *kept = Some(KnownStep { from, hash, texts });
-                }
-                hash
-            }
-        };
-        path::advance(parent, hash, now_us)
+    /// Where a step of a path to here leads to.
+    pub(crate) fn node(&self) -> Node {
+        self.node
     }
 
-    fn hash_from(&self, settings: &Settings, from: Option<u64>) -> u64 {
-        let node = self.names.as_ref().map_or("", |names| &names.node);
-        path::step_hash(from, &settings.service_name, (self.direction, node))
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
     }
 
-    /// Adds what a span says of a step.
-    pub(crate) fn add_step(&self, step: &Checkpoint, attributes: &mut Vec<KeyValue>) {
-        let (text, from_text) = self.texts(step);
-        let text = StringValue::from(text);
-        attributes.push(KeyValue::new(semconv::RABTRACE_PATH_HASH, text));
-        if let Some(parent) = from_text.map(StringValue::from) {
-            attributes.push(KeyValue::new(semconv::RABTRACE_PATH_PARENT, parent));
-        }
-        let seconds = [
-            (semconv::RABTRACE_PATH_EDGE_DURATION, step.edge),
-            (semconv::RABTRACE_PATH_DURATION, step.total),
-        ];
-        for (key, duration) in seconds {
-            attributes.extend(duration.map(|value| KeyValue::new(key, value.as_secs_f64())));
-        }
+    /// The destination as paths name it.
+    pub(crate) fn place(&self) -> Arc<str> {
+        let names = self.names.as_ref();
+        names.map_or_else(|| "".into(), |names| Arc::clone(&names.node))
     }
 
-    fn texts(&self, step: &Checkpoint) -> (Arc<str>, Option<Arc<str>>) {
-        let make = || {
-            let parent = step.parent_hash.map(hex::text);
-            (hex::text(step.context.hash), parent)
-        };
-        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        match steps.get_mut(place(step.parent_hash)) {
-            Some(Some(known)) if known.hash == step.context.hash => {
-                known.texts.get_or_insert_with(make).clone()
-            }
-            _ => make(),
-        }
+    /// What deliveries came through where that is not their queue.
+    pub(crate) fn via(&self) -> Option<Arc<str>> {
+        self.names.as_ref()?.via.clone()
     }
-}
 
-/// Where a step is kept. Hashes are spread well as they are.
-fn place(from: Option<u64>) -> usize {
-    let steps = u64::try_from(STEPS).unwrap_or(1);
-    usize::try_from(from.unwrap_or(0) % steps).unwrap_or(0)
+    /// Whether it is the default exchange with a name that was made up: that of a queue for
+    /// replies.
+    pub(crate) fn is_for_replies(&self) -> bool {
+        let is_anonymous = self.names.as_ref().is_some_and(Names::is_anonymous);
+        self.key[0].is_empty() && is_anonymous
+    }
 }
 
 fn server_attributes(settings: &Settings) -> Vec<KeyValue> {

@@ -13,6 +13,8 @@ use lapin::types::{AMQPValue, FieldTable};
 /// Set by quorum queues: failed deliveries from this queue so far.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 const DEATH: &str = "x-death";
+const FIRST_DEATH_QUEUE: &str = "x-first-death-queue";
+const FIRST_DEATH_REASON: &str = "x-first-death-reason";
 /// When the broker got the message, in milliseconds since the Unix epoch.
 const RECEIVED_MS: &str = "timestamp_in_ms";
 /// When the broker sent the message, in milliseconds since the Unix epoch.
@@ -32,6 +34,11 @@ pub(crate) struct History<'a> {
 pub(crate) struct Death<'a> {
     pub(crate) reason: &'a str,
     pub(crate) queue: &'a str,
+    /// Where the message had been published to when it came into that queue first.
+    pub(crate) exchange: &'a str,
+    pub(crate) routing_key: &'a str,
+    /// When it was dead-lettered there last, in seconds since the Unix epoch.
+    pub(crate) time: Option<u64>,
     /// How often in all.
     pub(crate) count: u64,
 }
@@ -45,18 +52,8 @@ pub(crate) fn is_told_in(key: &str) -> bool {
 pub(crate) fn history(headers: &FieldTable) -> History<'_> {
     let value = |key: &str| headers.inner().get(key);
     let redelivered = value(DELIVERY_COUNT).and_then(number).unwrap_or(0);
-    let Some(AMQPValue::FieldArray(deaths)) = value(DEATH) else {
-        return History {
-            failed_attempts: redelivered,
-            death: None,
-        };
-    };
-    let deaths = deaths.as_slice().iter().filter_map(|entry| match entry {
-        AMQPValue::FieldTable(entry) => Some(death(entry)),
-        _ => None,
-    });
     let (mut last, mut count, mut refused) = (None, 0_u64, 0_u64);
-    for death in deaths {
+    for death in deaths(headers) {
         count = count.saturating_add(death.count);
         if matches!(death.reason, "rejected" | "delivery_limit") {
             refused = refused.saturating_add(death.count);
@@ -69,24 +66,47 @@ pub(crate) fn history(headers: &FieldTable) -> History<'_> {
     }
 }
 
-/// The queues that gave the message up, the last one first.
-pub(crate) fn queues(headers: &FieldTable) -> impl Iterator<Item = &str> {
+/// Every entry about the queues that gave the message up, the last one first.
+pub(crate) fn deaths(headers: &FieldTable) -> impl Iterator<Item = Death<'_>> {
     let deaths = match headers.inner().get(DEATH) {
         Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice(),
         _ => &[],
     };
     deaths.iter().filter_map(|entry| match entry {
-        AMQPValue::FieldTable(entry) => Some(death(entry).queue),
+        AMQPValue::FieldTable(entry) => Some(death(entry)),
         _ => None,
     })
 }
 
+/// The first time that `queue` gave the message up.
+pub(crate) fn first_death_in<'a>(headers: &'a FieldTable, queue: &str) -> Option<Death<'a>> {
+    let told = |key: &str| headers.inner().get(key).and_then(text);
+    let reason = told(FIRST_DEATH_REASON).filter(|_| told(FIRST_DEATH_QUEUE) == Some(queue));
+    let in_queue = || deaths(headers).filter(|death| death.queue == queue);
+    let first = in_queue().find(|death| reason == Some(death.reason));
+    first.or_else(|| in_queue().last())
+}
+
+/// When the broker got the message, in microseconds since the Unix epoch, where it stamps that.
+pub(crate) fn received_us(headers: &FieldTable) -> Option<u64> {
+    let milliseconds = headers.inner().get(RECEIVED_MS).and_then(number)?;
+    milliseconds.checked_mul(1_000)
+}
+
 fn death(entry: &FieldTable) -> Death<'_> {
-    let text = |key: &str| entry.inner().get(key).and_then(text).unwrap_or_default();
+    let value = |key: &str| entry.inner().get(key);
+    let named = |key: &str| value(key).and_then(text).unwrap_or_default();
+    let routing_key = match value("routing-keys") {
+        Some(AMQPValue::FieldArray(keys)) => keys.as_slice().first().and_then(text),
+        _ => None,
+    };
     Death {
-        reason: text("reason"),
-        queue: text("queue"),
-        count: entry.inner().get("count").and_then(number).unwrap_or(1),
+        reason: named("reason"),
+        queue: named("queue"),
+        exchange: named("exchange"),
+        routing_key: routing_key.unwrap_or_default(),
+        time: value("time").and_then(number),
+        count: value("count").and_then(number).unwrap_or(1),
     }
 }
 
@@ -186,6 +206,9 @@ mod tests {
             death: Some(Death {
                 reason: "expired",
                 queue: "retry",
+                exchange: "",
+                routing_key: "",
+                time: None,
                 count: 6,
             }),
         };

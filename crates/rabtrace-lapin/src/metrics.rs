@@ -6,7 +6,8 @@
 //!
 //! Source: `docs/messaging/messaging-metrics.md` of the conventions v1.44.0.
 
-mod bound;
+pub(crate) mod bound;
+mod paths;
 
 use std::sync::OnceLock;
 
@@ -14,6 +15,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
 use self::bound::{CounterSeries, HistogramSeries, UpDownSeries};
+pub(crate) use self::paths::PathInstruments;
 use crate::operation::Operation;
 use crate::outcome::PublishOutcome;
 use crate::outcome::Settlement;
@@ -33,6 +35,7 @@ pub(crate) struct Metrics {
     queue_time: Histogram<f64>,
     shed: Counter<u64>,
     hook_panics: Counter<u64>,
+    pub(crate) paths: PathInstruments,
 }
 
 impl Metrics {
@@ -94,6 +97,7 @@ impl Metrics {
                 .with_description("Hooks that panicked.")
                 .with_unit("{call}")
                 .build(),
+            paths: PathInstruments::new(meter),
         }
     }
 

@@ -46,6 +46,14 @@ impl PublishOutcome {
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
+
+    /// Whether the message did not get to where it should.
+    pub(crate) const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::Nacked | Self::Returned | Self::Failed | Self::ChannelLost
+        )
+    }
 }
 
 /// How a delivery ended: the attribute `rabtrace.settlement`.
@@ -77,6 +85,22 @@ impl Settlement {
     /// Its place in tables of this enum's size.
     pub(crate) const fn index(self) -> usize {
         self as usize
+    }
+
+    /// Whether it was given back into the queue.
+    pub(crate) const fn is_requeue(self) -> bool {
+        matches!(
+            self,
+            Self::NackRequeue | Self::RejectRequeue | Self::Recovered
+        )
+    }
+
+    /// Whether it was refused or rejected.
+    pub(crate) const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::NackRequeue | Self::NackDiscard | Self::RejectRequeue | Self::RejectDiscard
+        )
     }
 
     /// Whether the message may come again, here or in a dead-letter queue.

@@ -19,6 +19,7 @@ use crate::current::{self, Worker};
 use crate::destination::Known;
 use crate::hooks::{self, HookSpan};
 use crate::outcome::Settlement;
+use crate::paths::SeriesPlace;
 use crate::recent::{self, Attempt};
 use crate::semconv;
 use crate::source::Source;
@@ -57,6 +58,8 @@ pub(crate) struct Traced {
     /// Where the message was published.
     pub(crate) creation: Option<SpanContext>,
     pub(crate) handled: Handled,
+    /// Where its path is measured.
+    pub(crate) place: SeriesPlace,
     /// 1 for the first.
     pub(crate) attempt: u64,
     pub(crate) begun: SystemTime,
@@ -156,7 +159,8 @@ impl Process {
 
     /// What a publish that belongs to it goes by.
     pub(crate) fn handled(&self) -> Option<Handled> {
-        self.traced.as_ref().map(|traced| traced.handled)
+        let traced = self.traced.as_ref()?;
+        Some(traced.handled.clone())
     }
 
     /// The context of its span; invalid if it is not traced.
@@ -174,7 +178,7 @@ impl Process {
         if let SpanState::Shared(context) = &state.span {
             return context.clone();
         }
-        let mut context = self.ambient.with_value(traced.handled);
+        let mut context = self.ambient.with_value(traced.handled.clone());
         if let Some(baggage) = &traced.baggage {
             let entries = baggage.iter().map(|(key, (value, metadata))| {
                 KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone())
@@ -279,23 +283,29 @@ impl Process {
             SpanState::Ended(_) => {}
         }
         if settlement.is_failure() {
-            self.remember(traced);
+            self.remember(traced, settlement);
         }
+        let took = between(traced.begun, now);
         if let Some(metrics) = &telemetry.metrics {
-            let seconds = between(traced.begun, now).as_secs_f64();
             let series = &traced.known.series;
-            series.processed(metrics, (settlement, error), seconds);
+            series.processed(metrics, (settlement, error), took.as_secs_f64());
+        }
+        telemetry.paths.processed(traced.place, took);
+        let refused = settlement.is_refusal().then(|| settlement.as_str());
+        if let Some(error_type) = error.or(refused) {
+            telemetry.paths.failed(traced.place, error_type);
         }
     }
 
     /// The next attempt at the message links to this one.
-    fn remember(&self, traced: &Traced) {
+    fn remember(&self, traced: &Traced, settlement: Settlement) {
         if let Some(creation) = traced.handled.creation {
             recent::failed(Attempt {
                 creation,
                 queue: recent::mark_of(self.source.queue.as_str()),
                 span: self.span_context(),
                 number: traced.attempt,
+                settlement,
             });
         }
     }

@@ -11,6 +11,7 @@
 
 mod baggage;
 mod size;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use opentelemetry::baggage::Baggage;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
+#[cfg(test)]
+use self::state::TRACESTATE_LENGTH;
+use self::state::{trace_state, tracestate};
 use crate::hex;
 use crate::history;
 use crate::path::{PathContext, TRACESTATE_KEY};
@@ -30,16 +34,8 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const BAGGAGE: &str = "baggage";
 
-/// Before the path in `tracestate`.
-const OWN: &[u8] = b"rabtrace=";
-
 /// The length of a `traceparent` in W3C's binary form; no text of that form is so short.
 const BINARY_LENGTH: usize = 29;
-/// The most that W3C asks everyone to hand on of `tracestate`.
-const TRACESTATE_LENGTH: usize = 512;
-const TRACESTATE_MEMBERS: usize = 32;
-/// W3C: members longer than this go first when `tracestate` is too long.
-const TRACESTATE_LONG_MEMBER: usize = 128;
 
 /// The headers that are of interest, found in one pass.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,8 +73,13 @@ impl<'a> Found<'a> {
     }
 
     /// The creation context, remote, with the members of `tracestate` that are not the path; none
-    /// if there is no valid `traceparent`. And the path that came with it.
+    /// if there is no valid `traceparent`. And the path that came with it, or without any
+    /// `traceparent`: see [`inject_path`].
     pub(crate) fn creation(&self) -> (Option<SpanContext>, Option<PathContext>) {
+        if self.parent.is_none() {
+            let state = self.state.and_then(bytes);
+            return (None, state.and_then(|state| trace_state(state).0));
+        }
         let mut path = None;
         let creation = self.parent.and_then(bytes).and_then(|parent| {
             span_context(parent, || {
@@ -186,69 +187,6 @@ fn remote_context(
     Some(SpanContext::new(trace_id, span_id, flags, true, state()))
 }
 
-/// The path, and the other members. Those that are not well formed are left out, the others kept.
-fn trace_state(text: &[u8]) -> (Option<PathContext>, TraceState) {
-    // Most often there is nothing but the path.
-    let alone = text.strip_prefix(OWN).and_then(PathContext::read);
-    if alone.is_some() {
-        return (alone, TraceState::NONE);
-    }
-    let Ok(text) = std::str::from_utf8(text) else {
-        return (None, TraceState::NONE);
-    };
-    let well_formed = |member: &&str| {
-        let named = member
-            .split_once('=')
-            .is_some_and(|(key, _)| !key.trim().is_empty());
-        let printable = member
-            .bytes()
-            .all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-        named && printable && member.parse::<TraceState>().is_ok()
-    };
-    let mut path = None;
-    let mut others: Vec<&str> = Vec::new();
-    for member in text.split(',') {
-        match own(member) {
-            Own::Path(found) => path = path.or(Some(found)),
-            Own::Broken => {}
-            Own::No => others.extend(Some(member).filter(well_formed)),
-        }
-    }
-    if others.is_empty() {
-        return (path, TraceState::NONE);
-    }
-    (path, others.join(",").parse().unwrap_or_default())
-}
-
-/// Whether a member of `tracestate` is the path.
-enum Own {
-    Path(PathContext),
-    /// Written by nobody who knows how.
-    Broken,
-    /// Another member, or the path in a form of another version.
-    No,
-}
-
-fn own(member: &str) -> Own {
-    match member.trim().split_once('=') {
-        Some((TRACESTATE_KEY, value)) => own_value(value),
-        _ => Own::No,
-    }
-}
-
-fn own_value(value: &str) -> Own {
-    if let Some(path) = PathContext::parse(value) {
-        return Own::Path(path);
-    }
-    let version = value.split('-').next().unwrap_or_default();
-    let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-    if is_version && version != "1" {
-        Own::No
-    } else {
-        Own::Broken
-    }
-}
-
 /// The path context in `tracestate`, if there is one of this version.
 pub(crate) fn path_of(state: &TraceState) -> Option<PathContext> {
     PathContext::parse(state.get(TRACESTATE_KEY)?)
@@ -325,6 +263,28 @@ pub(crate) fn inject(
     shed
 }
 
+/// Puts the path alone into `tracestate`, beside the members that are there: where messages are
+/// measured without a tracer. Others ignore a `tracestate` without `traceparent`, as W3C says;
+/// [`Found::creation`] reads the path all the same. Gives what did not fit into the frame.
+pub(crate) fn inject_path(
+    properties: &mut BasicProperties,
+    path: &PathContext,
+    frame_max: u32,
+) -> Option<&'static str> {
+    let mut room = size::room(properties, frame_max);
+    let headers = properties.headers().as_ref().map(FieldTable::inner);
+    let others = headers
+        .and_then(|headers| bytes(headers.get(TRACESTATE)?))
+        .map(|state| trace_state(state).1);
+    let mut headers = headers.cloned().unwrap_or_default();
+    let state = tracestate(&others.unwrap_or_default(), path)?;
+    if !put(&mut headers, &mut room, (TRACESTATE, state)) {
+        return Some(TRACESTATE);
+    }
+    *properties = std::mem::take(properties).with_headers(FieldTable::from(headers));
+    None
+}
+
 /// Whether it fits and is there now.
 fn put(
     headers: &mut BTreeMap<ShortString, AMQPValue>,
@@ -348,38 +308,4 @@ fn traceparent(context: &SpanContext) -> Vec<u8> {
     hex::write(&mut text[36..52], &context.span_id().to_bytes());
     hex::write(&mut text[53..], &[context.trace_flags().to_u8()]);
     text.to_vec()
-}
-
-/// The path in front of the other members, at most 32 members and 512 bytes. Long members go
-/// first. The path of another version stays as it is, and stands for ours.
-fn tracestate(others: &TraceState, path: &PathContext) -> Option<Vec<u8>> {
-    let own = path.member();
-    if *others == TraceState::NONE {
-        return Some(own);
-    }
-    let mut members = vec![String::from_utf8(own).unwrap_or_default()];
-    for (key, value) in others {
-        if key != TRACESTATE_KEY {
-            members.push(format!("{key}={value}"));
-        } else if matches!(own_value(value), Own::No) {
-            members.push(format!("{key}={value}"));
-            members.remove(0);
-        }
-    }
-    members.truncate(TRACESTATE_MEMBERS);
-    while length(&members) > TRACESTATE_LENGTH {
-        let long = members
-            .iter()
-            .rposition(|member| member.len() > TRACESTATE_LONG_MEMBER);
-        members.remove(long.unwrap_or(members.len() - 1));
-    }
-    (!members.is_empty()).then(|| members.join(",").into_bytes())
-}
-
-fn length(members: &[String]) -> usize {
-    members
-        .iter()
-        .map(|member| member.len() + 1)
-        .sum::<usize>()
-        .saturating_sub(1)
 }

@@ -12,21 +12,20 @@ use lapin::message::BasicReturnMessage;
 use lapin::types::ShortString;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Span, SpanContext, SpanKind, TraceContextExt};
+use opentelemetry::trace::{Span, SpanKind};
 use opentelemetry::{Context, KeyValue};
 
-use crate::current;
+use crate::cause::Cause;
 use crate::destination::Known;
 use crate::hooks::{self, HookMessage, HookSpan};
 use crate::operation::Operation;
 use crate::outcome::PublishOutcome;
 use crate::path::PathContext;
-use crate::process::Process;
+use crate::paths::Passed;
 use crate::propagation::{self, Injection};
-use crate::recent::{self, Ids};
-use crate::rules::ExistingContext;
+use crate::recent::Ids;
 use crate::semconv::{self, Destination};
-use crate::telemetry::{Handled, Start, Telemetry, between, fail, has_ids, microseconds, path_of};
+use crate::telemetry::{Start, Telemetry, between, fail};
 
 /// A message about to be published.
 #[derive(Clone, Copy)]
@@ -46,6 +45,7 @@ struct Started {
     span: BoxedSpan,
     telemetry: Arc<Telemetry>,
     known: Arc<Known>,
+    passed: Passed,
     begun: SystemTime,
     /// How long it took until the message was on the socket.
     written: Option<Duration>,
@@ -53,66 +53,6 @@ struct Started {
     sent: Option<Ids>,
     mandatory: bool,
     error: Option<&'static str>,
-}
-
-/// What a publish belongs to.
-struct Cause<'a> {
-    ambient: &'a Context,
-    /// The delivery's context, where nothing is active.
-    delivered: Option<Context>,
-    /// The delivery that the task works on, if the parent does not come from it.
-    beside: Option<Arc<Process>>,
-    handled: Option<Handled>,
-}
-
-impl<'a> Cause<'a> {
-    /// The application's span if one is active, else the delivery that the task works on.
-    fn find(telemetry: &Telemetry, ambient: &'a Context) -> Self {
-        let handled = ambient.get::<Handled>().copied();
-        let mut cause = Self {
-            ambient,
-            delivered: None,
-            beside: None,
-            handled,
-        };
-        // Where the application suppresses telemetry, the delivery must not bring it back.
-        let told = handled.is_some() || ambient.is_telemetry_suppressed();
-        if told || !telemetry.task_parent {
-            return cause;
-        }
-        if let Some(delivery) = current::delivery() {
-            cause.handled = delivery.handled();
-            if has_ids(ambient) {
-                cause.beside = Some(delivery);
-            } else {
-                cause.delivered = Some(delivery.context());
-            }
-        }
-        cause
-    }
-
-    fn parent(&self) -> &Context {
-        self.delivered.as_ref().unwrap_or(self.ambient)
-    }
-
-    /// The delivery's span where the parent is of another trace.
-    fn link(&self) -> Option<SpanContext> {
-        let beside = self.beside.as_ref()?.span_context();
-        let trace_id = self.parent().span().span_context().trace_id();
-        (beside.is_valid() && beside.trace_id() != trace_id).then_some(beside)
-    }
-
-    /// A context in the headers, if the application put it there: one that came with a delivery is
-    /// stale.
-    fn existing(&self, known: &Known, properties: &BasicProperties) -> Option<SpanContext> {
-        if known.handling.existing == ExistingContext::Replace {
-            return None;
-        }
-        let existing = propagation::creation(properties.headers().as_ref())?;
-        let ids = (existing.trace_id(), existing.span_id());
-        let own = self.handled.and_then(|handled| handled.creation) == Some(ids);
-        (!own && !recent::was_received(ids)).then_some(existing)
-    }
 }
 
 impl Publish {
@@ -150,6 +90,7 @@ impl Publish {
             if let Some(metrics) = &started.telemetry.metrics {
                 started.known.series.sent(metrics, None);
             }
+            started.telemetry.paths.record(&started.passed);
         }
     }
 
@@ -220,10 +161,7 @@ fn begin(
     properties: &mut BasicProperties,
 ) -> Started {
     let begun = SystemTime::now();
-    let path = cause.handled.map(|handled| handled.path);
-    let path = path.or_else(|| path_of(cause.parent()));
-    let settings = &telemetry.destinations.settings;
-    let step = known.step(settings, path.as_ref(), microseconds(begun));
+    let passed = cause.pass(telemetry, message, (&known, begun));
     let existing = cause.existing(&known, properties);
     let kind = existing.as_ref().map(|_| SpanKind::Client);
     let start = Start {
@@ -236,17 +174,20 @@ fn begin(
     };
     let mut span = telemetry.start(start, |attributes| {
         telemetry.add_message(attributes, properties, message.data);
-        known.add_step(&step, attributes);
+        telemetry.paths.add_to(attributes, &passed);
     });
     if span.is_recording() {
+        cause.link_all(&mut span);
         observe(telemetry, (message, properties), &mut span);
     }
+    let path = &passed.checkpoint.context;
     let kept = existing.map(|existing| (existing.trace_id(), existing.span_id()));
-    let sent = kept.or_else(|| inject(telemetry, (&span, &step.context), cause, properties));
+    let sent = kept.or_else(|| inject(telemetry, (&span, path), cause, properties));
     Started {
         span,
         telemetry: Arc::clone(telemetry),
         known,
+        passed,
         begun,
         written: None,
         sent,
@@ -294,7 +235,12 @@ fn inject(
         baggage: telemetry.baggage.then(|| cause.parent().baggage()),
         frame_max: telemetry.frame_max,
     };
-    let shed = propagation::inject(properties, &injection);
+    let shed = if context.is_valid() || !telemetry.sends_path_alone(cause.parent()) {
+        propagation::inject(properties, &injection)
+    } else {
+        let shed = propagation::inject_path(properties, path, telemetry.frame_max);
+        shed.into_iter().collect()
+    };
     if let Some(metrics) = &telemetry.metrics {
         shed.iter().for_each(|part| metrics.shed(part));
     }
@@ -320,6 +266,18 @@ impl Started {
             });
         }
         self.span.end_with_timestamp(time);
+        self.measure(outcome, time);
+    }
+
+    fn measure(&self, outcome: PublishOutcome, time: SystemTime) {
+        if outcome.is_failure() {
+            let paths = &self.telemetry.paths;
+            if self.written.is_none() {
+                paths.record(&self.passed);
+            }
+            let error = self.error.unwrap_or(semconv::ERROR_TYPE_OTHER);
+            paths.failed(self.passed.place, error);
+        }
         if let Some(metrics) = &self.telemetry.metrics {
             let (series, error) = (&self.known.series, self.error);
             let seconds = between(self.begun, time).as_secs_f64();

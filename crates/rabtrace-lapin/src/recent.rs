@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceId};
 
+use crate::outcome::Settlement;
+
 /// The ids in a `traceparent`.
 pub(crate) type Ids = (TraceId, SpanId);
 
@@ -34,6 +36,8 @@ pub(crate) struct Attempt {
     pub(crate) span: SpanContext,
     /// 1 for the first.
     pub(crate) number: u64,
+    /// How it ended.
+    pub(crate) settlement: Settlement,
 }
 
 /// A message with this context is handed to the application.
@@ -126,6 +130,7 @@ mod tests {
             queue: mark_of("work"),
             span,
             number,
+            settlement: Settlement::NackRequeue,
         });
         assert_eq!(attempt(creation, "work").unwrap().number, 2);
         assert!(attempt(creation, "other").is_none());

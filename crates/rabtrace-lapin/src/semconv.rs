@@ -58,6 +58,14 @@ pub const RABTRACE_DESTINATION: &str = "rabtrace.destination";
 pub const RABTRACE_PATH_EDGE_DURATION: &str = "rabtrace.path.edge.duration";
 /// Seconds since the path's origin.
 pub const RABTRACE_PATH_DURATION: &str = "rabtrace.path.duration";
+/// What led to a checkpoint, [`EdgeKind`](crate::path::EdgeKind); absent where the message goes on
+/// for the first time.
+pub const RABTRACE_EDGE_KIND: &str = "rabtrace.edge.kind";
+/// What a delivery came through where that is not its queue: the exchange, the routing key of the
+/// default exchange, or the queue that gave it up.
+pub const RABTRACE_PATH_VIA: &str = "rabtrace.path.via";
+/// `measured` on the scope of spans whose paths are measured too.
+pub const RABTRACE_PATHS: &str = "rabtrace.paths";
 /// True when the broker delivered the message before.
 pub const RABTRACE_REDELIVERED: &str = "rabtrace.redelivered";
 /// Which attempt at the message this delivery is, from 2 on; absent at the first.
@@ -116,6 +124,30 @@ pub const METRIC_QUEUE_TIME: &str = "rabtrace.queue.time";
 pub const METRIC_CONTEXT_SHED: &str = "rabtrace.context.shed";
 /// Calls of [`TraceHooks`](crate::TraceHooks) that panicked.
 pub const METRIC_HOOK_PANICS: &str = "rabtrace.hook.panics";
+
+/// Messages at each checkpoint of their path.
+pub const METRIC_PATH_MESSAGES: &str = "rabtrace.path.messages";
+/// Seconds since the checkpoint before, where that is known.
+pub const METRIC_PATH_EDGE_DURATION: &str = "rabtrace.path.edge.duration";
+/// Seconds since the path's origin, where that is known; zero there.
+pub const METRIC_PATH_DURATION: &str = "rabtrace.path.duration";
+/// Seconds from a delivery to its end.
+pub const METRIC_PATH_PROCESS_DURATION: &str = "rabtrace.path.process.duration";
+/// Publishes that came back, were refused, failed or were lost, and deliveries that ended in an
+/// error or were given back, by [`ERROR_TYPE`].
+pub const METRIC_PATH_ERRORS: &str = "rabtrace.path.errors";
+/// Which attempt at the message a delivery is, from 2 on.
+pub const METRIC_PATH_ATTEMPTS: &str = "rabtrace.path.attempts";
+/// Seconds by which a checkpoint was before the one that it follows, by the clocks of the two.
+pub const METRIC_PATH_SKEW: &str = "rabtrace.path.skew";
+/// The buckets of the durations of paths in seconds, where the application's SDK has no view that
+/// makes exponential histograms of them.
+pub const PATH_BOUNDARIES: [f64; 21] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0,
+    120.0, 300.0, 600.0, 1800.0, 3600.0,
+];
+/// The buckets of [`METRIC_PATH_ATTEMPTS`], likewise.
+pub const ATTEMPT_BOUNDARIES: [f64; 9] = [2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0];
 
 /// The name of all destinations beyond the limit, in span names, metrics and paths.
 pub const OTHER_DESTINATION: &str = "_other";
@@ -187,6 +219,27 @@ impl Destination<'_> {
             .find(|part| !part.is_empty());
         collapsed(node.unwrap_or(DEFAULT_DESTINATION))
     }
+
+    /// What a delivery came through where that is not its queue: the exchange, else the routing
+    /// key.
+    ///
+    /// ```
+    /// use rabtrace_lapin::semconv::Destination;
+    ///
+    /// let queue = Some("audit");
+    /// let destination = Destination { exchange: "events", routing_key: "order.new", queue };
+    /// assert_eq!(destination.via(), Some("events"));
+    /// let direct = Destination { exchange: "", routing_key: "audit", queue };
+    /// assert_eq!(direct.via(), None);
+    /// ```
+    #[must_use]
+    pub fn via(&self) -> Option<&str> {
+        self.queue?;
+        let through = [self.exchange, self.routing_key];
+        let through = through.into_iter().find(|part| !part.is_empty())?;
+        let through = collapsed(through);
+        (through != self.node()).then_some(through)
+    }
 }
 
 /// Parts that are empty are left out, and a queue that is named as the routing key.
@@ -202,6 +255,11 @@ fn joined(exchange: &str, routing_key: &str, queue: &str) -> String {
 
 /// The pseudo queue of direct reply-to.
 const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+/// Whether a queue is the pseudo queue of direct reply-to.
+pub(crate) fn is_direct_reply(queue: &str) -> bool {
+    queue.starts_with(REPLY_TO)
+}
 
 /// A name that the broker or a client library made up (`amq.gen-..`, direct reply-to, `amq_..`,
 /// `spring.gen-..`, a UUID), without its random part; every other name unchanged.

@@ -15,11 +15,13 @@ use opentelemetry::{Context, KeyValue};
 use crate::acker::Acker;
 use crate::current;
 use crate::delivery::Delivery;
-use crate::history::{self, History, Waits};
+use crate::destination::Known;
+use crate::facts::{Arrived, Facts};
 use crate::hooks::{self, HookMessage, HookSpan};
 use crate::open::Open;
 use crate::operation::Operation;
-use crate::path::PathContext;
+use crate::path::{Before, PathContext, advance};
+use crate::paths::Passed;
 use crate::process::{AckMode, Process, State, Traced};
 use crate::propagation::{self, Found};
 use crate::recent::{self, Ids};
@@ -61,6 +63,8 @@ struct Origin {
     path: Option<PathContext>,
     baggage: Option<Baggage>,
     parent: Context,
+    /// Whether what the message says is looked at.
+    is_heard: bool,
 }
 
 impl Origin {
@@ -80,6 +84,16 @@ impl Origin {
             recent::received(received);
         }
         creation
+    }
+
+    /// What was before the delivery.
+    fn before(&self, facts: &Facts<'_>) -> Before<'_> {
+        let stamp = facts.received_us.filter(|_| self.is_heard);
+        match (&self.path, stamp) {
+            (Some(path), _) => Before::Path(path),
+            (None, Some(stamp)) => Before::Stamped(stamp),
+            (None, None) => Before::Unknown,
+        }
     }
 }
 
@@ -146,46 +160,91 @@ impl Source {
         }
         let mut origin = self.origin(found, known.handling.relation, how.ambient);
         let begun = SystemTime::now();
-        let settings = &telemetry.destinations.settings;
-        let step = known.step(settings, origin.path.as_ref(), microseconds(begun));
+        let path = origin.path;
+        let arrived = Arrived {
+            delivery,
+            queue: self.queue.as_str(),
+            found,
+            creation: origin.creation.as_ref().map(ids),
+            path: path.as_ref(),
+        };
+        let facts = Facts::read(arrived, microseconds(begun));
+        let passed = self.pass((&arrived, &facts), &origin, (&known, begun));
+        let path = passed.checkpoint.context;
         if telemetry.path_in_spans {
-            origin.carry(&step.context);
+            origin.carry(&path);
         }
-        let message = (delivery, found, self.queue.as_str());
-        let facts = Facts::read(message, &origin, microseconds(begun));
+        let span = self.span((&arrived, &facts), &origin, (&known, &passed, begun));
+        if let Some(metrics) = &telemetry.metrics {
+            let waited = passed.checkpoint.edge.filter(|_| facts.is_first(delivery));
+            let facts = (waited.map(|it| it.as_secs_f64()), delivery.redelivered);
+            known.series.delivered(metrics, facts, how.operation);
+        }
+        let creation = origin.remember(found);
+        Some(Traced {
+            known,
+            handled: Handled {
+                path,
+                creation,
+                reply_to: reply_to(delivery),
+                merged: None,
+            },
+            creation: origin.creation,
+            attempt: facts.attempt,
+            place: passed.place,
+            begun,
+            baggage: origin.baggage,
+            state: Mutex::new(State::new(span)),
+        })
+    }
+
+    /// The delivery's span, begun.
+    fn span(
+        &self,
+        (arrived, facts): (&Arrived<'_>, &Facts<'_>),
+        origin: &Origin,
+        (known, passed, begun): (&Known, &Passed, SystemTime),
+    ) -> BoxedSpan {
+        let (telemetry, delivery) = (&self.telemetry, arrived.delivery);
+        let previous = facts.previous.as_ref().map(|attempt| attempt.span.clone());
         let start = Start {
             operation: Operation::Process,
-            known: &known,
+            known,
             parent: &origin.parent,
             kind: None,
-            links: [origin.creation.clone(), facts.previous.clone()],
+            links: [origin.creation.clone(), previous],
             time: begun,
         };
         let mut span = telemetry.start(start, |attributes| {
             telemetry.add_message(attributes, &delivery.properties, &delivery.data);
             add_delivery(attributes, delivery);
-            facts.add_to(attributes);
-            known.add_step(&step, attributes);
+            facts.add_to(attributes, &passed.checkpoint.context);
+            telemetry.paths.add_to(attributes, passed);
         });
         if span.is_recording() {
             self.observe(delivery, &mut span);
         }
-        if let Some(metrics) = &telemetry.metrics {
-            let waited = step.edge.filter(|_| facts.is_first(delivery));
-            let facts = (waited.map(|it| it.as_secs_f64()), delivery.redelivered);
-            known.series.delivered(metrics, facts, how.operation);
-        }
-        let creation = origin.remember(found);
-        let path = step.context;
-        Some(Traced {
-            known,
-            handled: Handled { path, creation },
-            creation: origin.creation,
-            attempt: facts.attempt,
-            begun,
-            baggage: origin.baggage,
-            state: Mutex::new(State::new(span)),
-        })
+        span
+    }
+
+    /// The delivery's checkpoint.
+    fn pass(
+        &self,
+        (arrived, facts): (&Arrived<'_>, &Facts<'_>),
+        origin: &Origin,
+        (known, begun): (&Arc<Known>, SystemTime),
+    ) -> Passed {
+        let telemetry = &self.telemetry;
+        let through = facts.destination(arrived);
+        let through = through.map(|through| telemetry.destinations.find(&through));
+        let known = through.as_ref().unwrap_or(known);
+        let checkpoint = advance(origin.before(facts), known.node(), microseconds(begun));
+        let paths = &telemetry.paths;
+        let passed = paths.pass(checkpoint, (known, facts.kind(arrived)));
+        paths.record(&passed);
+        let attempt = facts.attempt_on(&passed.checkpoint.context);
+        paths.attempted(passed.place, attempt);
+        passed
     }
 
     /// The publish is linked to, and it is the parent unless the application has a span active or
@@ -197,6 +256,7 @@ impl Source {
                 path: None,
                 baggage: None,
                 parent: ambient.clone(),
+                is_heard: false,
             };
         }
         let (creation, path) = found.creation();
@@ -215,6 +275,7 @@ impl Source {
             path,
             baggage: baggage.filter(|baggage| !baggage.is_empty()),
             parent,
+            is_heard: true,
         }
     }
 
@@ -257,90 +318,14 @@ impl std::fmt::Debug for Source {
     }
 }
 
+/// What stands for the queue that waits for an answer.
+fn reply_to(delivery: &lapin::message::Delivery) -> Option<u64> {
+    let queue = delivery.properties.reply_to().as_ref()?;
+    Some(recent::mark_of(queue.as_str()))
+}
+
 fn ids(context: &SpanContext) -> Ids {
     (context.trace_id(), context.span_id())
-}
-
-/// What happened to the message before, and where its time went.
-struct Facts<'a> {
-    attempt: u64,
-    history: History<'a>,
-    waits: Waits,
-    /// The span of the attempt before.
-    previous: Option<SpanContext>,
-}
-
-impl<'a> Facts<'a> {
-    fn read(
-        (delivery, found, queue): (&'a lapin::message::Delivery, Found<'_>, &str),
-        origin: &Origin,
-        now_us: u64,
-    ) -> Self {
-        let headers = delivery.properties.headers().as_ref();
-        let told = headers.filter(|_| found.has_history || delivery.redelivered);
-        let Some(headers) = told else {
-            return Self {
-                attempt: 1 + u64::from(delivery.redelivered),
-                history: History::default(),
-                waits: Waits::default(),
-                previous: None,
-            };
-        };
-        let history = history::history(headers);
-        let published = origin.path.map(|path| path.last_us);
-        let again = delivery.redelivered || history != History::default();
-        let waits = if again {
-            // What the stamps tell is from before the attempts.
-            Waits::default()
-        } else {
-            history::waits(headers, published, now_us)
-        };
-        let creation = origin.creation.as_ref().filter(|_| again).map(ids);
-        // It was here before, or else in a queue that gave it up.
-        let here = delivery.redelivered.then_some(queue);
-        let mut queues = here.into_iter().chain(history::queues(headers));
-        let previous =
-            creation.and_then(|creation| queues.find_map(|queue| recent::attempt(creation, queue)));
-        let told = history.failed_attempts.max(u64::from(delivery.redelivered));
-        let seen = previous.as_ref().map_or(0, |attempt| attempt.number);
-        Self {
-            attempt: told.max(seen).saturating_add(1),
-            history,
-            waits,
-            previous: previous.map(|attempt| attempt.span),
-        }
-    }
-
-    /// Whether nobody had the message before.
-    fn is_first(&self, delivery: &lapin::message::Delivery) -> bool {
-        !delivery.redelivered && self.history == History::default()
-    }
-
-    fn add_to(&self, attributes: &mut Vec<KeyValue>) {
-        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        if self.attempt > 1 {
-            let attempt = KeyValue::new(semconv::RABTRACE_ATTEMPT, number(self.attempt));
-            attributes.push(attempt);
-        }
-        if let Some(death) = &self.history.death {
-            let (reason, queue) = (death.reason.to_owned(), death.queue.to_owned());
-            attributes.push(KeyValue::new(semconv::RABTRACE_DEATH_REASON, reason));
-            attributes.push(KeyValue::new(semconv::RABTRACE_DEATH_QUEUE, queue));
-            let count = number(death.count);
-            attributes.push(KeyValue::new(semconv::RABTRACE_DEATH_COUNT, count));
-        }
-        let waits = [
-            (semconv::RABTRACE_WAIT_INGRESS_DURATION, self.waits.ingress),
-            (semconv::RABTRACE_WAIT_BROKER_DURATION, self.waits.broker),
-            (
-                semconv::RABTRACE_WAIT_PREFETCH_DURATION,
-                self.waits.prefetch,
-            ),
-        ];
-        for (key, wait) in waits {
-            attributes.extend(wait.map(|wait| KeyValue::new(key, wait.as_secs_f64())));
-        }
-    }
 }
 
 /// What `receive` and `process` say about a delivery besides the message itself.

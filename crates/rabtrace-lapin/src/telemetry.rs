@@ -21,6 +21,7 @@ use crate::hooks::TraceHooks;
 use crate::metrics::Metrics;
 use crate::operation::Operation;
 use crate::path::PathContext;
+use crate::paths::Paths;
 use crate::propagation;
 use crate::recent::Ids;
 use crate::semconv;
@@ -45,6 +46,7 @@ pub(crate) struct Telemetry {
     /// Whether there is something to measure where there is no tracer.
     always_measured: bool,
     pub(crate) metrics: Option<Arc<Metrics>>,
+    pub(crate) paths: Arc<Paths>,
     pub(crate) destinations: Destinations,
     pub(crate) hooks: Option<Arc<dyn TraceHooks>>,
     bodies: Option<BodyCapture>,
@@ -64,6 +66,7 @@ impl Telemetry {
         let (metrics, always_measured) = config.metrics();
         Self {
             tracer: config.tracer(),
+            paths: config.paths(metrics.as_ref()),
             absence: Absence::default(),
             switch: config.switch.clone(),
             always_measured,
@@ -98,6 +101,11 @@ impl Telemetry {
     /// on, and nothing to measure.
     pub(crate) fn is_idle(&self, parent: &Context) -> bool {
         !has_ids(parent) && !self.always_measured && self.absence.leaves_out()
+    }
+
+    /// Whether messages carry their path where there is no tracer and no context to hand on.
+    pub(crate) fn sends_path_alone(&self, parent: &Context) -> bool {
+        self.always_measured && !parent.is_telemetry_suppressed()
     }
 
     /// Starts a span. Under a parent that is not sampled the attributes come after the decision of
@@ -211,11 +219,23 @@ pub(crate) fn has_ids(context: &Context) -> bool {
 }
 
 /// What a context that belongs to a delivery knows of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Handled {
     pub(crate) path: PathContext,
     /// The publish of the message.
     pub(crate) creation: Option<Ids>,
+    /// What stands for the queue that waits for an answer.
+    pub(crate) reply_to: Option<u64>,
+    /// All deliveries, where it is several.
+    pub(crate) merged: Option<Arc<Several>>,
+}
+
+/// Deliveries that go into one message.
+#[derive(Debug)]
+pub(crate) struct Several {
+    pub(crate) paths: Vec<PathContext>,
+    /// Their publishes, as far as they are linked to.
+    pub(crate) creations: Vec<SpanContext>,
 }
 
 /// The path that the context continues: its delivery's, else the one that its span's `tracestate`

@@ -21,6 +21,8 @@ pub(super) struct Names {
     routing_key: StringValue,
     /// The node of the path.
     pub(super) node: Arc<str>,
+    /// What a delivery came through where that is not its queue.
+    pub(super) via: Option<Arc<str>>,
 }
 
 /// A name or, if true, a template.
@@ -42,6 +44,7 @@ impl Names {
             templated: label != name,
             anonymous: destination.is_anonymous(),
             node: templated.node().into(),
+            via: templated.via().map(Arc::from),
             name: name.into(),
             label: label.into(),
             routing_key: Arc::<str>::from(destination.routing_key).into(),
@@ -54,6 +57,7 @@ impl Names {
             templated: true,
             label: OTHER_DESTINATION.into(),
             node: OTHER_DESTINATION.into(),
+            via: self.via.map(|_| OTHER_DESTINATION.into()),
             ..self
         }
     }
@@ -61,6 +65,10 @@ impl Names {
     /// What tells it from others in metrics.
     pub(super) fn label(&self) -> Label {
         Label(self.templated, self.label.clone())
+    }
+
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.anonymous
     }
 
     pub(super) fn add_to(&self, attributes: &mut Vec<KeyValue>, operation: Operation) {

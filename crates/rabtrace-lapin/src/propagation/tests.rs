@@ -1,10 +1,13 @@
 //! What holds for every header table and every context.
 
+use std::sync::LazyLock;
+
 use lapin::types::{DecimalValue, FieldArray};
 use opentelemetry::baggage::KeyValueMetadata;
 use proptest::prelude::*;
 
 use super::*;
+use crate::path::{Direction, Step, checkpoint};
 
 mod every_type;
 mod foreign;
@@ -30,12 +33,10 @@ fn header(properties: &BasicProperties, key: &str) -> Option<String> {
     }
 }
 
-const PATH: PathContext = PathContext {
-    hash: 1,
-    origin_us: 2,
-    last_us: 3,
-};
-const MEMBER: &str = "rabtrace=1-0000000000000001-2-3";
+static PATH: LazyLock<PathContext> = LazyLock::new(|| PathContext::parse(VALUE).unwrap());
+/// Hash 1, from 2 to 5 microseconds.
+const VALUE: &str = "1AAAAAAAAAAEAAAAAAAACAAAAAAADAAAA";
+const MEMBER: &str = "rabtrace=1AAAAAAAAAAEAAAAAAAACAAAAAAADAAAA";
 
 fn context() -> SpanContext {
     span_context(PARENT.as_bytes(), TraceState::default).unwrap()
@@ -137,16 +138,11 @@ fn broken_members_of_tracestate_leave_the_others() {
         (TRACEPARENT, long(PARENT)),
         (
             TRACESTATE,
-            long("a=1, =x,no,rabtrace=1-000000000000001f-10-ff,ctl=\u{1},b=2"),
+            long(&format!("a=1, =x,no,{MEMBER},ctl=\u{1},b=2")),
         ),
     ]);
     let extracted = extract(Some(&table));
-    let expect = PathContext {
-        hash: 0x1f,
-        origin_us: 0x10,
-        last_us: 0xff,
-    };
-    assert_eq!(extracted.path, Some(expect));
+    assert_eq!(extracted.path, Some(*PATH));
     let state = extracted.creation.unwrap().trace_state().header();
     assert_eq!(state, "a=1,b=2");
 }
@@ -160,8 +156,9 @@ fn the_path_goes_to_the_front_and_the_others_stay() {
     };
     let both = format!("{MEMBER},a=1,b=2");
     check("a=1,b=2", &both);
+    check(&format!("a=1,{MEMBER},b=2"), &both);
     check("a=1,rabtrace=1-000000000000001f-10-ff,b=2", &both);
-    check("a=1,rabtrace=2-new", "a=1,rabtrace=2-new");
+    check("a=1,rabtrace=2new", "a=1,rabtrace=2new");
     check("rabtrace=nonsense", MEMBER);
     check("", MEMBER);
 }
@@ -339,10 +336,12 @@ proptest! {
         span_id in 1..u64::MAX,
         sampled: bool,
         entries in proptest::collection::vec(("[a-z][a-z0-9_*/-]{0,20}", "[!-+.-<>-~]{1,40}"), 0..9),
-        path in (any::<u64>(), any::<u64>(), any::<u64>()),
+        path in ("[a-c]{1,9}", 0..1_u64 << 55, any::<u32>()),
         baggage in proptest::collection::hash_map("[a-zA-Z0-9_.-]{1,10}", ".{0,30}", 0..5),
     ) {
-        let path = PathContext { hash: path.0, origin_us: path.1, last_us: path.2 };
+        let step = |service| Step::new(service, Direction::Out, "tasks");
+        let origin = checkpoint(None, &step(path.0.as_str()), path.1).context;
+        let path = checkpoint(Some(&origin), &step("d"), path.1 + u64::from(path.2)).context;
         let mut state = TraceState::NONE;
         for (key, value) in &entries {
             state = state.insert(key.as_str(), value.as_str()).unwrap();

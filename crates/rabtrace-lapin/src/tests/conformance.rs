@@ -15,6 +15,7 @@ use super::metrics::all_instruments;
 use crate::operation::Operation;
 use crate::outcome::PublishOutcome;
 use crate::outcome::Settlement;
+use crate::path::EdgeKind;
 use crate::semconv;
 
 const PAGE: &str = include_str!("../conformance.md");
@@ -118,7 +119,7 @@ async fn spans_are_as_the_page_says() {
     assert_eq!(operations.len(), Operation::COUNT);
     // And all that the page promises is really there.
     for row in attributes() {
-        for place in row.on.keys().filter(|place| **place != "metrics") {
+        for place in row.on.keys().filter(|place| TYPES.contains(place)) {
             let there = spans.iter().any(|span| {
                 let is_there = text(span, semconv::MESSAGING_OPERATION_TYPE) == **place;
                 is_there && attribute(span, row.attribute).is_some()
@@ -254,6 +255,18 @@ fn values(heading: &str) -> Vec<&'static str> {
     rows.into_iter().flat_map(|row| names(row[0])).collect()
 }
 
+const SETTLEMENTS: [Settlement; Settlement::COUNT] = [
+    Settlement::Ack,
+    Settlement::NackRequeue,
+    Settlement::NackDiscard,
+    Settlement::RejectRequeue,
+    Settlement::RejectDiscard,
+    Settlement::NoAck,
+    Settlement::DroppedUnsettled,
+    Settlement::ChannelLost,
+    Settlement::Recovered,
+];
+
 #[test]
 fn all_values_are_on_the_page() {
     let outcomes = [
@@ -270,20 +283,11 @@ fn all_values_are_on_the_page() {
     assert_eq!(outcomes.len(), PublishOutcome::COUNT);
     let listed = values("Values of `rabtrace.publish.outcome`");
     assert_eq!(listed, outcomes.map(PublishOutcome::as_str));
-    let settlements = [
-        Settlement::Ack,
-        Settlement::NackRequeue,
-        Settlement::NackDiscard,
-        Settlement::RejectRequeue,
-        Settlement::RejectDiscard,
-        Settlement::NoAck,
-        Settlement::DroppedUnsettled,
-        Settlement::ChannelLost,
-        Settlement::Recovered,
-    ];
-    assert_eq!(settlements.len(), Settlement::COUNT);
+    assert_eq!(SETTLEMENTS.len(), Settlement::COUNT);
     let listed = values("Values of `rabtrace.settlement`");
-    assert_eq!(listed, settlements.map(Settlement::as_str));
+    assert_eq!(listed, SETTLEMENTS.map(Settlement::as_str));
+    let listed = values("Values of `rabtrace.edge.kind`");
+    assert_eq!(listed, EdgeKind::ALL.map(EdgeKind::as_str));
 }
 
 #[test]
@@ -297,6 +301,8 @@ fn all_error_types_are_on_the_page() {
     assert!(expect.len() > 25, "{expect:?}");
     expect.insert(semconv::ERROR_TYPE_OTHER);
     expect.extend(["nack", "panic", "connection_blocked"]);
+    let refusals = SETTLEMENTS.into_iter().filter(|it| it.is_refusal());
+    expect.extend(refusals.map(Settlement::as_str));
     assert_eq!(listed, expect);
     // The last three are where they are made.
     for (source, made) in [

@@ -9,7 +9,7 @@ use super::meters::Meters;
 use super::{AckMode, BasicProperties, Service, attribute, hand_out, message};
 use crate::config::TraceConfig;
 use crate::outcome::PublishOutcome;
-use crate::path::{Direction, PathContext, checkpoint};
+use crate::path::{Direction, PathContext, Step, checkpoint};
 use crate::propagation;
 
 const LIMIT: usize = 100;
@@ -90,8 +90,8 @@ fn beyond_the_limit_names_metrics_and_paths_say_other() {
     assert_eq!(text("messaging.destination.template"), "_other");
     assert_eq!(text("messaging.rabbitmq.destination.routing_key"), "late");
     assert_eq!(text("rabtrace.destination"), "_other");
-    let expect = checkpoint(None, "planner", (Direction::Out, "_other"), 1);
-    assert_eq!(path.hash, expect.context.hash);
+    let expect = checkpoint(None, &Step::new("planner", Direction::Out, "_other"), 1);
+    assert_eq!(path.hash(), expect.context.hash());
     let other = ["messaging.destination.template=_other"];
     assert_eq!(meters.total("rabtrace.publish.outcomes", &other), 1);
     // Those that have a name keep it.
@@ -132,8 +132,8 @@ fn a_template_is_one_destination_however_many_keys_it_has() {
         assert_eq!(text("messaging.destination.template"), "events:order.{id}");
         assert_eq!(text("messaging.rabbitmq.destination.routing_key"), key);
         assert_eq!(text("rabtrace.destination"), "events");
-        let expect = checkpoint(None, "planner", (Direction::Out, "events"), 1);
-        assert_eq!(path.hash, expect.context.hash);
+        let expect = checkpoint(None, &Step::new("planner", Direction::Out, "events"), 1);
+        assert_eq!(path.hash(), expect.context.hash());
     }
     // There is still room for others.
     let (span, _) = publish(&service, ("", "audit"));

@@ -68,12 +68,12 @@ impl Meters {
             .collect()
     }
 
-    /// Every series but durations as `name key=value.. | value`; those of zero are left out.
+    /// Every series but those of paths as `name key=value.. | value`; those of zero are left out.
     pub(super) fn shown(&self) -> String {
         let mut lines: Vec<String> = self
             .series()
             .into_iter()
-            .filter(|series| series.value != 0)
+            .filter(|series| series.value != 0 && !series.metric.starts_with("rabtrace.path."))
             .map(|series| {
                 let words = [&[series.metric][..], &series.attributes].concat();
                 format!("{} | {}", words.join(" "), series.value)
@@ -126,6 +126,16 @@ fn instrument(metric: &Metric) -> Instrument {
             let series = points.iter().map(|point| {
                 let value = i64::try_from(point.count()).unwrap();
                 series(metric, point.attributes(), (value, point.sum()))
+            });
+            ("histogram", bounds.unwrap_or_default(), series.collect())
+        }
+        AggregatedMetrics::U64(MetricData::Histogram(histogram)) => {
+            let points: Vec<_> = histogram.data_points().collect();
+            let bounds = points.first().map(|point| point.bounds().collect());
+            let series = points.iter().map(|point| {
+                let value = i64::try_from(point.count()).unwrap();
+                let sum = f64::from(u32::try_from(point.sum()).unwrap());
+                series(metric, point.attributes(), (value, sum))
             });
             ("histogram", bounds.unwrap_or_default(), series.collect())
         }

@@ -15,10 +15,13 @@ use super::{AckMode, BasicProperties, Delivery, Service, hand_out, message};
 use crate::config::TraceConfig;
 use crate::operation::Operation;
 use crate::outcome::PublishOutcome;
+use crate::path::{Direction, Step, checkpoint};
+use crate::propagation;
 use crate::publish::Publish;
 use crate::rules::Rule;
 use crate::semconv;
 use crate::source::{HandOut, Taken};
+use crate::telemetry::microseconds;
 
 /// A service that is measured, without a server's address, so that the lines stay short.
 fn measured(sampler: Sampler) -> (Service, Meters) {
@@ -222,8 +225,13 @@ fn instruments_have_the_names_units_and_buckets_of_the_conventions() {
         .iter()
         .map(|found| {
             assert!(found.description.ends_with('.'), "{found:?}");
+            let bounds: &[f64] = match found.name.as_str() {
+                "rabtrace.path.attempts" => &semconv::ATTEMPT_BOUNDARIES,
+                name if name.starts_with("rabtrace.path.") => &semconv::PATH_BOUNDARIES,
+                _ => &boundaries,
+            };
             if found.kind == "histogram" {
-                assert_eq!(found.bounds, boundaries, "{}", found.name);
+                assert_eq!(found.bounds, bounds, "{}", found.name);
             }
             format!("{} {} {}", found.name, found.kind, found.unit)
         })
@@ -238,6 +246,13 @@ fn instruments_have_the_names_units_and_buckets_of_the_conventions() {
         "rabtrace.delivery.redelivered counter {message}",
         "rabtrace.delivery.settlements counter {message}",
         "rabtrace.hook.panics counter {call}",
+        "rabtrace.path.attempts histogram {attempt}",
+        "rabtrace.path.duration histogram s",
+        "rabtrace.path.edge.duration histogram s",
+        "rabtrace.path.errors counter {message}",
+        "rabtrace.path.messages counter {message}",
+        "rabtrace.path.process.duration histogram s",
+        "rabtrace.path.skew histogram s",
         "rabtrace.publish.outcomes counter {message}",
         "rabtrace.publish.returned counter {message}",
         "rabtrace.queue.time histogram s",
@@ -253,9 +268,23 @@ pub(super) fn all_instruments(service: &Service) {
     let mut returned = publish(service, ("", "tasks"));
     returned.set_error("NO_ROUTE", "as a test".to_owned());
     returned.end(PublishOutcome::Returned);
+    from_tomorrow(service);
     let metrics = service.telemetry.metrics.as_ref().unwrap();
     metrics.shed("baggage");
     metrics.hook_panicked();
+}
+
+/// Takes a message whose publisher's clock is ahead.
+fn from_tomorrow(service: &Service) {
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    let step = Step::new("gateway", Direction::Out, "events");
+    let path = checkpoint(None, &step, microseconds(tomorrow)).context;
+    let mut properties = BasicProperties::default();
+    propagation::inject_path(&mut properties, &path, 131_072);
+    let mut received = message((1, "events", "a"), properties);
+    received.redelivered = true;
+    let source = service.source("tasks", AckMode::Manual);
+    drop(hand_out(&source, received, &Context::new()));
 }
 
 #[test]

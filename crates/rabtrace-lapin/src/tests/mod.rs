@@ -9,6 +9,7 @@ mod fuzz;
 mod hooks;
 mod meters;
 mod metrics;
+mod paths;
 mod publish;
 mod safety;
 mod tracing_users;

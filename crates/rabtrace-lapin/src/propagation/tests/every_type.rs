@@ -72,7 +72,7 @@ fn headers_of_every_type_are_absent_or_read_but_never_an_error() {
             let after = injected(before, &TraceState::NONE, 131_072);
             let read = extract(after.headers().as_ref());
             assert_eq!(read.creation, Some(context()), "{value:?}");
-            assert_eq!((read.path, read.baggage.len()), (Some(PATH), 1));
+            assert_eq!((read.path, read.baggage.len()), (Some(*PATH), 1));
             let mine = after.headers().as_ref().unwrap().inner().get("mine");
             assert_eq!(format!("{mine:?}"), format!("{:?}", Some(&value)));
         }

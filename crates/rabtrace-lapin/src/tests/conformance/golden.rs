@@ -107,7 +107,7 @@ fn with(sent: &BasicProperties, more: &[(&str, AMQPValue)]) -> BasicProperties {
 
 fn process(service: &Service, sent: &BasicProperties) {
     let source = service.source("amq.gen-q1", AckMode::Manual);
-    let milliseconds = i64::try_from(path(sent).last_us / 1_000).unwrap();
+    let milliseconds = i64::try_from(path(sent).last_us() / 1_000).unwrap();
     let stamp = AMQPValue::LongLongInt(milliseconds);
     let stamps = [
         ("timestamp_in_ms", stamp.clone()),
