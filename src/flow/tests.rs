@@ -18,6 +18,8 @@ fn batch(spans: Vec<crate::model::Span>) -> Batch {
         payload: Bytes::from_static(b"otlp"),
         spans,
         metrics: Vec::new(),
+        paths: Vec::new(),
+        receipt: None,
     }
 }
 
