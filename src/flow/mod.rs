@@ -60,8 +60,8 @@ impl Flow {
         StoreBatch {
             hops,
             points,
-            windows: Vec::new(),
             paths,
+            ..StoreBatch::default()
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{AttributeValue, Direction, FlowWindow, Histogram, Hop, SpanStatus};
+use crate::model::{AttributeValue, Checkpoint, Direction, EdgeKind, FlowWindow, Hop, SpanStatus};
 
 /// The window that is open.
 pub struct Windows {
@@ -43,18 +43,16 @@ impl Windows {
         } else {
             others(step.direction)
         };
-        let window = self.open.entry(hash).or_insert_with(|| FlowWindow {
-            start_unix_nano: 0,
-            width: self.width,
-            hash,
-            service: name(&hop.span.service),
-            destination: name(&step.destination),
-            direction: step.direction,
-            count: 0,
-            errors: 0,
-            redelivered: 0,
-            edge: Histogram::default(),
-            total: Histogram::default(),
+        let window = self.open.entry(hash).or_insert_with(|| {
+            let checkpoint = Checkpoint {
+                hash,
+                kind: EdgeKind::Forward,
+                service: name(&hop.span.service),
+                destination: name(&step.destination),
+                direction: step.direction,
+                sampled: true,
+            };
+            FlowWindow::new(checkpoint, 0, self.width)
         });
         window.count += 1;
         window.errors += u64::from(hop.span.status == SpanStatus::Error);
@@ -110,20 +108,12 @@ pub(super) fn merged(
             }
             Entry::Occupied(place) => {
                 if let Some((sum, _)) = sums.get_mut(*place.get()) {
-                    add(sum, window);
+                    sum.merge(window);
                 }
             }
         }
     }
     sums
-}
-
-fn add(sum: &mut FlowWindow, window: &FlowWindow) {
-    sum.count += window.count;
-    sum.errors += window.errors;
-    sum.redelivered += window.redelivered;
-    sum.edge.merge(&window.edge);
-    sum.total.merge(&window.total);
 }
 
 fn redelivered(hop: &Hop) -> bool {

@@ -3,9 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Direction, Histogram, Hop, Point};
+use super::{Direction, EdgeKind, Histogram, Hop, Point, TraceId};
 
-/// The statistics of one checkpoint in one window of time.
+/// The slowest sampled message of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slowest {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Since the origin of its path; the span's own duration where that is not known.
+    pub duration: Duration,
+}
+
+/// The statistics of one checkpoint in one window of time, or a part of them: those of one window
+/// and checkpoint add up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowWindow {
     /// Start of the window; nanoseconds since the Unix epoch.
@@ -20,16 +30,136 @@ pub struct FlowWindow {
     pub destination: Arc<str>,
     /// Published or delivered.
     pub direction: Direction,
+    /// What led to the checkpoint.
+    pub kind: EdgeKind,
     /// Messages that passed.
     pub count: u64,
     /// Of these, those whose publish or processing failed.
     pub errors: u64,
     /// Of these, those that were delivered again.
     pub redelivered: u64,
+    /// Of these, those that were stamped before the checkpoint that they follow.
+    pub skewed: u64,
+    /// The greatest number of an attempt; zero where no message came twice.
+    pub max_attempt: u64,
     /// Since the checkpoint before, in seconds.
     pub edge: Histogram,
     /// Since the origin of the path, in seconds.
     pub total: Histogram,
+    /// From hand-out of a delivery to its end, in seconds.
+    pub process: Histogram,
+    /// The slowest sampled message; none if none was sampled.
+    pub slowest: Option<Slowest>,
+    /// Whether sampled spans were counted, because the service sends no path metrics.
+    pub sampled: bool,
+}
+
+impl FlowWindow {
+    /// An empty window of `width` that begins at `start_unix_nano`.
+    #[must_use]
+    pub fn new(checkpoint: Checkpoint, start_unix_nano: i64, width: Duration) -> Self {
+        let Checkpoint {
+            hash,
+            kind,
+            service,
+            direction,
+            destination,
+            sampled,
+        } = checkpoint;
+        Self {
+            start_unix_nano,
+            width,
+            hash,
+            service,
+            destination,
+            direction,
+            kind,
+            count: 0,
+            errors: 0,
+            redelivered: 0,
+            skewed: 0,
+            max_attempt: 0,
+            edge: Histogram::default(),
+            total: Histogram::default(),
+            process: Histogram::default(),
+            slowest: None,
+            sampled,
+        }
+    }
+
+    /// Which checkpoint it is about.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            hash: self.hash,
+            kind: self.kind,
+            service: Arc::clone(&self.service),
+            direction: self.direction,
+            destination: Arc::clone(&self.destination),
+            sampled: self.sampled,
+        }
+    }
+
+    /// Adds what another window counted; time, width and checkpoint stay.
+    pub fn merge(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.redelivered = self.redelivered.saturating_add(other.redelivered);
+        self.skewed = self.skewed.saturating_add(other.skewed);
+        self.max_attempt = self.max_attempt.max(other.max_attempt);
+        self.edge.merge(&other.edge);
+        self.total.merge(&other.total);
+        self.process.merge(&other.process);
+        if let Some(slowest) = other.slowest {
+            self.offer(slowest);
+        }
+    }
+
+    /// Keeps the slower of the two messages.
+    pub fn offer(&mut self, slowest: Slowest) {
+        if self
+            .slowest
+            .is_none_or(|known| known.duration < slowest.duration)
+        {
+            self.slowest = Some(slowest);
+        }
+    }
+}
+
+/// What statistics are kept for: where on which path, and what led there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Checkpoint {
+    /// Hash of the path up to it.
+    pub hash: u64,
+    /// What led to it.
+    pub kind: EdgeKind,
+    /// The service at it.
+    pub service: Arc<str>,
+    /// Published or delivered.
+    pub direction: Direction,
+    /// Exchange or queue.
+    pub destination: Arc<str>,
+    /// Whether sampled spans are counted.
+    pub sampled: bool,
+}
+
+/// One step of a path, as the book of paths keeps it over restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepRow {
+    /// Hash of the path with this step.
+    pub hash: u64,
+    /// Hash of the path before it; a step that merges messages has a row for each of them.
+    pub parent: Option<u64>,
+    /// The service at it.
+    pub service: Arc<str>,
+    /// Published or delivered.
+    pub direction: Direction,
+    /// Exchange or queue.
+    pub destination: Arc<str>,
+    /// The name under which a delivered message came in, where that is not the queue.
+    pub via: Option<Arc<str>>,
+    /// Whether the broker moved messages here from a queue that gave them up.
+    pub dead_letter: bool,
 }
 
 /// The text of a path, as far as it is known; a later one with the same hash replaces it.
@@ -50,8 +180,10 @@ pub struct StoreBatch {
     pub hops: Vec<Hop>,
     /// Rows of measurements.
     pub points: Vec<Point>,
-    /// Path statistics of closed windows.
+    /// Path statistics: parts of windows that are open, or windows that were closed.
     pub windows: Vec<FlowWindow>,
+    /// Steps of paths that are new.
+    pub steps: Vec<StepRow>,
     /// Texts of paths that are new or better known.
     pub paths: Vec<PathText>,
 }

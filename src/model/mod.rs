@@ -18,7 +18,7 @@ pub use rabtrace_lapin::path::{Direction, EdgeKind};
 pub use broker::{
     BrokerSnapshot, ExchangeSample, NodeSample, OverviewSample, PollSample, QueueSample, Source,
 };
-pub use flow::{FlowWindow, PathText, StoreBatch};
+pub use flow::{Checkpoint, FlowWindow, PathText, Slowest, StepRow, StoreBatch};
 pub use histogram::Histogram;
 pub use ids::{InvalidId, SpanId, TraceId};
 pub use point::{FieldValue, Point};

@@ -26,7 +26,10 @@ pub(super) struct Measurement {
 pub(super) struct Catalogue {
     /// Hours with spans, and whether they have their index.
     pub(super) spans: BTreeMap<i64, bool>,
+    /// Hours with path statistics.
     pub(super) flow: BTreeSet<i64>,
+    /// Those of them that have sums of 5 minutes.
+    pub(super) flow_sums: BTreeSet<i64>,
     pub(super) measurements: BTreeMap<String, Measurement>,
     /// Views that no longer show what there is.
     pub(super) stale_views: BTreeSet<String>,
@@ -52,6 +55,9 @@ impl Catalogue {
                 }
                 Some((hour, Kind::Flow)) => {
                     catalogue.flow.insert(hour);
+                }
+                Some((hour, Kind::FlowSums)) => {
+                    catalogue.flow_sums.insert(hour);
                 }
                 Some((hour, Kind::Points(of))) => {
                     catalogue
@@ -196,6 +202,9 @@ impl Catalogue {
         }
         if self.flow.remove(&hour) {
             tables.push(Kind::Flow.table(hour));
+            if self.flow_sums.remove(&hour) {
+                tables.push(Kind::FlowSums.table(hour));
+            }
             self.stale_views.insert("message_flow".to_owned());
         }
         for (name, measurement) in &mut self.measurements {

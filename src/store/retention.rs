@@ -94,9 +94,10 @@ impl Store {
         for hour in hours {
             self.catalogue.drop_hour(&transaction, *hour)?;
         }
-        let mut dictionaries: Vec<String> = ["operations", "checkpoints", "paths", "resources"]
-            .map(|of| format!("dictionary_{of}"))
-            .into();
+        let mut dictionaries: Vec<String> =
+            ["operations", "checkpoints", "paths", "steps", "resources"]
+                .map(|of| format!("dictionary_{of}"))
+                .into();
         dictionaries.extend(
             self.catalogue
                 .measurements

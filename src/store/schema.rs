@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// `PRAGMA user_version` of files that this code reads and writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 /// `PRAGMA application_id`: "rabt".
 pub(super) const APPLICATION_ID: i32 = 0x7261_6274;
 /// Hours that views show at most: SQLite takes 500 terms in one compound SELECT.
@@ -26,6 +26,9 @@ pub(super) const fn start_of(hour: i64) -> i64 {
 
 /// Dictionaries: text to small integer. `last_hour` is the newest hour that uses the entry; an
 /// entry goes when that hour has gone.
+///
+/// A step without a parent has parent 0, one that entered its queue by no other name has the empty
+/// `via`; `dead_letter` says that the broker moved messages here from a queue that gave them up.
 const DICTIONARIES: &str = "
 CREATE TABLE dictionary_operations (
     id INTEGER PRIMARY KEY, service TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
@@ -36,10 +39,23 @@ CREATE TABLE dictionary_paths (
     ends_in_delivery INTEGER NOT NULL, last_hour INTEGER NOT NULL);
 CREATE TABLE dictionary_checkpoints (
     id INTEGER PRIMARY KEY, path INTEGER NOT NULL, service TEXT NOT NULL,
-    destination TEXT NOT NULL, direction TEXT NOT NULL, last_hour INTEGER NOT NULL,
-    UNIQUE (path, service, destination, direction));
+    destination TEXT NOT NULL, direction TEXT NOT NULL, kind TEXT NOT NULL,
+    last_hour INTEGER NOT NULL, UNIQUE (path, service, destination, direction, kind));
+CREATE TABLE dictionary_steps (
+    hash INTEGER NOT NULL, parent INTEGER NOT NULL, service TEXT NOT NULL,
+    direction TEXT NOT NULL, destination TEXT NOT NULL, via TEXT NOT NULL,
+    last_hour INTEGER NOT NULL, dead_letter INTEGER NOT NULL, UNIQUE (hash, parent));
 CREATE TABLE dictionary_resources (
     id INTEGER PRIMARY KEY, attributes TEXT NOT NULL UNIQUE, last_hour INTEGER NOT NULL);
+";
+
+/// What the flow knows beyond its windows: the newest point of every series of path metrics (its
+/// value only where it is cumulative), and until when windows were handed to InfluxDB.
+const FLOW_STATE: &str = "
+CREATE TABLE flow_series (
+    series BLOB PRIMARY KEY, instance INTEGER NOT NULL, start INTEGER NOT NULL,
+    end INTEGER NOT NULL, seen INTEGER NOT NULL, value BLOB) WITHOUT ROWID;
+CREATE TABLE flow_meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
 /// The hour of the empty tables that stand in a view while there is no data.
@@ -52,8 +68,10 @@ pub(super) enum Kind<'a> {
     Spans,
     /// The wide rest of a span, by the same id, so that scans stay narrow.
     Details,
-    /// Path statistics of 10 s windows.
+    /// Path statistics of 10 s windows; rows of one window and checkpoint add up.
     Flow,
+    /// The same summed for 5 minutes, once the hour is closed.
+    FlowSums,
     /// Points of a measurement.
     Points(&'a str),
 }
@@ -74,6 +92,7 @@ impl Kind<'_> {
             Self::Spans => format!("hour_{hour}_spans"),
             Self::Details => format!("hour_{hour}_details"),
             Self::Flow => format!("hour_{hour}_flow"),
+            Self::FlowSums => format!("hour_{hour}_flow_sums"),
             Self::Points(measurement) => format!("hour_{hour}_points_{measurement}"),
         }
     }
@@ -89,13 +108,17 @@ impl Kind<'_> {
             Self::Details => {
                 "id INTEGER PRIMARY KEY, message TEXT, attributes TEXT, events TEXT, links TEXT"
             }
-            Self::Flow => {
+            Self::Flow | Self::FlowSums => {
                 "id INTEGER PRIMARY KEY, time INTEGER NOT NULL, width INTEGER NOT NULL, \
                  checkpoint INTEGER NOT NULL, count INTEGER NOT NULL, errors INTEGER NOT NULL, \
-                 redelivered INTEGER NOT NULL, \
+                 redelivered INTEGER NOT NULL, skewed INTEGER NOT NULL, \
+                 max_attempt INTEGER NOT NULL, \
                  edge_p50 REAL, edge_p95 REAL, edge_p99 REAL, edge_max REAL, edge_sum REAL, \
                  duration_p50 REAL, duration_p95 REAL, duration_p99 REAL, duration_max REAL, \
-                 duration_sum REAL, edge BLOB NOT NULL, total BLOB NOT NULL"
+                 duration_sum REAL, process_p50 REAL, process_p95 REAL, process_p99 REAL, \
+                 process_max REAL, process_sum REAL, edge BLOB NOT NULL, total BLOB NOT NULL, \
+                 process BLOB NOT NULL, slowest_trace BLOB, slowest_ms REAL, \
+                 sampled INTEGER NOT NULL"
             }
             Self::Points(_) => {
                 "id INTEGER PRIMARY KEY, time INTEGER NOT NULL, series INTEGER NOT NULL"
@@ -129,6 +152,7 @@ pub(super) fn parse(table: &str) -> Option<(i64, Kind<'_>)> {
         "spans" => Kind::Spans,
         "details" => Kind::Details,
         "flow" => Kind::Flow,
+        "flow_sums" => Kind::FlowSums,
         other => Kind::Points(other.strip_prefix("points_")?),
     };
     Some((hour.parse().ok()?, kind))
@@ -148,6 +172,7 @@ pub(super) fn series_table(measurement: &str) -> String {
 pub(super) fn initialise(database: &Connection) -> rusqlite::Result<()> {
     let transaction = database.unchecked_transaction()?;
     transaction.execute_batch(DICTIONARIES)?;
+    transaction.execute_batch(FLOW_STATE)?;
     for kind in [Kind::Spans, Kind::Details, Kind::Flow] {
         kind.make(&transaction, &kind.empty(), &[])?;
     }

@@ -71,12 +71,17 @@ fn message_flow(table: &str, _hour: Option<i64>) -> String {
     format!(
         "SELECT f.time AS time, p.text AS path, printf('%016x', p.hash) AS path_hash, \
          c.service AS service, c.destination AS destination, c.direction AS direction, \
-         f.count AS count, f.errors AS errors, f.redelivered AS redelivered, \
+         c.kind AS kind, f.count AS count, f.errors AS errors, f.redelivered AS redelivered, \
+         f.skewed AS skewed, f.max_attempt AS max_attempt, \
          f.edge_p50 AS edge_p50, f.edge_p95 AS edge_p95, f.edge_p99 AS edge_p99, \
          f.edge_max AS edge_max, f.edge_sum AS edge_sum, \
          f.duration_p50 AS duration_p50, f.duration_p95 AS duration_p95, \
          f.duration_p99 AS duration_p99, f.duration_max AS duration_max, \
-         f.duration_sum AS duration_sum, f.width / 1e9 AS window_seconds, \
+         f.duration_sum AS duration_sum, f.process_p50 AS process_p50, \
+         f.process_p95 AS process_p95, f.process_p99 AS process_p99, \
+         f.process_max AS process_max, f.process_sum AS process_sum, \
+         nullif(lower(hex(f.slowest_trace)), '') AS slowest_trace_id, \
+         f.slowest_ms AS slowest_ms, f.sampled AS sampled, f.width / 1e9 AS window_seconds, \
          f.total AS histogram \
          FROM \"{table}\" f LEFT JOIN dictionary_checkpoints c ON c.id = f.checkpoint \
          LEFT JOIN dictionary_paths p ON p.id = c.path"

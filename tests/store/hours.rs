@@ -21,6 +21,7 @@ fn everything(number: u64, time: i64) -> StoreBatch {
         ],
         windows: vec![window(number, time, &[0.1])],
         paths: vec![path(number, &format!("path {number}"))],
+        ..StoreBatch::default()
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rabtrace::config;
 use rabtrace::model::{
-    AttributeValue, Direction, FlowWindow, Histogram, Hop, PathStep, PathText, Span, SpanId,
-    SpanKind, SpanStatus, StoreBatch, TraceId,
+    AttributeValue, Direction, EdgeKind, FlowWindow, Histogram, Hop, PathStep, PathText, Span,
+    SpanId, SpanKind, SpanStatus, StoreBatch, TraceId,
 };
 use rabtrace::store::Store;
 
@@ -118,11 +118,17 @@ pub(crate) fn window(hash: u64, start: i64, values: &[f64]) -> FlowWindow {
         service: Arc::from("planner"),
         destination: Arc::from("planner_queue"),
         direction: Direction::In,
+        kind: EdgeKind::Forward,
         count: u64::try_from(values.len()).unwrap(),
         errors: 1,
         redelivered: 2,
+        skewed: 0,
+        max_attempt: 0,
         edge: histogram(values.iter().map(|value| value / 2.0)),
         total: histogram(values.iter().copied()),
+        process: histogram([]),
+        slowest: None,
+        sampled: false,
     }
 }
 

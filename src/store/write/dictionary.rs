@@ -31,12 +31,12 @@ impl<K> Default for Cache<K> {
 
 impl<K: Eq + Hash> Cache<K> {
     /// The key in memory, if it is known to be in use in that hour.
-    fn find(&self, key: &K, hour: i64) -> Option<i64> {
+    pub(super) fn find(&self, key: &K, hour: i64) -> Option<i64> {
         let known = self.0.get(key)?;
         (known.last_hour >= hour).then_some(known.id)
     }
 
-    fn keep(&mut self, key: K, id: i64, hour: i64) {
+    pub(super) fn keep(&mut self, key: K, id: i64, hour: i64) {
         if self.0.len() >= MAX_CACHED {
             self.0.clear();
         }
@@ -64,6 +64,7 @@ pub(super) struct Checkpoint {
     pub(super) service: Arc<str>,
     pub(super) destination: Arc<str>,
     pub(super) direction: &'static str,
+    pub(super) kind: &'static str,
 }
 
 /// All dictionaries.
@@ -72,6 +73,8 @@ pub(in crate::store) struct Dictionaries {
     pub(super) operations: Cache<Operation>,
     pub(super) paths: Cache<u64>,
     pub(super) checkpoints: Cache<Checkpoint>,
+    /// Hashes whose steps, and those before them, are known to be in use.
+    pub(super) steps: Cache<u64>,
     resources: Cache<String>,
     /// The resource of the span before: spans of one request share theirs.
     last_resource: Option<(Arc<Attributes>, i64, i64)>,
@@ -111,12 +114,13 @@ impl Dictionaries {
         let id = upsert(
             database,
             "dictionary_checkpoints",
-            &["path", "service", "destination", "direction"],
+            &["path", "service", "destination", "direction", "kind"],
             &[
                 &key.path,
                 &key.service,
                 &key.destination,
                 &key.direction,
+                &key.kind,
                 &hour,
             ],
         )?;

@@ -88,6 +88,7 @@ impl Store {
         let mut written = Written::default();
         for batch in batches {
             session.path_texts(&batch.paths)?;
+            session.steps(&batch.steps)?;
         }
         session.spans(batches, &mut written)?;
         session.windows(batches, &mut written)?;
