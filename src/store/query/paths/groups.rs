@@ -6,11 +6,6 @@ use super::rows::PathEnd;
 use super::steps::{Counted, Steps, is_again};
 use crate::model::{Direction, EdgeKind, Histogram};
 
-/// What stands at the end of a path that nobody who is traced received.
-const UNSEEN: &str = " > ?";
-/// What stands at the end of a path whose messages came to no queue.
-const NOT_DELIVERED: &str = " > not delivered";
-
 /// One path in one span.
 pub(super) struct Group {
     pub(super) text: String,
@@ -126,34 +121,52 @@ impl Filter {
 pub(super) fn groups(steps: &Steps<'_>, filter: &Filter) -> Vec<Group> {
     let mut found: HashMap<String, Group> = HashMap::new();
     for ((hash, direction), counted) in &steps.counted {
-        let text = steps.book.text(*hash);
-        let mut group = |ending: &str, end| -> Option<&mut Group> {
-            let text = format!("{text}{ending}");
-            filter.holds(&text).then_some(())?;
-            let new = || Group::new(text.clone(), end);
-            Some(found.entry(text.clone()).or_insert_with(new))
-        };
-        if *direction == Direction::In {
-            if let Some(group) = group("", PathEnd::Delivered) {
-                group.deliveries(*hash, counted);
+        for (ending, count) in ends(steps, *hash, *direction, counted) {
+            let text = format!("{}{}", steps.book.text(*hash), suffix(ending));
+            if !filter.holds(&text) {
+                continue;
             }
-            continue;
-        }
-        let (count, errors) = published(counted);
-        if errors > 0
-            && let Some(group) = group(NOT_DELIVERED, PathEnd::NotDelivered)
-        {
-            group.publishes(*hash, errors, counted);
-        }
-        let unseen = count.saturating_sub(errors);
-        if unseen > 0
-            && !steps.was_received(*hash)
-            && let Some(group) = group(UNSEEN, PathEnd::Unseen)
-        {
-            group.publishes(*hash, unseen, counted);
+            let new = || Group::new(text.clone(), ending);
+            let group = found.entry(text.clone()).or_insert_with(new);
+            match count {
+                None => group.deliveries(*hash, counted),
+                Some(count) => group.publishes(*hash, count, counted),
+            }
         }
     }
     found.into_values().map(Group::finish).collect()
+}
+
+const fn suffix(end: PathEnd) -> &'static str {
+    match end {
+        PathEnd::Delivered => "",
+        PathEnd::Unseen => " > ?",
+        PathEnd::NotDelivered => " > not delivered",
+    }
+}
+
+/// The paths that end at a step; for a publish with the messages that went no farther.
+fn ends(
+    steps: &Steps<'_>,
+    hash: u64,
+    direction: Direction,
+    counted: &Counted,
+) -> Vec<(PathEnd, Option<u64>)> {
+    if direction == Direction::In {
+        return vec![(PathEnd::Delivered, None)];
+    }
+    let (count, errors) = published(counted);
+    let unseen = if steps.was_received(hash) {
+        0
+    } else {
+        count.saturating_sub(errors)
+    };
+    let both = [
+        (PathEnd::NotDelivered, Some(errors)),
+        (PathEnd::Unseen, Some(unseen)),
+    ];
+    let some = both.into_iter().filter(|(_, count)| *count > Some(0));
+    some.collect()
 }
 
 /// Messages that were published at a step for the first time, and publishes that failed there.
