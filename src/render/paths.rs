@@ -143,4 +143,4 @@ pub(super) fn shortened(text: &str, limit: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod ask;
+mod diff;
 mod hours;
 mod open;
+mod paths;
 mod sql;
 mod support;
 mod task;

@@ -95,15 +95,16 @@ impl Hop<'_> {
 /// the text tells them.
 fn in_order<'a>(steps: &'a Steps<'_>, group: &Group) -> Vec<Hop<'a>> {
     let mut hops: Vec<Hop<'a>> = Vec::new();
-    let mut places: HashMap<(&str, Direction), usize> = HashMap::new();
+    let mut places = HashMap::new();
     let mut seen = HashSet::new();
     for (end, _) in &group.hashes {
         for hash in steps.book.steps_to(*end) {
             let Some(hop) = hop(steps, hash).filter(|_| seen.insert(hash)) else {
                 continue;
             };
+            let text = steps.book.text(hash);
             let place = *places
-                .entry((steps.book.text(hash), hop.direction))
+                .entry((text, hop.direction, hop.service, hop.destination))
                 .or_insert(hops.len());
             match hops.get_mut(place) {
                 None => hops.push(hop),
