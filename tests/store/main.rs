@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod ask;
+mod commands;
 mod diff;
 mod hours;
 mod open;

@@ -76,7 +76,8 @@ fn what_changed_is_told_in_lists() {
          a > q > b        1 (0.1 %)  220 (20 %)          1000  1100
 
         3 paths unchanged
-          the rule"#]].assert_eq(&trimmed(&paths_diff(&diff(), None)));
+          the rule"#]]
+    .assert_eq(&trimmed(&paths_diff(&diff(), None)));
 }
 
 #[test]
