@@ -36,7 +36,6 @@ impl IntoResponse for ApiError {
 /// The answer to a path that is no route.
 pub(super) async fn not_found(uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(80).collect();
-    let fix =
-        "the routes are /api/v1/{paths,queues,traces,slow,errors,sql}, /metrics, /health, /status";
+    let fix = "the routes are /api/v1/{paths,paths/one,paths/diff,queues,traces,slow,errors,sql}, /metrics, /health, /status";
     ApiError::new(StatusCode::NOT_FOUND, format!("there is no {path}"), fix)
 }

@@ -2,7 +2,10 @@
 //!
 //! | route | answer |
 //! |---|---|
-//! | `/api/v1/paths`, `/queues`, `/traces`, `/traces/{id}`, `/slow`, `/errors` | rows, as the command line shows them |
+//! | `/api/v1/queues`, `/traces`, `/traces/{id}`, `/slow`, `/errors` | rows, as the command line shows them |
+//! | `/api/v1/paths` | a [`PathRow`](crate::store::PathRow) for each path; `since_seconds`, `limit`, `sort` (as `rabtrace paths --sort`), `filter` (may be given several times: all must hold) |
+//! | `/api/v1/paths/one` | a [`PathDetail`](crate::store::PathDetail): the path of which `path` is the text, a part of it, or the hash; `since_seconds`. 404 if there is none, 409 with the texts if several fit |
+//! | `/api/v1/paths/diff` | a [`PathsDiff`](crate::store::PathsDiff) of the last `since_seconds` against as long a span that is `ago_seconds` earlier; `filter` |
 //! | `POST /api/v1/sql` | one read-only statement |
 //! | `/metrics` | the agent's counters and the queues' depths, as Prometheus text |
 //! | `/health/live` | 200 while the process answers |
@@ -10,11 +13,14 @@
 //! | `/health` | every part with its state; 503 if one is unhealthy |
 //! | `/status` | version, addresses, health, counters |
 //!
+//! `since_seconds` is an hour where it is not given, `limit` 50, `ago_seconds` an hour.
+//!
 //! With a token in `api.token` every route but `/health/live` asks for it.
 
 mod auth;
 mod error;
 mod metrics_text;
+mod paths;
 mod questions;
 mod state;
 
@@ -77,7 +83,9 @@ impl Api {
     /// Its routes.
     pub fn router(&self) -> Router {
         let closed = Router::new()
-            .route("/api/v1/paths", get(questions::paths))
+            .route("/api/v1/paths", get(paths::paths))
+            .route("/api/v1/paths/one", get(paths::one))
+            .route("/api/v1/paths/diff", get(paths::diff))
             .route("/api/v1/queues", get(questions::queues))
             .route("/api/v1/traces", get(questions::traces))
             .route("/api/v1/traces/{id}", get(questions::trace))

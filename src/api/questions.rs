@@ -11,12 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::{Api, ApiError};
 use crate::model::unix_nano;
 use crate::store::{
-    ErrorRow, PathRow, QueueRow, Reader, RecentTrace, SlowRow, SqlLimits, SqlResult, StoreError,
-    Trace,
+    ErrorRow, QueueRow, Reader, RecentTrace, SlowRow, SqlLimits, SqlResult, StoreError, Trace,
 };
 
 /// Rows that one answer has at most.
-const MAX_ROWS: usize = 10_000;
+pub(super) const MAX_ROWS: usize = 10_000;
 
 /// The answer to a question for rows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,7 +43,7 @@ pub(super) struct Span {
 }
 
 type Asked = Result<Query<Span>, QueryRejection>;
-type Answer<T> = Result<Json<T>, ApiError>;
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 
 impl Span {
     /// Beginning and end of the span, and the limit.
@@ -54,11 +53,6 @@ impl Span {
         let since = now.saturating_sub(i64::try_from(back.as_nanos()).unwrap_or(i64::MAX));
         (since, now, self.limit.unwrap_or(50).min(MAX_ROWS))
     }
-}
-
-pub(super) async fn paths(State(api): State<Api>, asked: Asked) -> Answer<Rows<PathRow>> {
-    let (since, now, limit) = span(asked)?.resolve(&api);
-    ask(&api, move |reader| reader.paths(since, now, limit)).await
 }
 
 pub(super) async fn queues(State(api): State<Api>) -> Answer<Rows<QueueRow>> {
@@ -121,7 +115,7 @@ fn span(asked: Asked) -> Result<Span, ApiError> {
     })
 }
 
-async fn ask<T, F>(api: &Api, read: F) -> Answer<Rows<T>>
+pub(super) async fn ask<T, F>(api: &Api, read: F) -> Answer<Rows<T>>
 where
     T: Send + 'static,
     F: FnOnce(&Reader) -> Result<Vec<T>, StoreError> + Send + 'static,
@@ -149,6 +143,7 @@ where
 
 fn refusal(error: &StoreError) -> ApiError {
     let status = match error {
+        StoreError::AmbiguousPath { .. } => StatusCode::CONFLICT,
         StoreError::NoTraceId(_) | StoreError::AmbiguousTrace { .. } | StoreError::Sql(_) => {
             StatusCode::BAD_REQUEST
         }

@@ -1,4 +1,4 @@
-//! The commands that ask: `paths`, `queues`, `trace`, `slow`, `errors`, `sql`.
+//! The commands that ask: `queues`, `trace`, `slow`, `errors`, `sql`.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use crate::api::SqlRequest;
 use crate::config::{Loaded, parse_duration};
 use crate::model::unix_nano;
 use crate::render;
-use crate::store::{PathRow, QueueRow, SqlLimits, SqlResult};
+use crate::store::{QueueRow, SqlLimits, SqlResult};
 
 /// What most of these commands take.
 #[derive(Args)]
@@ -33,26 +33,6 @@ impl Span {
             ("since_seconds", self.since.as_secs().to_string()),
             ("limit", self.limit.to_string()),
         ]
-    }
-}
-
-/// Arguments of `rabtrace paths`.
-#[derive(Args)]
-pub(super) struct Paths {
-    #[command(flatten)]
-    span: Span,
-}
-
-impl Paths {
-    pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
-        let (since, now, limit) = (back(self.span.since), now(), self.span.limit);
-        let read = move |reader: &crate::store::Reader| reader.paths(since, now, limit);
-        let rows: Vec<PathRow> = Source::open(loaded)
-            .await?
-            .rows("/api/v1/paths", &self.span.query(), read)
-            .await?;
-        output::rows(self.span.output, &rows, render::paths)?;
-        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -210,10 +190,10 @@ fn objects(result: &SqlResult) -> Vec<serde_json::Map<String, serde_json::Value>
     result.rows.iter().map(object).collect()
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     unix_nano(SystemTime::now())
 }
 
-fn back(since: Duration) -> i64 {
+pub(super) fn back(since: Duration) -> i64 {
     now().saturating_sub(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }

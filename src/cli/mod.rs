@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod health;
 mod output;
+mod paths;
 mod source;
 
 use std::path::PathBuf;
@@ -53,8 +54,8 @@ enum Command {
     Demo(demo::Demo),
     /// Try every connection and say how to mend what does not work.
     Check(check::Check),
-    /// Paths that messages take: rate, errors, latency end to end.
-    Paths(ask::Paths),
+    /// Paths that messages take: rate, errors, latency end to end and hop by hop, what changed.
+    Paths(paths::Paths),
     /// Queues: depth, consumers, rates.
     Queues(ask::Queues),
     /// One trace as a waterfall, with the wait in each queue.

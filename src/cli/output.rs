@@ -85,3 +85,13 @@ pub(super) fn colour(stream: &impl IsTerminal) -> bool {
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
+
+/// Columns of the terminal that a person looks at; none where stdout is none.
+pub(super) fn width() -> Option<usize> {
+    if !is_terminal() {
+        return None;
+    }
+    let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+    let columns = told.map(|size| usize::from(size.ws_col));
+    columns.filter(|columns| *columns > 0)
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 
-use super::{FAILED, NOT_FOUND, UNREACHABLE};
+use super::{FAILED, NOT_FOUND, UNREACHABLE, USAGE};
 use crate::api::{ApiError, HealthReport, Rows};
 use crate::app::direct_http_client;
 use crate::config::{Loaded, Secret};
@@ -67,6 +67,11 @@ impl SourceError {
                 ..
             }
             | Self::NotFound(_) => NOT_FOUND,
+            Self::Refused {
+                status: StatusCode::CONFLICT,
+                ..
+            }
+            | Self::Store(StoreError::AmbiguousPath { .. }) => USAGE,
             Self::Refused { .. } | Self::Strange { .. } | Self::Store(_) => FAILED,
         }
     }

@@ -1,5 +1,8 @@
 //! Rows as text for a person: tables, and a trace as a waterfall. Pure.
 
+mod diff;
+mod path;
+mod paths;
 mod table;
 mod waterfall;
 
@@ -8,7 +11,10 @@ use std::fmt::Write as _;
 use crate::api::HealthReport;
 use crate::health::Status;
 
-pub use table::{errors, paths, queues, slow, sql, table, traces};
+pub use diff::paths_diff;
+pub use path::path;
+pub use paths::{paths, paths_within};
+pub use table::{errors, queues, slow, sql, table, traces};
 pub use waterfall::waterfall;
 
 /// The answer of `/health`.
@@ -60,6 +66,17 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
+/// A share (0 to 1) in percent, with a digit behind the point where it is small.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent.abs() < 9.95 && percent != 0.0 {
+        format!("{percent:.1} %")
+    } else {
+        format!("{percent:.0} %")
+    }
+}
+
 /// A text from outside without control characters: a queue's name must not steer the terminal.
 #[must_use]
 pub fn safe(text: &str) -> String {
@@ -70,7 +87,7 @@ pub fn safe(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{milliseconds, rate, safe};
+    use super::{milliseconds, percent, rate, safe};
 
     #[test]
     fn numbers_are_short() {
@@ -80,6 +97,8 @@ mod tests {
             (rate(0.25), rate(412.4)),
             ("0.2".to_owned(), "412".to_owned())
         );
+        let shares = [0.0, 0.012, 0.0996, 0.71, -0.034].map(percent);
+        assert_eq!(shares, ["0 %", "1.2 %", "10 %", "71 %", "-3.4 %"]);
     }
 
     #[test]

@@ -3,22 +3,28 @@
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets::NOTHING};
 
 use super::{milliseconds, rate, safe};
-use crate::store::{ErrorRow, PathRow, QueueRow, RecentTrace, SlowRow, SqlResult};
+use crate::store::{ErrorRow, QueueRow, RecentTrace, SlowRow, SqlResult};
 
 /// A table of texts under a heading; columns that hold numbers alone are aligned to the right.
 #[must_use]
 pub fn table(heading: &[&str], rows: Vec<Vec<String>>) -> String {
+    let numbers: Vec<bool> = (0..heading.len())
+        .map(|column| is_of_numbers(rows.iter().filter_map(|row| row.get(column))))
+        .collect();
+    let aligned: Vec<(&str, bool)> = heading.iter().copied().zip(numbers).collect();
+    aligned_table(&aligned, rows)
+}
+
+/// A table whose columns, with their headings, stand at the right where that is true.
+pub(super) fn aligned_table(heading: &[(&str, bool)], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(heading.iter().copied());
-    let numbers: Vec<bool> = (0..heading.len())
-        .map(|column| is_of_numbers(rows.iter().filter_map(|row| row.get(column))))
-        .collect();
+    table.set_header(heading.iter().map(|(name, _)| *name));
     for row in rows {
-        table.add_row(row.iter().zip(&numbers).map(|(cell, number)| {
-            Cell::new(safe(cell)).set_alignment(if *number {
+        table.add_row(row.iter().zip(heading).map(|(cell, (_, right))| {
+            Cell::new(safe(cell)).set_alignment(if *right {
                 CellAlignment::Right
             } else {
                 CellAlignment::Left
@@ -36,44 +42,8 @@ fn is_of_numbers<'a>(mut cells: impl Iterator<Item = &'a String>) -> bool {
     })
 }
 
-fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+pub(super) fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), text)
-}
-
-/// Paths, one row each.
-#[must_use]
-pub fn paths(rows: &[PathRow]) -> String {
-    if rows.is_empty() {
-        return "no paths in this time: a delivery is counted up to 20 s after it ended\n"
-            .to_owned();
-    }
-    let cells = rows.iter().map(|row| {
-        vec![
-            row.path.clone(),
-            row.count.to_string(),
-            rate(row.rate_per_second),
-            row.errors.to_string(),
-            row.redelivered.to_string(),
-            or_dash(row.p50_ms, milliseconds),
-            or_dash(row.p95_ms, milliseconds),
-            or_dash(row.p99_ms, milliseconds),
-            or_dash(row.last_hop_wait_p95_ms, milliseconds),
-        ]
-    });
-    table(
-        &[
-            "PATH",
-            "COUNT",
-            "/s",
-            "ERRORS",
-            "REDELIVERED",
-            "p50",
-            "p95",
-            "p99",
-            "LAST WAIT p95",
-        ],
-        cells.collect(),
-    )
 }
 
 /// Queues, one row each.

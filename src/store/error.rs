@@ -39,6 +39,19 @@ pub enum StoreError {
         /// Some of the traces that begin so.
         candidates: Vec<String>,
     },
+    /// Several paths have that part in their texts.
+    #[error(
+        "{number} paths fit {wanted:?}; give the whole text of one, or its hash:\n  {}",
+        candidates.join("\n  ")
+    )]
+    AmbiguousPath {
+        /// What was asked for.
+        wanted: String,
+        /// How many fit.
+        number: usize,
+        /// The busiest of them.
+        candidates: Vec<String>,
+    },
     /// The SQL text is refused or wrong; the message says where and what to do.
     #[error("{0}")]
     Sql(String),

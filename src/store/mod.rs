@@ -33,8 +33,9 @@ mod writer;
 pub use error::StoreError;
 pub use open::Store;
 pub use query::{
-    ErrorRow, PathRow, QueueRow, RecentTrace, SlowRow, SqlLimits, SqlResult, StoreStats, Trace,
-    TraceSpan,
+    Compared, DiffAsked, ErrorRow, ErrorType, HopChange, HopRow, PathChange, PathDetail, PathEnd,
+    PathPart, PathRow, PathSide, PathSort, PathsAsked, PathsDiff, QueueRow, RecentTrace, SlowHop,
+    SlowRow, SqlLimits, SqlResult, StoreStats, Times, Trace, TraceSpan,
 };
 pub use reader::Reader;
 pub use retention::Maintained;

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod ask;
+mod commands;
+mod diff;
 mod hours;
 mod open;
+mod paths;
 mod sql;
 mod support;
 mod task;

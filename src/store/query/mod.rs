@@ -12,7 +12,11 @@ mod sql;
 mod stats;
 mod trace;
 
-pub use rows::{ErrorRow, PathRow, QueueRow, RecentTrace, SlowRow, StoreStats, Trace, TraceSpan};
+pub use paths::{
+    Compared, DiffAsked, ErrorType, HopChange, HopRow, PathChange, PathDetail, PathEnd, PathPart,
+    PathRow, PathSide, PathSort, PathsAsked, PathsDiff, SlowHop, Times,
+};
+pub use rows::{ErrorRow, QueueRow, RecentTrace, SlowRow, StoreStats, Trace, TraceSpan};
 pub use sql::{SqlLimits, SqlResult};
 
 use rusqlite::Connection;

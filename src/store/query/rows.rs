@@ -4,35 +4,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One path that ends in a delivery.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PathRow {
-    /// Services and destinations in order: `gateway > planner_queue > planner`.
-    pub path: String,
-    /// Hash of the path, 16 hexadecimal digits.
-    pub hash: String,
-    /// Messages that arrived at its end.
-    pub count: u64,
-    /// Messages a second, since the first window of any path in the time asked for.
-    pub rate_per_second: f64,
-    /// Of these, those whose processing failed.
-    pub errors: u64,
-    /// Of these, those that were delivered again.
-    pub redelivered: u64,
-    /// Median of the time from the origin of the path to its end.
-    pub p50_ms: Option<f64>,
-    /// 95th percentile of the same.
-    pub p95_ms: Option<f64>,
-    /// 99th percentile of the same.
-    pub p99_ms: Option<f64>,
-    /// Longest of the same.
-    pub max_ms: Option<f64>,
-    /// 95th percentile of the wait on the last hop: from publish to delivery.
-    pub last_hop_wait_p95_ms: Option<f64>,
-    /// End of the last window in which a message arrived.
-    pub last_seen_unix_nano: i64,
-}
-
 /// The newest sample of one queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are the management API's")]
