@@ -94,6 +94,8 @@ mod confirm;
 mod connect;
 mod connection;
 mod consumer;
+#[doc(hidden)]
+pub mod cost;
 mod current;
 mod delivery;
 mod destination;

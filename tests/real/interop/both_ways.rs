@@ -73,7 +73,7 @@ async fn to_rust(broker: &Broker, peer: Peer) {
     planner.queue("plans", FieldTable::default()).await;
     let mut consumer = planner.consume("plans").await;
     // Somebody before the peer was at 0x1f, 0x100 microseconds after 0x10.
-    let carrier = request::carrier("1-000000000000001f-10-110");
+    let carrier = request::carrier("1AAAAAAAAAB8AAAAAAAAQAAAAAAEAAAAA");
     let report = peer.run(broker, &["publish", "plans", &carrier]).await;
     let producer = report.innermost();
     assert_eq!(producer.kind, "producer");
@@ -85,7 +85,7 @@ async fn to_rust(broker: &Broker, peer: Peer) {
     let context = delivery.context();
     assert_eq!(request::read(&context), request::baggage_behind(peer));
     let path = request::path_of(&delivery);
-    assert_eq!(path.origin_us, 0x10);
+    assert_eq!(path.origin_us(), 0x10);
     delivery.ack(BasicAckOptions::default()).await.unwrap();
 
     let spans = planner.take();

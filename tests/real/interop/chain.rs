@@ -3,7 +3,7 @@
 use opentelemetry::trace::FutureExt;
 use rabtrace_lapin::lapin::options::BasicAckOptions;
 use rabtrace_lapin::lapin::types::FieldTable;
-use rabtrace_lapin::path::{Direction, checkpoint};
+use rabtrace_lapin::path::{Direction, Step, checkpoint};
 
 use super::peer::Peer;
 use super::request;
@@ -57,8 +57,8 @@ async fn one_trace_from_rust_through_python_and_node_to_rust() {
     let first = request::path(written);
     let path = request::path_of(&delivery);
     // As the path's own rules have it: continued from the beginning's hash.
-    let step = (Direction::In, "third");
-    let expect = checkpoint(Some(&first), "archive", step, path.last_us);
+    let step = Step::new("archive", Direction::In, "third");
+    let expect = checkpoint(Some(&first), &step, path.last_us());
     assert_eq!(path, expect.context);
     let text = |name: &str| attribute(process, name);
     assert_eq!(text("rabtrace.path.hash"), request::hash(&path));

@@ -97,7 +97,7 @@ pub(super) fn path_of(delivery: &Delivery) -> PathContext {
 
 /// The hash of a path as the attributes have it.
 pub(super) fn hash(path: &PathContext) -> Option<String> {
-    Some(format!("{:016x}", path.hash))
+    Some(format!("{:016x}", path.hash()))
 }
 
 /// The baggage of a context, as text.
