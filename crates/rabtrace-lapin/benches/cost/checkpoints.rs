@@ -5,7 +5,7 @@
 //! feature `bound-metrics` makes the series bound. `read` and `write` are the path in `tracestate`.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry_sdk::metrics::{
     Aggregation, InMemoryMetricExporter, Instrument, PeriodicReader, SdkMeterProvider, Stream,
@@ -14,9 +14,11 @@ use rabtrace_lapin::TraceConfig;
 use rabtrace_lapin::cost::{Checkpoints, write};
 use rabtrace_lapin::opentelemetry::trace::noop::NoopTracerProvider;
 use rabtrace_lapin::path::PathContext;
+use rustix::time::ClockId;
 use serde_json::{Map, Value, json};
 
 use crate::callgrind::{self, mark};
+use crate::turns::cpu;
 
 /// Each of the things that are measured.
 const SIDES: [&str; 5] = ["out", "in", "in_to_end", "write", "read"];
@@ -87,13 +89,15 @@ impl Bench {
         }
     }
 
-    /// Nanoseconds of one call.
+    /// Nanoseconds of the processor for one call.
     fn time(&self, side: &str, count: u64) -> f64 {
         let mut each: Vec<f64> = (0..ROUNDS)
             .map(|_| {
-                let begun = Instant::now();
+                // What else runs on the machine does not count.
+                let begun = cpu(ClockId::ThreadCPUTime);
                 self.run(side, count);
-                begun.elapsed().as_secs_f64() * 1e9 / count as f64
+                let took = cpu(ClockId::ThreadCPUTime) - begun;
+                took.as_secs_f64() * 1e9 / count as f64
             })
             .collect();
         each.sort_by(f64::total_cmp);
