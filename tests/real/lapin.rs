@@ -16,6 +16,7 @@ mod kills;
 mod lost;
 mod matrix;
 mod multiple;
+mod paths;
 mod publish;
 mod returns;
 mod rpc;

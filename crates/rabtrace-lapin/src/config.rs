@@ -112,8 +112,11 @@ impl TraceConfig {
     }
 
     /// Measurements go to this provider, not to the global one, and are made also where there is no
-    /// tracer. (Through the global one, only where there is a tracer: it cannot be told whether a
-    /// global meter provider was installed.)
+    /// tracer. (Through the global one, only where there is a tracer.)
+    ///
+    /// Without a tracer a message has no `traceparent`, and its path travels in `tracestate` alone.
+    /// The next service with this crate reads it there. Services with another instrumentation drop
+    /// it, as W3C tells them to: a path ends at them.
     #[must_use]
     pub fn with_meter_provider(mut self, provider: &dyn MeterProvider) -> Self {
         let meter = provider.meter_with_scope(scope());

@@ -63,7 +63,10 @@
 //!   which one it means: nothing is guessed. A delivery that was moved into a spawned task still
 //!   counts for the task that took it, unless its work is stated by [`Acker::instrument`].
 //! - The **path** travels in `tracestate` (see [`path`]), sampled or not, and every span says its
-//!   step of it.
+//!   step of it. Every publish and every delivery is measured as a step of its path, by what led to
+//!   it ([`path::EdgeKind`]); a message that is made of several deliveries has the paths of all
+//!   ([`merged_context`]). Without a tracer, but with a meter provider of its own
+//!   ([`TraceConfig::with_meter_provider`]), the path travels alone.
 //! - **Every message is measured**, sampled or not, with the conventions' metrics and some more:
 //!   see [`conformance`]. The feature `bound-metrics` makes that cheap.
 //!
@@ -94,6 +97,8 @@ mod confirm;
 mod connect;
 mod connection;
 mod consumer;
+#[doc(hidden)]
+pub mod cost;
 mod current;
 mod delivery;
 mod destination;

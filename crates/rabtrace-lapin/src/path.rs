@@ -5,6 +5,8 @@
 //! destination, what it came through) and the time. Output: the path context to hand on, and how
 //! long the step took. Pure: no clock, no I/O. A value that cannot be read counts as absent.
 //!
+//! What is measured of it is in [`conformance`](crate::conformance#metrics-of-this-crate).
+//!
 //! A path does not grow without end: a step that it holds already leaves its hash as it is and is
 //! counted instead, and so does every step beyond the 64th. See [`PathContext`] for the form on the
 //! wire.

@@ -26,6 +26,8 @@ use crate::semconv;
 pub(crate) enum SeriesPlace {
     Own(usize),
     Other(Direction),
+    /// Of the deliveries that went into a message.
+    OtherMerge,
 }
 
 /// A checkpoint that was passed.
@@ -51,6 +53,7 @@ pub(crate) struct Paths {
     table: Table<Series>,
     other_out: Series,
     other_in: Series,
+    other_merge: Series,
 }
 
 impl Paths {
@@ -59,8 +62,9 @@ impl Paths {
         Self {
             metrics,
             table: Table::new(limit),
-            other_out: Series::new(Edge::other(Direction::Out)),
-            other_in: Series::new(Edge::other(Direction::In)),
+            other_out: Series::new(Edge::other(Direction::Out, EdgeKind::Forward)),
+            other_in: Series::new(Edge::other(Direction::In, EdgeKind::Forward)),
+            other_merge: Series::new(Edge::other(Direction::Out, EdgeKind::Merge)),
         }
     }
 
@@ -96,14 +100,17 @@ impl Paths {
 
     /// A checkpoint of a message that is made of several deliveries.
     pub(crate) fn pass_merged(&self, merge: Merge, (known, kind): (&Known, EdgeKind)) -> Passed {
+        let passed = self.pass(merge.checkpoint, (known, kind));
         let hash = merge.checkpoint.context.hash();
+        let has_room = passed.checkpoint.context.hash() == hash;
         let merged = merge.edges.into_iter().map(|edge| {
             let hashes = (hash, Some(edge.parent_hash));
-            (self.find(known, hashes, EdgeKind::Merge), edge)
+            let own = has_room.then(|| self.find(known, hashes, EdgeKind::Merge));
+            (own.unwrap_or(SeriesPlace::OtherMerge), edge)
         });
         Passed {
             merged: merged.collect(),
-            ..self.pass(merge.checkpoint, (known, kind))
+            ..passed
         }
     }
 
@@ -128,7 +135,11 @@ impl Paths {
             })
         };
         let place = self.table.place(key, make);
-        place.map_or_else(|| SeriesPlace::Other(known.direction()), SeriesPlace::Own)
+        match place {
+            Some(place) => SeriesPlace::Own(place),
+            None if kind == EdgeKind::Merge => SeriesPlace::OtherMerge,
+            None => SeriesPlace::Other(known.direction()),
+        }
     }
 
     fn series(&self, place: SeriesPlace) -> &Series {
@@ -136,6 +147,7 @@ impl Paths {
             SeriesPlace::Own(place) => self.table.at(place),
             SeriesPlace::Other(Direction::Out) => None,
             SeriesPlace::Other(Direction::In) => return &self.other_in,
+            SeriesPlace::OtherMerge => return &self.other_merge,
         };
         own.unwrap_or(&self.other_out)
     }

@@ -73,7 +73,7 @@ async fn to_rust(broker: &Broker, peer: Peer) {
     planner.queue("plans", FieldTable::default()).await;
     let mut consumer = planner.consume("plans").await;
     // Somebody before the peer was at 0x1f, 0x100 microseconds after 0x10.
-    let carrier = request::carrier("1AAAAAAAAAB8AAAAAAAAQAAAAAAEAAQAA");
+    let carrier = request::carrier("1AAAAAAAAAB8AAAAAAAAQAAAAAAEAAAAA");
     let report = peer.run(broker, &["publish", "plans", &carrier]).await;
     let producer = report.innermost();
     assert_eq!(producer.kind, "producer");

@@ -55,7 +55,7 @@ pub(crate) struct Cost {
     pub(crate) process: Counts,
 }
 
-/// What is counted.
+/// Which threads are counted.
 #[derive(Clone, Copy, Debug)]
 enum Threads {
     Application,
@@ -66,7 +66,7 @@ enum Threads {
 const MARK: &str = "*callgrind::mark*";
 
 #[inline(never)]
-fn mark(number: usize) {
+pub(crate) fn mark(number: usize) {
     black_box(number);
 }
 
@@ -108,9 +108,12 @@ pub(crate) fn count(
     count: u64,
 ) -> Result<Vec<(&'static str, Cost)>> {
     let least = |threads| -> Result<Vec<Counts>> {
-        let mut least = dumps(mode, servers, (threads, count))?;
+        let number = count.to_string();
+        let words = ["--one", mode.name, &number, &servers.peer, &servers.sink];
+        let run = || dumps(mode.name, &words, (threads, SIDES.len()));
+        let mut least = run()?;
         for _ in 1..RUNS {
-            let again = dumps(mode, servers, (threads, count))?;
+            let again = run()?;
             least = least.into_iter().zip(again).map(Counts::least).collect();
         }
         Ok(least)
@@ -129,14 +132,23 @@ pub(crate) fn count(
         .collect())
 }
 
+/// The counts of one thread that runs this program with `words`, between each two of its marks.
+///
+/// # Errors
+///
+/// As [`count`].
+pub(crate) fn alone(name: &str, words: &[&str], sides: usize) -> Result<Vec<Counts>> {
+    dumps(name, words, (Threads::Application, sides))
+}
+
 /// The counts of each side.
-fn dumps(mode: Mode, servers: &Servers, (threads, count): (Threads, u64)) -> Result<Vec<Counts>> {
+fn dumps(name: &str, words: &[&str], (threads, sides): (Threads, usize)) -> Result<Vec<Counts>> {
     let (switch, suffix) = match threads {
         // A mark writes the counters of its own thread only.
         Threads::Application => ("yes", "-01"),
         Threads::All => ("no", ""),
     };
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind_{}", mode.name));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind_{name}"));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     let output = Command::new("valgrind")
@@ -145,8 +157,7 @@ fn dumps(mode: Mode, servers: &Servers, (threads, count): (Threads, u64)) -> Res
         .arg(format!("--dump-before={MARK}"))
         .arg(format!("--callgrind-out-file={}/dump", folder.display()))
         .arg(std::env::current_exe()?)
-        .args(["--one", mode.name, &count.to_string()])
-        .args([&servers.peer, &servers.sink])
+        .args(words)
         .stdout(Stdio::null())
         .output()?;
     if !output.status.success() {
@@ -156,7 +167,7 @@ fn dumps(mode: Mode, servers: &Servers, (threads, count): (Threads, u64)) -> Res
     }
     // Dumps are numbered from one: every second ends where a side does.
     let side = |at: usize| folder.join(format!("dump.{}{suffix}", 2 * at + 2));
-    (0..SIDES.len())
+    (0..sides)
         .map(|at| Ok(parse(&fs::read_to_string(side(at))?)))
         .collect()
 }

@@ -129,15 +129,27 @@ fn traceparent(number: u64, sampled: bool) -> Vec<u8> {
     text
 }
 
+/// base64url.
+const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// A path of one step: hash, origin, no time since then, one step, no repeat, its fingerprint.
 fn tracestate(number: u64) -> Vec<u8> {
-    let mut text = Vec::with_capacity(54);
-    text.extend_from_slice(b"rabtrace=1-");
+    let mut bytes = [0; 27];
     // Messages of one producer come the same way.
-    hex(&mut text, spread(1), 16);
-    text.push(b'-');
-    hex(&mut text, 0x6_5000_0000_0000 + number, 13);
-    text.push(b'-');
-    hex(&mut text, 0x6_5000_0000_0001 + number, 13);
+    bytes[..8].copy_from_slice(&spread(1).to_be_bytes());
+    bytes[8..15].copy_from_slice(&(0x6_5000_0000_0000 + number).to_be_bytes()[1..]);
+    bytes[21] = 1;
+    bytes[24..26].copy_from_slice(&[0x12, 0x34]);
+    let mut text = Vec::with_capacity(48);
+    text.extend_from_slice(b"rabtrace=1");
+    for group in bytes.chunks_exact(3) {
+        if let [a, b, c] = *group {
+            let signs = [a >> 2, (a << 4) | (b >> 4), (b << 2) | (c >> 6), c];
+            text.extend(signs.map(|sign| SIGNS[usize::from(sign & 63)]));
+        }
+    }
+    // 26 bytes are 35 characters.
+    text.pop();
     text
 }
 
@@ -162,13 +174,24 @@ fn parse_parent(text: &[u8]) -> Option<(u128, u128, u128)> {
     (ids.0 != 0 && ids.1 != 0).then_some((ids.0, ids.1, flags))
 }
 
-fn parse_state(text: &[u8]) -> Option<(u128, u128, u128)> {
-    let rest = text.strip_prefix(b"rabtrace=1-")?;
-    let (hash, rest) = rest.split_at_checked(16)?;
-    let (origin, last) = rest.strip_prefix(b"-")?.split_at_checked(13)?;
-    Some((
-        number(hash)?,
-        number(origin)?,
-        number(last.strip_prefix(b"-")?)?,
-    ))
+fn parse_state(text: &[u8]) -> Option<[u8; 27]> {
+    let mut bytes = [0; 27];
+    let text = text.strip_prefix(b"rabtrace=1")?;
+    let value = |sign: u8| match sign {
+        b'A'..=b'Z' => Some(sign - b'A'),
+        b'a'..=b'z' => Some(sign - b'a' + 26),
+        b'0'..=b'9' => Some(sign - b'0' + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    };
+    for (group, signs) in bytes.chunks_exact_mut(3).zip(text.chunks(4)) {
+        let mut bits = 0_u32;
+        for at in 0..4 {
+            let value = signs.get(at).map_or(Some(0), |sign| value(*sign))?;
+            bits = (bits << 6) | u32::from(value);
+        }
+        group.copy_from_slice(&bits.to_be_bytes()[1..]);
+    }
+    Some(bytes)
 }

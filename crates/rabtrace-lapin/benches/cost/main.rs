@@ -3,13 +3,15 @@
 //!
 //! The broker is a script in another process, so that nothing but the client is counted. First
 //! the instructions and allocations of one message, which do not drift ([`callgrind`]); then
-//! time, the modes taking turns ([`rounds`]). Output: a table, and `target/cost.json`.
+//! time, the modes taking turns ([`rounds`]). What the path's part is of that, without a channel:
+//! [`checkpoints`], which also come alone (`cargo bench .. -- checkpoints`). Output: a table, and `target/cost.json`.
 
 #![expect(clippy::expect_used, reason = "a benchmark without its servers ends")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod bus;
 mod callgrind;
+mod checkpoints;
 mod floor;
 mod frames;
 mod modes;
@@ -73,17 +75,26 @@ fn main() {
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // The table of checkpoints alone: no servers, a second.
+    if words.contains(&"checkpoints") {
+        checkpoints::run(true);
+        return;
+    }
     if let ["--one", mode, count, peer, sink] = words[..] {
         let mode = modes::named(mode).expect("a mode");
         let count = count.parse().expect("a number");
         return callgrind::child(mode, (peer, sink), count);
     }
+    if let ["--checkpoints", count] = words[..] {
+        return checkpoints::child(count.parse().expect("a number"));
+    }
     // `cargo test --benches` passes no `--bench`: a look is enough there.
     let whole = words.contains(&"--bench");
+    let checkpoints = checkpoints::run(whole);
     let servers = Servers::start();
     let counts = if whole { counts(&servers) } else { Value::Null };
     let rounds = rounds::run(&servers, if whole { ROUNDS } else { 1 });
-    let report = json!({ "counts": counts, "rounds": rounds });
+    let report = json!({ "counts": counts, "rounds": rounds, "checkpoints": checkpoints });
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/cost.json");
     turns::write(file, &report);
 }

@@ -39,7 +39,8 @@ impl Took {
     }
 }
 
-fn cpu(clock: ClockId) -> Duration {
+/// What a clock of the processor says.
+pub(crate) fn cpu(clock: ClockId) -> Duration {
     Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
 

@@ -221,22 +221,23 @@ impl PathContext {
         }
         let bytes = decode(text)?;
         // What is left of the last character means nothing, and is zero.
-        if bytes.iter().skip(length).any(|byte| *byte != 0) {
+        if bytes.iter().skip(length).take(2).any(|byte| *byte != 0) {
             return None;
         }
         let mut recent = Recent {
             marks: [0; RECENT],
             count: (length - FIXED) / 2,
         };
-        for (mark, pair) in recent.marks.iter_mut().zip(bytes[FIXED..].chunks_exact(2)) {
-            *mark = pair
-                .iter()
-                .fold(0, |mark, byte| (mark << 8) | u16::from(*byte));
+        let pairs = bytes[FIXED..].chunks_exact(2).take(recent.count);
+        for (mark, pair) in recent.marks.iter_mut().zip(pairs) {
+            if let [high, low] = *pair {
+                *mark = u16::from_be_bytes([high, low]);
+            }
         }
         Some(Self {
-            hash: number(&bytes[..8]),
-            origin_us: number(&bytes[8..15]),
-            elapsed_us: number(&bytes[15..21]),
+            hash: u64::from_be_bytes(*bytes.first_chunk()?),
+            origin_us: u64::from_be_bytes(*bytes[8..].first_chunk()?) >> 8,
+            elapsed_us: u64::from_be_bytes(*bytes[13..].first_chunk()?) & ELAPSED,
             steps: bytes[21],
             repeats: u16::from_be_bytes([bytes[22], bytes[23]]),
             recent,
@@ -286,7 +287,8 @@ fn decode(text: &[u8]) -> Option<[u8; 3 * GROUPS]> {
     signs.get_mut(..text.len())?.copy_from_slice(text);
     let mut bytes = [0; 3 * GROUPS];
     let mut odd = 0;
-    for (group, signs) in bytes.chunks_exact_mut(3).zip(signs.chunks_exact(4)) {
+    let groups = bytes.chunks_exact_mut(3).zip(signs.chunks_exact(4));
+    for (group, signs) in groups.take(text.len().div_ceil(4)) {
         if let ([a, b, c], [first, second, third, fourth]) = (group, signs) {
             let values = [first, second, third, fourth].map(|sign| VALUES[usize::from(*sign)]);
             let [first, second, third, fourth] = values;
@@ -297,11 +299,4 @@ fn decode(text: &[u8]) -> Option<[u8; 3 * GROUPS]> {
         }
     }
     (odd != NONE).then_some(bytes)
-}
-
-/// A number in big endian, of at most eight bytes.
-fn number(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }

@@ -28,11 +28,11 @@ pub(super) struct Edge {
 
 impl Edge {
     /// All the edges that found no room.
-    pub(super) fn other(direction: Direction) -> Self {
+    pub(super) fn other(direction: Direction, kind: EdgeKind) -> Self {
         Self {
             hash: OTHER_PATHS,
             parent: None,
-            kind: EdgeKind::Forward,
+            kind,
             direction,
             destination: OTHER_DESTINATION.into(),
             via: None,

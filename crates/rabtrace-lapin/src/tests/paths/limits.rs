@@ -7,7 +7,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::noop::NoopTracerProvider;
 use opentelemetry::trace::{FutureExt, SpanId, TraceContextExt};
 
-use super::{EDGE, MESSAGES, check, hex, measured, send, send_as, take, value};
+use super::{EDGE, MESSAGES, check, hex, measured, send, send_as, shown, take, value};
 use crate::config::TraceConfig;
 use crate::fan_in::merged_context;
 use crate::path::OTHER_PATHS;
@@ -88,6 +88,33 @@ fn three(service: &Service) -> (Vec<Delivery>, HashSet<SpanId>) {
     let spans = service.spans();
     let ids = spans.iter().map(|span| span.span_context.span_id());
     (taken, ids.collect())
+}
+
+#[tokio::test]
+async fn a_message_of_several_deliveries_without_room_is_one_of_the_others() {
+    // Two publishes, two deliveries, and one edge for what they are made into.
+    for (limit, expect) in [
+        (4, ["out _other merge | 3", "out _other | 1"].as_slice()),
+        (5, &["out _other merge | 3", "out joined | 1"]),
+        (
+            6,
+            &[
+                "out _other merge | 2",
+                "out joined merge | 1",
+                "out joined | 1",
+            ],
+        ),
+    ] {
+        let (service, meters) = measured(|config| config.with_path_limit(limit));
+        let (taken, _) = three(&service);
+        let sent = async { send(&service, ("", "joined"), &Context::current()) };
+        sent.with_context(merged_context(&taken)).await;
+        let lines = shown(&meters, MESSAGES);
+        let joined = lines
+            .iter()
+            .filter(|line| line.contains("_other") || line.contains("joined"));
+        assert_eq!(joined.collect::<Vec<_>>(), expect, "{limit}");
+    }
 }
 
 /// Kind, hash, parent and number of the messages to `joined`.
