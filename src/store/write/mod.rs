@@ -8,6 +8,7 @@ mod spans;
 mod state;
 
 pub(super) use dictionary::Dictionaries;
+pub(super) use flow::{insert as insert_flow, write_row as write_flow_row};
 pub(super) use state::CLOSED_UNTIL;
 
 use rusqlite::Connection;
