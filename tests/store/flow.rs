@@ -18,7 +18,7 @@ fn step(hash: u64, parent: Option<u64>) -> StepRow {
         service: Arc::from("planner"),
         direction: Direction::In,
         destination: Arc::from("planner_queue"),
-        via: (hash % 2 == 0).then(|| Arc::from("events")),
+        via: hash.is_multiple_of(2).then(|| Arc::from("events")),
         dead_letter: hash == 4,
     }
 }
