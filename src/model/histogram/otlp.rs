@@ -205,7 +205,7 @@ impl Histogram {
         let last = self.offset + length(&self.buckets);
         let (above, to) = match self.buckets.is_empty() {
             true => (0.0, 0.0),
-            false => (edge(last - 1), edge(last).min(f64::MAX)),
+            false => (edge(last - 1).min(f64::MAX), edge(last).min(f64::MAX)),
         };
         let told_max = told.max.filter(|max| max.is_finite());
         self.max = told_max.map_or(to, |max| max.clamp(above, to));
