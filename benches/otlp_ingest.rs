@@ -109,7 +109,9 @@ fn whole(criterion: &mut Criterion) {
         return;
     };
     group.bench_function("intake", |bencher| {
-        bencher.iter(|| direct.accept(Signal::Traces, Encoding::Protobuf, body.clone()));
+        bencher.iter(|| {
+            runtime.block_on(direct.accept(Signal::Traces, Encoding::Protobuf, body.clone()))
+        });
     });
     let Some(served) = intake(&runtime) else {
         return;

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rabtrace::config;
 use rabtrace::model::{
-    AttributeValue, Attributes, Direction, Hop, PathStep, Span, SpanId, SpanKind, SpanStatus,
-    StoreBatch, TraceId,
+    AttributeValue, Attributes, Direction, EdgeKind, Hop, PathStep, Span, SpanId, SpanKind,
+    SpanStatus, StoreBatch, TraceId,
 };
 use rabtrace::store::Store;
 
@@ -48,6 +48,7 @@ fn hop(resource: &Arc<Attributes>, start: u64) -> Hop {
             resource: Arc::clone(resource),
             events: Vec::new(),
             links: Vec::new(),
+            paths_measured: false,
         },
         destination: Some(Arc::clone(&queue)),
         queue_wait: Some(Duration::from_micros(span % 10_000)),
@@ -56,6 +57,8 @@ fn hop(resource: &Arc<Attributes>, start: u64) -> Hop {
             parent: None,
             direction: Direction::In,
             destination: queue,
+            kind: EdgeKind::Forward,
+            via: None,
             edge: None,
             total: None,
         }),

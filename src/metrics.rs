@@ -25,6 +25,7 @@ pub struct Metrics {
     pub requests_forwarded: IntCounter,
     /// Polls of the broker that gave a snapshot.
     pub polls: IntCounter,
+    path_points_skipped: IntCounterVec,
     dropped: IntCounterVec,
     refused: IntCounterVec,
     errors: IntCounterVec,
@@ -108,6 +109,12 @@ impl Metrics {
                 "rabtrace_polls_total",
                 "Polls of the broker that gave a snapshot.",
             )?,
+            path_points_skipped: make.family(
+                "rabtrace_path_points_skipped_total",
+                "Points of path metrics that were not counted: they came twice, or are what later \
+                 points are measured from.",
+                &["reason"],
+            )?,
             dropped: make.family(
                 "rabtrace_dropped_total",
                 "Spans, points or requests that were dropped.",
@@ -141,6 +148,11 @@ impl Metrics {
         self.dropped
             .with_label_values(&[stage, reason])
             .inc_by(number);
+    }
+
+    /// Counts a point of a path metric that is not to be counted as messages.
+    pub fn path_point_skipped(&self, reason: &str) {
+        self.path_points_skipped.with_label_values(&[reason]).inc();
     }
 
     /// Counts a request that was refused.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Addresses, Api, ApiSetup};
 use crate::config::Config;
-use crate::flow::{FlowTask, Sinks};
+use crate::flow::{FlowTask, InfluxQueue, Sinks};
 use crate::forward::{Forward, ForwardSetup};
 use crate::health::Health;
 use crate::influx::{Influx, InfluxSetup};
@@ -105,7 +105,7 @@ impl App {
         let Self {
             config,
             listeners,
-            store,
+            mut store,
             client,
             health,
             metrics,
@@ -120,6 +120,7 @@ impl App {
             health: &health,
             metrics: &metrics,
         };
+        let resume = store.resume(window, config.influx.url.is_some())?;
         let (batches, polls) = parts.inputs(&mut running, grpc, http);
         let sinks = parts.sinks(&mut running, store)?;
         let flow = FlowTask {
@@ -127,6 +128,9 @@ impl App {
             polls,
             sinks,
             window,
+            instance: config.agent.instance.as_str().into(),
+            resume,
+            metrics: metrics.clone(),
             clock: SystemTime::now,
             stop: running.token(Stage::Flow),
         };
@@ -205,12 +209,16 @@ impl Parts<'_> {
                 metrics: self.metrics.clone(),
                 component: self.health.component("influxdb"),
             });
+            let done_with = influx.done();
             running.spawn(
                 Stage::Sinks,
                 "influx",
                 done(influx.run(points_in, stop.clone())),
             );
-            sinks.influx = Some(points);
+            sinks.influx = Some(InfluxQueue {
+                points,
+                done: done_with,
+            });
         }
         if self.config.forward.endpoint.is_some() {
             let (requests, requests_in) = mpsc::channel(64);

@@ -6,13 +6,16 @@ use std::time::Duration;
 use super::keys::{Input, Kind};
 use super::table::KEYS;
 use super::{
-    Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret, Store,
+    Agent, Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret, Store,
 };
 
 /// The tree before any key is applied.
 fn blank() -> Config {
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     Config {
+        agent: Agent {
+            instance: String::new(),
+        },
         broker: Broker {
             amqp_url: Secret::default(),
             management_url: Secret::default(),

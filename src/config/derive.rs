@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use super::mistake::{Mistake, Origin};
 use super::{Config, Secret};
 
-/// Fills in what follows from other keys: the broker's other ports, the store's folder.
+/// Fills in what follows from other keys: the broker's other ports, the store's folder, the
+/// agent's name.
 pub(super) fn derive(
     config: &mut Config,
     values: &mut [(&'static str, String, Origin)],
@@ -19,6 +20,14 @@ pub(super) fn derive(
             entry.2 = Origin::Derived(from);
         }
     };
+    if config.agent.instance.is_empty() {
+        config.agent.instance = host_name();
+        note(
+            "agent.instance",
+            config.agent.instance.clone(),
+            "the host's name",
+        );
+    }
     let host = amqp_host(config.broker.amqp_url.expose());
     if config.broker.management_url.is_empty() {
         config.broker.management_url = Secret::new(format!("http://{host}:15672"));
@@ -50,6 +59,15 @@ pub(super) fn derive(
             config.store.folder.display().to_string(),
             "XDG_STATE_HOME or HOME",
         );
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    match name.as_ref() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
     }
 }
 

@@ -28,6 +28,8 @@ pub use values::{Secret, duration as parse_duration, mask_url};
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The agent itself.
+    pub agent: Agent,
     /// The broker that the monitor watches.
     pub broker: Broker,
     /// Where OTLP comes in.
@@ -44,6 +46,13 @@ pub struct Config {
     pub log: Log,
     /// Grafana, for `rabtrace check` alone.
     pub grafana_url: Option<Secret>,
+}
+
+/// The agent itself.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Its name among others: agents side by side must differ in it.
+    pub instance: String,
 }
 
 /// The broker that the monitor watches.

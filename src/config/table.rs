@@ -118,6 +118,18 @@ const HTTP: &[&str] = &["http", "https"];
 
 /// Every key, in the order of the example file.
 pub(super) const KEYS: &[Key] = &[
+    text(
+        "agent.instance",
+        "",
+        &["RABTRACE_INSTANCE"],
+        "Name of this agent: agents side by side must differ in it. Empty: the host's name.",
+        |config, input| {
+            set(
+                &mut config.agent.instance,
+                Ok(input.text().trim().to_owned()),
+            )
+        },
+    ),
     secret_url(
         "broker.amqp_url",
         "amqp://guest:guest@127.0.0.1:5672",

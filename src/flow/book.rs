@@ -2,66 +2,194 @@
 //!
 //! Each step names its own hash and its parent's, so the text is found by walking up. Steps come
 //! in any order: while a parent is unknown the text begins with `?`, and it is mended, with that
-//! of every path that goes on from it, when the parent comes.
+//! of every path that goes on from it, when the parent comes. How a text reads: [`text`].
+//!
+//! Bounded: [`MAX_PATHS`] steps; when it is full one that was not used lately and from which none
+//! goes on makes room.
 
-use std::collections::HashMap;
+mod text;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::model::{Direction, PathStep, PathText};
+use crate::model::{Direction, PathText, StepRow};
 
-/// Paths that are kept; a path beyond it has no text and is counted with the others.
+/// Steps that are kept.
 pub(super) const MAX_PATHS: usize = 10_000;
-/// Steps that a text has at most; a longer path is cut at its origin.
-const MAX_STEPS: usize = 64;
-/// What stands for the part that is not known.
+/// Parents that one step keeps: what was merged.
+const MAX_PARENTS: usize = 17;
+/// Text of a path of which nothing is known.
 pub(super) const UNKNOWN: &str = "?";
+/// Hash and text of the paths that a library has no room for.
+pub(super) const OTHER_HASH: u64 = u64::MAX;
+/// See [`OTHER_HASH`].
+pub(super) const OTHER: &str = "_other";
 
 struct Entry {
-    parent: Option<u64>,
+    /// None at an origin, several where messages were merged.
+    parents: Vec<u64>,
     service: Arc<str>,
     direction: Direction,
     destination: Arc<str>,
+    via: Option<Arc<str>>,
+    dead_letter: bool,
     text: Arc<str>,
+    /// Whether it was used since the last time that room was looked for.
+    used: bool,
 }
 
-/// All paths seen so far.
+impl Entry {
+    fn is_edge(&self, (service, direction, destination): (&str, Direction, &str)) -> bool {
+        &*self.service == service
+            && self.direction == direction
+            && &*self.destination == destination
+    }
+}
+
+/// What a step brought.
+enum Entered {
+    /// Nothing that was not known.
+    Known,
+    /// That messages come to it from a queue that gave them up.
+    DeadLetter,
+    /// Itself, or a further parent.
+    Step,
+}
+
+/// All steps seen lately.
 #[derive(Default)]
 pub struct PathBook {
     entries: HashMap<u64, Entry>,
     children: HashMap<u64, Vec<u64>>,
+    /// Every entry once, in the order in which room is looked for.
+    turn: VecDeque<u64>,
 }
 
 impl PathBook {
-    /// Takes a step of `service` in; gives the texts that are new or better known by it.
-    pub fn learn(&mut self, service: &Arc<str>, step: &PathStep) -> Vec<PathText> {
-        if self.entries.contains_key(&step.hash) || self.entries.len() >= MAX_PATHS {
-            return Vec::new();
+    /// Takes a step in; gives the texts that are new or better known by it, and whether the step
+    /// itself was new.
+    pub fn learn(&mut self, step: &StepRow) -> (Vec<PathText>, bool) {
+        // A repeat is no step, and what stands for others has none.
+        if step.hash == OTHER_HASH || step.parent == Some(step.hash) {
+            return (Vec::new(), false);
         }
-        let entry = Entry {
-            parent: step.parent,
-            service: Arc::clone(service),
-            direction: step.direction,
-            destination: Arc::clone(&step.destination),
-            text: Arc::from(UNKNOWN),
-        };
-        self.entries.insert(step.hash, entry);
-        if let Some(parent) = step.parent {
-            self.children.entry(parent).or_default().push(step.hash);
+        match self.enter(step) {
+            Entered::Known => return (Vec::new(), false),
+            Entered::DeadLetter => {}
+            Entered::Step => {
+                if let Some(parent) = step.parent {
+                    self.children.entry(parent).or_default().push(step.hash);
+                }
+            }
         }
-        self.mend(step.hash)
+        (self.mend(step.hash), true)
     }
 
     /// The text of a path, as far as it is known.
     #[must_use]
     pub fn text(&self, hash: u64) -> Option<Arc<str>> {
+        if hash == OTHER_HASH {
+            return Some(Arc::from(OTHER));
+        }
         self.entries.get(&hash).map(|entry| Arc::clone(&entry.text))
+    }
+
+    /// The step of the path `hash`, the newest first, that is this edge; `hash` if none is.
+    #[must_use]
+    pub fn with_edge(&self, hash: u64, edge: (&str, Direction, &str)) -> u64 {
+        let mut next = hash;
+        for _ in 0..text::MAX_STEPS {
+            let Some(entry) = self.entries.get(&next) else {
+                break;
+            };
+            if entry.is_edge(edge) {
+                return next;
+            }
+            let [parent] = entry.parents[..] else { break };
+            next = parent;
+        }
+        hash
+    }
+
+    /// Notes a step.
+    fn enter(&mut self, step: &StepRow) -> Entered {
+        if let Some(entry) = self.entries.get_mut(&step.hash) {
+            entry.used = true;
+            let newly_dead = step.dead_letter && !entry.dead_letter;
+            entry.dead_letter |= step.dead_letter;
+            let another = step.parent.filter(|parent| !entry.parents.contains(parent));
+            return match another.filter(|_| entry.parents.len() < MAX_PARENTS) {
+                Some(parent) => {
+                    entry.parents.push(parent);
+                    Entered::Step
+                }
+                None if newly_dead => Entered::DeadLetter,
+                None => Entered::Known,
+            };
+        }
+        if self.entries.len() >= MAX_PATHS {
+            self.make_room();
+        }
+        let entry = Entry {
+            parents: step.parent.into_iter().collect(),
+            service: Arc::clone(&step.service),
+            direction: step.direction,
+            destination: Arc::clone(&step.destination),
+            via: step.via.clone(),
+            dead_letter: step.dead_letter,
+            text: Arc::from(UNKNOWN),
+            used: false,
+        };
+        self.entries.insert(step.hash, entry);
+        self.turn.push_back(step.hash);
+        Entered::Step
+    }
+
+    /// Takes out one entry that was not used lately and from which none goes on.
+    fn make_room(&mut self) {
+        // Twice around: the first time may only find that all were used. Steps that are each
+        // other's parents leave none; then the oldest goes.
+        for _ in 0..2 * self.turn.len() {
+            let Some(hash) = self.turn.pop_front() else {
+                return;
+            };
+            let has_children = self.children.contains_key(&hash);
+            let Some(entry) = self.entries.get_mut(&hash) else {
+                continue;
+            };
+            if !entry.used && !has_children {
+                return self.remove(hash);
+            }
+            entry.used = false;
+            self.turn.push_back(hash);
+        }
+        if let Some(hash) = self.turn.pop_front() {
+            self.remove(hash);
+        }
+    }
+
+    fn remove(&mut self, hash: u64) {
+        let Some(entry) = self.entries.remove(&hash) else {
+            return;
+        };
+        for parent in entry.parents {
+            if let Some(children) = self.children.get_mut(&parent) {
+                children.retain(|child| *child != hash);
+                if children.is_empty() {
+                    self.children.remove(&parent);
+                }
+            }
+        }
     }
 
     /// Renders the text of `hash` and of every path that goes on from it.
     fn mend(&mut self, hash: u64) -> Vec<PathText> {
         let mut changed = Vec::new();
-        let mut left = vec![hash];
-        while let Some(hash) = left.pop() {
+        let mut left = VecDeque::from([hash]);
+        // Steps that are each other's parents would go on for ever.
+        let mut budget = 2 * self.entries.len() + 2;
+        while let Some(hash) = left.pop_front().filter(|_| budget > 0) {
+            budget -= 1;
             let text: Arc<str> = Arc::from(self.render(hash));
             let Some(entry) = self.entries.get_mut(&hash) else {
                 continue;
@@ -80,136 +208,7 @@ impl PathBook {
         }
         changed
     }
-
-    fn render(&self, hash: u64) -> String {
-        let mut steps = Vec::new();
-        let mut next = Some(hash);
-        let mut known = true;
-        while let Some(hash) = next {
-            let Some(entry) = self.entries.get(&hash).filter(|_| steps.len() < MAX_STEPS) else {
-                known = false;
-                break;
-            };
-            steps.push(entry);
-            next = entry.parent;
-        }
-        let mut parts: Vec<&str> = Vec::new();
-        // A path that begins with a delivery was published by somebody who is not traced.
-        let begins_inside = steps
-            .last()
-            .is_some_and(|entry| entry.direction == Direction::In);
-        if !known || begins_inside {
-            parts.push(UNKNOWN);
-        }
-        let mut push = |part| {
-            if parts.last() != Some(&part) {
-                parts.push(part);
-            }
-        };
-        for entry in steps.iter().rev() {
-            match entry.direction {
-                Direction::Out => {
-                    push(&entry.service);
-                    push(&entry.destination);
-                }
-                Direction::In => {
-                    push(&entry.destination);
-                    push(&entry.service);
-                }
-            }
-        }
-        parts.join(" > ")
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::{MAX_PATHS, PathBook};
-    use crate::model::{Direction, PathStep};
-
-    fn step(hash: u64, parent: u64, direction: Direction, destination: &str) -> PathStep {
-        let parent = (parent != 0).then_some(parent);
-        PathStep {
-            hash,
-            parent,
-            direction,
-            destination: Arc::from(destination),
-            edge: None,
-            total: None,
-        }
-    }
-
-    /// Learns `(service, hash, parent, direction, destination)` in that order.
-    fn learn(book: &mut PathBook, steps: &[(&str, u64, u64, Direction, &str)]) {
-        for (service, hash, parent, direction, destination) in steps {
-            book.learn(
-                &Arc::from(*service),
-                &step(*hash, *parent, *direction, destination),
-            );
-        }
-    }
-
-    const CHAIN: [(&str, u64, u64, Direction, &str); 5] = [
-        ("gateway", 1, 0, Direction::Out, "events"),
-        ("planner", 2, 1, Direction::In, "planner_queue"),
-        ("planner", 3, 2, Direction::Out, "weather_queue"),
-        ("weather", 4, 3, Direction::In, "weather_queue"),
-        ("audit", 5, 1, Direction::In, "audit_queue"),
-    ];
-
-    #[test]
-    fn any_order_ends_in_the_same_texts() {
-        let mut backwards = CHAIN;
-        backwards.reverse();
-        for steps in [CHAIN, backwards] {
-            let mut book = PathBook::default();
-            learn(&mut book, &steps);
-            let whole = "gateway > events > planner_queue > planner > weather_queue > weather";
-            assert_eq!(book.text(4).as_deref(), Some(whole));
-            assert_eq!(
-                book.text(5).as_deref(),
-                Some("gateway > events > audit_queue > audit")
-            );
-        }
-    }
-
-    #[test]
-    fn an_unknown_parent_is_shown_and_mended() {
-        let mut book = PathBook::default();
-        learn(&mut book, &CHAIN[2..4]);
-        assert_eq!(
-            book.text(4).as_deref(),
-            Some("? > planner > weather_queue > weather")
-        );
-        learn(&mut book, &CHAIN[1..2]);
-        let mended = book.learn(&Arc::from("gateway"), &step(1, 0, Direction::Out, "events"));
-        let hashes: Vec<u64> = mended.iter().map(|path| path.hash).collect();
-        assert_eq!(hashes, [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn a_message_of_an_untraced_publisher_has_an_unknown_origin() {
-        let mut book = PathBook::default();
-        learn(&mut book, &[("worker", 9, 0, Direction::In, "jobs")]);
-        assert_eq!(book.text(9).as_deref(), Some("? > jobs > worker"));
-    }
-
-    #[test]
-    fn a_circle_and_too_many_paths_are_survived() {
-        let mut book = PathBook::default();
-        learn(
-            &mut book,
-            &[
-                ("a", 1, 2, Direction::Out, "x"),
-                ("b", 2, 1, Direction::In, "x"),
-            ],
-        );
-        assert!(book.text(2).is_some());
-        for hash in 10..20 + MAX_PATHS as u64 {
-            learn(&mut book, &[("s", hash, 0, Direction::Out, "d")]);
-        }
-        assert_eq!(book.entries.len(), MAX_PATHS);
-    }
-}
+mod tests;

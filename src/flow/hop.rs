@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{AttributeValue, Direction, Hop, PathStep, Span, SpanKind};
+use crate::model::{AttributeValue, Direction, EdgeKind, Hop, PathStep, Span, SpanKind};
 
 /// Makes a hop of a span. Spans that have nothing to do with messaging have no destination.
 #[must_use]
@@ -15,7 +15,7 @@ pub fn hop(span: Span) -> Hop {
         None => destination(&span),
     };
     // The time since the publish of a redelivery holds the attempts before it: it is no wait.
-    let again = span.attribute("rabtrace.redelivered") == Some(&AttributeValue::Bool(true));
+    let again = is_redelivered(&span);
     let queue_wait = step
         .as_ref()
         .filter(|step| step.direction == Direction::In && !again)
@@ -36,13 +36,29 @@ fn step(span: &Span) -> Option<PathStep> {
         _ => return None,
     };
     Some(PathStep {
-        hash: hash(span, "rabtrace.path.hash")?,
-        parent: hash(span, "rabtrace.path.parent"),
+        // No step has hash 0: there it means that there is none.
+        hash: hash(span, "rabtrace.path.hash").filter(|hash| *hash != 0)?,
+        parent: hash(span, "rabtrace.path.parent").filter(|hash| *hash != 0),
         direction,
         destination: Arc::clone(span.text("rabtrace.destination")?),
+        kind: kind(span)?,
+        via: span.text("rabtrace.path.via").cloned(),
         edge: seconds(span, "rabtrace.path.edge.duration"),
         total: seconds(span, "rabtrace.path.duration"),
     })
+}
+
+fn is_redelivered(span: &Span) -> bool {
+    span.attribute("rabtrace.redelivered") == Some(&AttributeValue::Bool(true))
+}
+
+/// What led to the checkpoint; a kind that this agent does not know is no step of its.
+fn kind(span: &Span) -> Option<EdgeKind> {
+    match span.text("rabtrace.edge.kind") {
+        Some(name) => EdgeKind::named(name),
+        None if is_redelivered(span) => Some(EdgeKind::Redelivery),
+        None => Some(EdgeKind::Forward),
+    }
 }
 
 fn hash(span: &Span, name: &str) -> Option<u64> {
@@ -111,6 +127,7 @@ pub(super) mod tests {
             resource: Arc::default(),
             events: Vec::new(),
             links: Vec::new(),
+            paths_measured: false,
         }
     }
 

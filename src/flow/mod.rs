@@ -1,105 +1,285 @@
-//! What the agent makes of spans: hops with their path, path statistics per window, and the
-//! points of the data model. Pure: no I/O, no clock; `now` is an argument.
+//! What the agent makes of spans and path metrics: hops with their path, path statistics per
+//! window, and the points of the data model. Pure: no I/O, no clock; `now` is an argument.
 //!
 //! Input: [`Batch`]es from the receiver and [`BrokerSnapshot`]s from the monitor. Output:
-//! [`StoreBatch`]es; what InfluxDB gets follows from them, by [`Flow::influx_points`]. The state is bounded: [`PathBook`] holds at most
-//! 10,000 paths, [`Windows`] the paths of one window; nothing is kept per trace.
+//! [`Output`]: a [`StoreBatch`], and windows that were closed; what InfluxDB gets follows from
+//! them, by [`Flow::influx_points`]. The state is bounded: [`PathBook`] holds at most 10,000
+//! steps, [`Series`] 200,000 series, [`Windows`] 20,000 checkpoints of a window; nothing is kept
+//! per trace. What finds no place is counted.
+//!
+//! Durability: a batch with path records carries the receipt of its request on to the store, with
+//! everything by which a restarted agent goes on where this one was.
 
 mod book;
+mod count;
 mod hop;
 mod platform;
 mod points;
 mod run;
+mod series;
+mod services;
 mod windows;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Batch, BrokerSnapshot, Hop, Point, StoreBatch};
+use crate::model::{
+    Batch, BrokerSnapshot, Checkpoint, EdgeKind, FlowWindow, Hop, PathRecord, PathStep, Point,
+    Resume, StepRow, StoreBatch,
+};
 
 pub use book::PathBook;
 pub use hop::hop;
 pub use platform::Platform;
-pub use run::{FlowTask, Sinks};
+pub use run::{FlowTask, InfluxQueue, Sinks};
+pub use series::{Series, Skipped};
 pub use windows::Windows;
+
+/// What a flow begins with.
+pub struct FlowSetup {
+    /// Width of a window, 10 s in the agent.
+    pub window: Duration,
+    /// Name of the agent: two side by side write points of their own.
+    pub instance: Arc<str>,
+    /// What it goes on from.
+    pub resume: Resume,
+    /// When it begins; nanoseconds since the Unix epoch.
+    pub now_unix_nano: i64,
+}
+
+/// What came of one input.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// For the store.
+    pub store: StoreBatch,
+    /// Windows that were closed, each whole.
+    pub closed: Vec<FlowWindow>,
+    /// When the newest of these ended.
+    pub closed_until: Option<i64>,
+    /// Points of path metrics that were not counted, and why.
+    pub skipped: Vec<Skipped>,
+}
 
 /// The whole state of the flow.
 pub struct Flow {
     book: PathBook,
+    series: Series,
+    services: services::Services,
     windows: Windows,
     platform: Platform,
+    instance: Arc<str>,
 }
 
 impl Flow {
-    /// An empty flow whose windows are `window` wide.
+    /// A flow that goes on from `setup.resume`.
     #[must_use]
-    pub fn new(window: Duration) -> Self {
+    pub fn new(setup: FlowSetup) -> Self {
+        let mut resume = setup.resume;
+        let mut book = PathBook::default();
+        for step in resume.steps.drain(..) {
+            book.learn(&step);
+        }
         Self {
-            book: PathBook::default(),
-            windows: Windows::new(window),
+            book,
+            series: Series::resume(&mut resume, setup.now_unix_nano),
+            services: services::Services::default(),
+            windows: Windows::resume(setup.window, &mut resume),
             platform: Platform::default(),
+            instance: setup.instance,
         }
     }
 
-    /// Takes an OTLP request in.
-    pub fn take_batch(&mut self, batch: Batch) -> StoreBatch {
-        let mut hops: Vec<Hop> = batch.spans.into_iter().map(hop).collect();
-        let mut paths = Vec::new();
+    /// Takes an OTLP request in that came at `now_unix_nano`.
+    pub fn take_batch(&mut self, batch: Batch, now_unix_nano: i64) -> Output {
+        let mut output = Output::default();
+        self.take_spans(batch.spans, now_unix_nano, &mut output);
+        self.platform.take_metrics(&batch.metrics);
+        self.take_records(batch.paths, now_unix_nano, &mut output);
+        output.store.receipts.extend(batch.receipt);
+        output
+    }
+
+    fn take_spans(
+        &mut self,
+        spans: Vec<crate::model::Span>,
+        now_unix_nano: i64,
+        output: &mut Output,
+    ) {
+        let mut hops: Vec<Hop> = spans.into_iter().map(hop).collect();
         for hop in &hops {
             if let Some(step) = &hop.step {
-                paths.extend(self.book.learn(&hop.span.service, step));
+                self.learn(of_span(&hop.span.service, step), &mut output.store);
             }
         }
-        let mut points = Vec::new();
+        let start = self.windows.start_at(now_unix_nano);
         for hop in &mut hops {
             hop.path = hop.step.as_ref().and_then(|step| self.book.text(step.hash));
-            self.windows.count(hop);
-            points.extend(self.platform.take_hop(hop));
+            if let Some(step) = &hop.step {
+                let sampled = self.services.counts(&hop.span, now_unix_nano);
+                let checkpoint = self.checkpoint(Checkpoint {
+                    hash: step.hash,
+                    kind: step.kind,
+                    service: Arc::clone(&hop.span.service),
+                    direction: step.direction,
+                    destination: Arc::clone(&step.destination),
+                    sampled,
+                });
+                let window = self.windows.kept(start, checkpoint);
+                if sampled {
+                    count::add_span(window, hop, step);
+                }
+                count::offer_trace(window, hop, step);
+            }
+            output.store.points.extend(self.platform.take_hop(hop));
         }
-        self.platform.take_metrics(&batch.metrics);
-        StoreBatch {
-            hops,
-            points,
-            paths,
-            ..StoreBatch::default()
+        output.store.hops = hops;
+    }
+
+    fn take_records(&mut self, records: Vec<PathRecord>, now_unix_nano: i64, output: &mut Output) {
+        let start = self.windows.start_at(now_unix_nano);
+        let mut parts: HashMap<Checkpoint, FlowWindow> = HashMap::new();
+        for record in records {
+            self.services.measured(&record.service);
+            let (outcome, state) = self.series.take(&record, now_unix_nano);
+            output.store.series.extend(state);
+            // Where it stands is known even if its value does not count.
+            self.learn(of_record(&record), &mut output.store);
+            let value = match outcome {
+                Ok(value) => value,
+                Err(skipped) => {
+                    output.skipped.push(skipped);
+                    continue;
+                }
+            };
+            let checkpoint = self.checkpoint(Checkpoint {
+                hash: record.hash,
+                kind: record.kind,
+                service: record.service,
+                direction: record.direction,
+                destination: record.destination,
+                sampled: false,
+            });
+            let checkpoint = self.windows.admit(start, checkpoint);
+            let part = match parts.entry(checkpoint) {
+                Entry::Occupied(part) => part.into_mut(),
+                Entry::Vacant(place) => {
+                    let checkpoint = place.key().clone();
+                    let width = self.windows.width();
+                    place.insert(FlowWindow::new(checkpoint, start, width))
+                }
+            };
+            count::add_record(part, record.measure, value);
+        }
+        for part in parts.into_values() {
+            self.windows.add_handed(part.clone());
+            output.store.windows.push(part);
         }
     }
 
     /// Takes the points of a poll in; the snapshot itself tells the depth of each queue.
-    pub fn take_snapshot(&mut self, snapshot: &BrokerSnapshot, points: Vec<Point>) -> StoreBatch {
+    pub fn take_snapshot(&mut self, snapshot: &BrokerSnapshot, points: Vec<Point>) -> Output {
         self.platform.take_snapshot(snapshot);
-        StoreBatch {
+        let store = StoreBatch {
             points,
             ..StoreBatch::default()
-        }
-    }
-
-    /// Closes the window that ended at `end_unix_nano`.
-    pub fn close_window(&mut self, end_unix_nano: i64) -> StoreBatch {
-        StoreBatch {
-            points: self.platform.close(end_unix_nano),
-            windows: self.windows.close(end_unix_nano),
-            ..StoreBatch::default()
-        }
-    }
-
-    /// A batch as InfluxDB gets it: a point for each span and each window, and its own points.
-    #[must_use]
-    pub fn influx_points(&self, batch: &StoreBatch) -> Vec<Point> {
-        let text = |hash| {
-            self.book
-                .text(hash)
-                .unwrap_or_else(|| Arc::from(book::UNKNOWN))
         };
-        let mut points: Vec<Point> = batch.hops.iter().map(points::span).collect();
-        let windows = windows::merged(&batch.windows, text);
-        points.extend(
-            windows
-                .into_iter()
-                .map(|(window, text)| points::message_flow(&window, text)),
-        );
-        points.extend(batch.points.iter().cloned());
+        Output {
+            store,
+            ..Output::default()
+        }
+    }
+
+    /// Closes the windows that ended by `now_unix_nano`.
+    pub fn close_windows(&mut self, now_unix_nano: i64) -> Output {
+        self.close(now_unix_nano, now_unix_nano)
+    }
+
+    /// Closes every window, also one that has not ended: the agent stops. After a restart the
+    /// window goes on.
+    pub fn finish(&mut self, now_unix_nano: i64) -> Output {
+        self.close(i64::MAX, now_unix_nano)
+    }
+
+    fn close(&mut self, end_unix_nano: i64, now_unix_nano: i64) -> Output {
+        let closed = self.windows.close(end_unix_nano);
+        let store = StoreBatch {
+            points: self.platform.close(now_unix_nano),
+            windows: closed.kept,
+            forgotten: self.series.forget(now_unix_nano),
+            ..StoreBatch::default()
+        };
+        Output {
+            store,
+            closed: closed.whole,
+            closed_until: closed.until,
+            ..Output::default()
+        }
+    }
+
+    /// What came of an input as InfluxDB gets it: a point for each span and each closed window,
+    /// and its own points.
+    #[must_use]
+    pub fn influx_points(&self, output: &Output) -> Vec<Point> {
+        let text = |hash| {
+            let known = self.book.text(hash);
+            known.unwrap_or_else(|| Arc::from(book::UNKNOWN))
+        };
+        let mut points: Vec<Point> = output.store.hops.iter().map(points::span).collect();
+        for (window, text) in windows::merged(&output.closed, text) {
+            points.push(points::message_flow(&window, text, &self.instance));
+        }
+        points.extend(output.store.points.iter().cloned());
         points
+    }
+
+    fn learn(&mut self, step: StepRow, batch: &mut StoreBatch) {
+        let (texts, is_new) = self.book.learn(&step);
+        batch.paths.extend(texts);
+        if is_new {
+            batch.steps.push(step);
+        }
+    }
+
+    /// A repeat counts where the path has the edge that is gone again.
+    fn checkpoint(&self, checkpoint: Checkpoint) -> Checkpoint {
+        if checkpoint.kind != EdgeKind::Repeat {
+            return checkpoint;
+        }
+        let edge = (
+            &*checkpoint.service,
+            checkpoint.direction,
+            &*checkpoint.destination,
+        );
+        Checkpoint {
+            hash: self.book.with_edge(checkpoint.hash, edge),
+            ..checkpoint
+        }
+    }
+}
+
+fn of_span(service: &Arc<str>, step: &PathStep) -> StepRow {
+    StepRow {
+        hash: step.hash,
+        parent: step.parent,
+        service: Arc::clone(service),
+        direction: step.direction,
+        destination: Arc::clone(&step.destination),
+        via: step.via.clone(),
+        dead_letter: step.kind == EdgeKind::DeadLetter,
+    }
+}
+
+fn of_record(record: &PathRecord) -> StepRow {
+    StepRow {
+        hash: record.hash,
+        parent: record.parent,
+        service: Arc::clone(&record.service),
+        direction: record.direction,
+        destination: Arc::clone(&record.destination),
+        via: record.via.clone(),
+        dead_letter: record.kind == EdgeKind::DeadLetter,
     }
 }
 

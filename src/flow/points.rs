@@ -73,15 +73,18 @@ fn json(value: &AttributeValue) -> serde_json::Value {
 }
 
 /// A window as a point of `message_flow`; durations are since the origin of the path, in ms.
-pub(super) fn message_flow(window: &FlowWindow, path: Arc<str>) -> Point {
+pub(super) fn message_flow(window: &FlowWindow, path: Arc<str>, instance: &Arc<str>) -> Point {
     let mut point = Point::new("message_flow", window.start_unix_nano)
         .tag("path", path)
         .tag("service", Arc::clone(&window.service))
         .tag("destination", Arc::clone(&window.destination))
         .tag("direction", window.direction.as_str())
+        .tag("kind", window.kind.as_str())
+        .tag("instance", Arc::clone(instance))
         .int("count", Some(window.count))
         .int("errors", Some(window.errors))
-        .int("redelivered", Some(window.redelivered));
+        .int("redelivered", Some(window.redelivered))
+        .int("skewed", Some(window.skewed));
     let names = [
         "duration_p50",
         "duration_p95",
@@ -92,6 +95,14 @@ pub(super) fn message_flow(window: &FlowWindow, path: Arc<str>) -> Point {
     point = durations(point, names, &window.total);
     let names = ["edge_p50", "edge_p95", "edge_p99", "edge_max", "edge_sum"];
     point = durations(point, names, &window.edge);
+    let names = [
+        "process_p50",
+        "process_p95",
+        "process_p99",
+        "process_max",
+        "process_sum",
+    ];
+    point = durations(point, names, &window.process);
     if window.total.count() > 0 {
         point
             .fields

@@ -1,26 +1,37 @@
-//! The task that drives the flow: takes batches and snapshots, closes windows, feeds the sinks.
+//! The flow as a task: takes batches and polls in, hands results to the sinks, closes windows.
 //!
-//! The store is waited for, so that it holds the receiver back when it is slow; the sinks take at
-//! once and bound their own memory.
+//! Input: two bounded channels. Output: the sinks' channels; a sink that is slow holds the flow
+//! back, which makes the receiver refuse. Series that find no place are dropped and counted.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use prost::Message;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::Flow;
-use crate::model::{Batch, BrokerSnapshot, Point, Signal, StoreBatch, unix_nano};
+use super::{Flow, FlowSetup, Output, Skipped};
+use crate::metrics::Metrics;
+use crate::model::{Batch, BrokerSnapshot, Point, Resume, Signal, StoreBatch, unix_nano};
 use crate::monitor;
+
+/// The way to InfluxDB.
+pub struct InfluxQueue {
+    /// Takes points.
+    pub points: Sender<Vec<Point>>,
+    /// How many of the messages that were sent are written or given up, all before them included.
+    pub done: Arc<AtomicU64>,
+}
 
 /// Where the flow's results go; a sink that is off is none.
 pub struct Sinks {
     /// The store.
     pub store: Sender<StoreBatch>,
     /// InfluxDB.
-    pub influx: Option<Sender<Vec<Point>>>,
+    pub influx: Option<InfluxQueue>,
     /// The upstream.
     pub forward: Option<Sender<(Signal, Bytes)>>,
 }
@@ -36,27 +47,48 @@ pub struct FlowTask {
     pub sinks: Sinks,
     /// Width of a window, 10 s in the agent.
     pub window: Duration,
+    /// Name of the agent.
+    pub instance: Arc<str>,
+    /// What it goes on from.
+    pub resume: Resume,
+    /// Counts what is dropped and skipped.
+    pub metrics: Metrics,
     /// The wall clock.
     pub clock: fn() -> SystemTime,
     /// Closes both inputs: a sender's request that never ends must not hold the flow up.
     pub stop: CancellationToken,
 }
 
+/// Windows that were handed to InfluxDB.
+#[derive(Default)]
+struct Handed {
+    /// Messages that were sent.
+    messages: u64,
+    /// The message with which a window went, and when that ended.
+    windows: VecDeque<(u64, i64)>,
+}
+
 impl FlowTask {
     /// Runs until both inputs are closed, by their senders or by `stop`, and empty.
     pub async fn run(mut self) {
-        let mut flow = Flow::new(self.window);
-        let mut window = tokio::time::interval_at(self.first_end(), self.window);
-        window.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let started = u64::try_from(unix_nano((self.clock)())).unwrap_or_default();
+        let mut flow = Flow::new(FlowSetup {
+            window: self.window,
+            instance: Arc::clone(&self.instance),
+            resume: std::mem::take(&mut self.resume),
+            now_unix_nano: self.now(),
+        });
+        let started = self.now().unsigned_abs();
+        let mut handed = Handed::default();
         let (mut batches_open, mut polls_open) = (true, true);
         let mut stopping = false;
+        // Windows that ended while no agent ran are closed at once.
+        let mut next_end = Duration::ZERO;
         while batches_open || polls_open {
-            let result = tokio::select! {
+            let output = tokio::select! {
                 batch = self.batches.recv(), if batches_open => match batch {
                     Some(batch) => {
                         self.forward(batch.signal, batch.payload.clone()).await;
-                        flow.take_batch(batch)
+                        flow.take_batch(batch, self.now())
                     }
                     None => {
                         batches_open = false;
@@ -79,22 +111,27 @@ impl FlowTask {
                     self.polls.close();
                     continue;
                 }
-                _ = window.tick() => flow.close_window(unix_nano((self.clock)())),
+                () = tokio::time::sleep(next_end) => flow.close_windows(self.now()),
             };
-            self.hand_over(&flow, result).await;
+            self.hand_over(&flow, output, &mut handed).await;
+            next_end = self.until_end();
         }
-        let last = flow.close_window(unix_nano((self.clock)()));
-        self.hand_over(&flow, last).await;
+        let last = flow.finish(self.now());
+        self.hand_over(&flow, last, &mut handed).await;
     }
 
-    /// When the first window ends: windows end at whole multiples of their width.
-    fn first_end(&self) -> tokio::time::Instant {
+    fn now(&self) -> i64 {
+        unix_nano((self.clock)())
+    }
+
+    /// Until the window ends that is open: windows end at whole multiples of their width.
+    fn until_end(&self) -> Duration {
         let since = (self.clock)()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let width = self.window.as_nanos().max(1);
         let left = u64::try_from(width - since.as_nanos() % width).unwrap_or_default();
-        tokio::time::Instant::now() + Duration::from_nanos(left)
+        Duration::from_nanos(left)
     }
 
     async fn forward(&self, signal: Signal, payload: Bytes) {
@@ -112,14 +149,46 @@ impl FlowTask {
         }
     }
 
-    async fn hand_over(&self, flow: &Flow, batch: StoreBatch) {
+    async fn hand_over(&self, flow: &Flow, mut output: Output, handed: &mut Handed) {
+        self.count(&output.skipped);
         // A closed channel means that the agent stops on an error; the task that failed told it.
         if let Some(influx) = &self.sinks.influx {
-            let points = flow.influx_points(&batch);
-            if !points.is_empty() {
-                let _ = influx.send(points).await;
+            let points = flow.influx_points(&output);
+            if !points.is_empty() && influx.points.send(points).await.is_ok() {
+                handed.messages += 1;
+            }
+            let until = output.closed_until;
+            handed
+                .windows
+                .extend(until.map(|until| (handed.messages, until)));
+            output.store.closed_until = handed.done(influx.done.load(Ordering::Acquire));
+        } else {
+            output.store.closed_until = output.closed_until;
+        }
+        let _ = self.sinks.store.send(output.store).await;
+    }
+
+    fn count(&self, skipped: &[Skipped]) {
+        for skipped in skipped {
+            match skipped {
+                Skipped::Retransmitted => self.metrics.path_point_skipped("retransmitted"),
+                Skipped::Baseline => self.metrics.path_point_skipped("baseline"),
+                Skipped::Full => self.metrics.dropped("flow", "series", 1),
             }
         }
-        let _ = self.sinks.store.send(batch).await;
+    }
+}
+
+impl Handed {
+    /// When the newest window ended that went with one of the first `messages`, and all before it.
+    fn done(&mut self, messages: u64) -> Option<i64> {
+        let mut until = None;
+        while let Some((message, end)) = self.windows.front()
+            && *message <= messages
+        {
+            until = Some(*end);
+            self.windows.pop_front();
+        }
+        until
     }
 }

@@ -5,12 +5,30 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::book::MAX_PATHS;
 use super::hop::tests::span;
-use super::{Flow, FlowTask, Sinks};
+use super::windows::MAX_CHECKPOINTS;
+use super::{Flow, FlowSetup, FlowTask, Output, Sinks};
+use crate::metrics::Metrics;
 use crate::model::{
-    AttributeValue, Batch, BrokerSnapshot, FieldValue, Point, Signal, SpanId, SpanKind,
+    AttributeValue, Batch, BrokerSnapshot, FieldValue, Point, Resume, Signal, SpanId, SpanKind,
 };
+
+const SECOND: i64 = 1_000_000_000;
+/// In the window from 10 s to 20 s.
+const NOW: i64 = 12 * SECOND;
+
+fn flow() -> Flow {
+    flow_of("one", Resume::default())
+}
+
+fn flow_of(instance: &str, resume: Resume) -> Flow {
+    Flow::new(FlowSetup {
+        window: Duration::from_secs(10),
+        instance: Arc::from(instance),
+        resume,
+        now_unix_nano: 11 * SECOND,
+    })
+}
 
 fn batch(spans: Vec<crate::model::Span>) -> Batch {
     Batch {
@@ -18,6 +36,8 @@ fn batch(spans: Vec<crate::model::Span>) -> Batch {
         payload: Bytes::from_static(b"otlp"),
         spans,
         metrics: Vec::new(),
+        paths: Vec::new(),
+        receipt: None,
     }
 }
 
@@ -49,52 +69,54 @@ fn measurement<'a>(points: &'a [Point], name: &str) -> Vec<&'a Point> {
 
 #[test]
 fn every_span_is_a_hop_and_a_point_and_counts_once_in_its_window() {
-    let mut flow = Flow::new(Duration::from_secs(10));
-    let taken = flow.take_batch(batch(vec![
-        delivery("worker", "02", 0.5),
-        delivery("worker", "02", 1.5),
-    ]));
+    let mut flow = flow();
+    let spans = vec![delivery("worker", "02", 0.5), delivery("worker", "02", 1.5)];
+    let taken = flow.take_batch(batch(spans), NOW);
     assert_eq!(
         (
-            taken.hops.len(),
+            taken.store.hops.len(),
             measurement(&flow.influx_points(&taken), "spans").len()
         ),
         (2, 2)
     );
-    assert_eq!(taken.paths.len(), 1, "one path, told once");
-    assert_eq!(taken.hops[0].path.as_deref(), Some("? > jobs > worker"));
-    let closed = flow.close_window(20_000_000_000);
-    let window = &closed.windows[0];
-    assert_eq!((window.count, window.start_unix_nano), (2, 10_000_000_000));
+    assert_eq!(taken.store.paths.len(), 1, "one path, told once");
+    assert_eq!(
+        taken.store.hops[0].path.as_deref(),
+        Some("? > jobs > worker")
+    );
+    assert!(flow.close_windows(20 * SECOND - 1).closed.is_empty());
+    let closed = flow.close_windows(20 * SECOND);
+    let window = &closed.store.windows[0];
+    assert_eq!((window.count, window.start_unix_nano), (2, 10 * SECOND));
     assert!((window.total.sum() - 2.0).abs() < 1e-9);
+    assert!(window.sampled, "counted from spans");
+    assert_eq!(closed.closed_until, Some(20 * SECOND));
     assert_eq!(
         measurement(&flow.influx_points(&closed), "message_flow").len(),
         1
     );
-    assert!(flow.close_window(30_000_000_000).windows.is_empty());
+    assert!(flow.close_windows(30 * SECOND).store.windows.is_empty());
 }
 
 #[test]
 fn paths_without_number_do_not_grow_the_memory() {
-    let mut flow = Flow::new(Duration::from_secs(10));
-    // The two smallest hashes stand for the others.
-    let spans = (2..MAX_PATHS + 52).map(|number| delivery("worker", &format!("{number:x}"), 0.5));
-    flow.take_batch(batch(spans.collect()));
-    let windows = flow.close_window(20_000_000_000).windows;
-    assert_eq!(windows.len(), MAX_PATHS + 1);
+    let mut flow = flow();
+    let last = MAX_CHECKPOINTS as u64 + 50;
+    let spans = (1..=last).map(|number| delivery("worker", &format!("{number:x}"), 0.5));
+    flow.take_batch(batch(spans.collect()), NOW);
+    let windows = flow.close_windows(20 * SECOND).closed;
+    assert_eq!(windows.len(), MAX_CHECKPOINTS + 1);
     let other = windows.iter().find(|window| &*window.service == "_other");
     assert_eq!(other.map(|window| window.count), Some(50));
 }
 
 #[test]
 fn paths_with_the_same_text_are_one_point() {
-    let mut flow = Flow::new(Duration::from_secs(10));
-    flow.take_batch(batch(vec![
-        delivery("worker", "02", 0.5),
-        delivery("worker", "03", 1.5),
-    ]));
-    let closed = flow.close_window(20_000_000_000);
-    assert_eq!(closed.windows.len(), 2);
+    let mut flow = flow();
+    let spans = vec![delivery("worker", "02", 0.5), delivery("worker", "03", 1.5)];
+    flow.take_batch(batch(spans), NOW);
+    let closed = flow.close_windows(20 * SECOND);
+    assert_eq!(closed.closed.len(), 2);
     let all = flow.influx_points(&closed);
     let points = measurement(&all, "message_flow");
     assert_eq!(
@@ -112,8 +134,8 @@ fn a_span_at_the_end_of_time_is_a_point() {
         let mut late = delivery("worker", "02", 0.5);
         late.span_id = SpanId::from_bytes(&[digit; 8]).unwrap();
         (late.start_unix_nano, late.end_unix_nano) = (u64::MAX, u64::MAX);
-        let mut flow = Flow::new(Duration::from_secs(10));
-        let taken = flow.take_batch(batch(vec![late]));
+        let mut flow = flow();
+        let taken = flow.take_batch(batch(vec![late]), NOW);
         let all = flow.influx_points(&taken);
         let points = measurement(&all, "spans");
         assert_eq!(points[0].time_unix_nano, i64::MAX);
@@ -154,6 +176,9 @@ async fn check_the_end(
             forward: Some(forward),
         },
         window: Duration::from_secs(10),
+        instance: Arc::from("one"),
+        resume: Resume::default(),
+        metrics: Metrics::new().unwrap(),
         clock: SystemTime::now,
         stop: stop.clone(),
     };
@@ -180,3 +205,5 @@ async fn check_the_end(
         "the open window is closed at the end"
     );
 }
+
+mod metrics;

@@ -1,106 +1,176 @@
-//! Path statistics of the window that is open now.
+//! Path statistics of the windows that are open.
 //!
-//! A message counts in the window in which its span arrived, so a closed window never changes:
-//! InfluxDB would overwrite the earlier row. Rows of the same path add up as histograms.
+//! A message counts in the window in which its record arrived, so a closed window never changes:
+//! InfluxDB would overwrite the earlier row. What comes of path metrics is handed to the store at
+//! once, as parts of the window that add up there; what is counted from spans when the window
+//! closes. Bounded: [`MAX_CHECKPOINTS`] checkpoints a window, further ones count as `_other`.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{AttributeValue, Checkpoint, Direction, EdgeKind, FlowWindow, Hop, SpanStatus};
+use super::book::{OTHER, OTHER_HASH};
+use crate::model::{Checkpoint, FlowWindow, Resume};
 
-/// The window that is open.
+/// Checkpoints that one window holds.
+pub(super) const MAX_CHECKPOINTS: usize = 20_000;
+
+/// One checkpoint in one window.
+#[derive(Default)]
+struct Cell {
+    /// What the store has, or was handed.
+    handed: Option<FlowWindow>,
+    /// What it was not handed yet.
+    kept: Option<FlowWindow>,
+}
+
+/// Windows that were closed.
+#[derive(Debug, Default)]
+pub(super) struct Closed {
+    /// What the store was not handed before.
+    pub(super) kept: Vec<FlowWindow>,
+    /// All of them, whole.
+    pub(super) whole: Vec<FlowWindow>,
+    /// When the newest of them ended; none if there was none.
+    pub(super) until: Option<i64>,
+}
+
+/// The windows that are open, by their start.
 pub struct Windows {
     width: Duration,
-    open: HashMap<u64, FlowWindow>,
+    open: BTreeMap<i64, HashMap<Checkpoint, Cell>>,
+    /// When the newest window ended that was closed.
+    closed_until: i64,
 }
+
+/// Windows by which the clock may go back without one being opened again.
+const MAX_STEP_BACK: i64 = 60;
 
 impl Windows {
-    /// No window yet; each will be `width` wide.
+    /// Windows of `width`, with what was stored of those that are to be closed.
     #[must_use]
-    pub fn new(width: Duration) -> Self {
-        Self {
+    pub fn resume(width: Duration, resume: &mut Resume) -> Self {
+        let mut windows = Self {
             width,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
+            closed_until: 0,
+        };
+        for window in resume.windows.drain(..) {
+            windows.add_handed(window);
         }
+        windows
     }
 
-    /// Counts a hop that has a step; those whose path found no place in the book count as one path,
-    /// so that what is open stays bounded.
-    pub fn count(&mut self, hop: &Hop) {
-        let Some(step) = &hop.step else { return };
-        let known = hop.path.is_some();
-        let name = |name: &Arc<str>| {
-            if known {
-                Arc::clone(name)
-            } else {
-                Arc::from("_other")
-            }
-        };
-        let hash = if known {
-            step.hash
-        } else {
-            others(step.direction)
-        };
-        let window = self.open.entry(hash).or_insert_with(|| {
-            let checkpoint = Checkpoint {
-                hash,
-                kind: EdgeKind::Forward,
-                service: name(&hop.span.service),
-                destination: name(&step.destination),
-                direction: step.direction,
-                sampled: true,
-            };
-            FlowWindow::new(checkpoint, 0, self.width)
-        });
-        window.count += 1;
-        window.errors += u64::from(hop.span.status == SpanStatus::Error);
-        let again = redelivered(hop);
-        window.redelivered += u64::from(again);
-        // The wait of a redelivery contains the attempts before it: it would blur the hop's own.
-        if !again || step.direction == Direction::Out {
-            if let Some(edge) = step.edge {
-                window.edge.record(edge.as_secs_f64());
-            }
-            if let Some(total) = step.total {
-                window.total.record(total.as_secs_f64());
-            }
-        }
+    /// How wide each is.
+    pub(super) const fn width(&self) -> Duration {
+        self.width
     }
 
-    /// Closes the window that ends at `end_unix_nano`.
-    pub fn close(&mut self, end_unix_nano: i64) -> Vec<FlowWindow> {
+    /// Start of the window that is open at that time.
+    pub(super) fn start_at(&self, unix_nano: i64) -> i64 {
         let width = i64::try_from(self.width.as_nanos()).unwrap_or(i64::MAX);
-        let closed = self.open.drain().map(|(_, window)| FlowWindow {
-            start_unix_nano: end_unix_nano.saturating_sub(width),
-            ..window
+        let start = unix_nano - unix_nano.rem_euclid(width.max(1));
+        // The clock may have been set back: what is closed stays so.
+        let back = self.closed_until.saturating_sub(start);
+        if back > 0 && back <= width.saturating_mul(MAX_STEP_BACK) {
+            self.closed_until
+        } else {
+            start
+        }
+    }
+
+    /// The checkpoint itself, or what stands for it in a window that is full.
+    pub(super) fn admit(&self, start: i64, checkpoint: Checkpoint) -> Checkpoint {
+        let full = self.open.get(&start).is_some_and(|cells| {
+            cells.len() >= MAX_CHECKPOINTS && !cells.contains_key(&checkpoint)
         });
-        closed.collect()
+        if full { others(checkpoint) } else { checkpoint }
+    }
+
+    /// Adds a part that the store is handed as well.
+    pub(super) fn add_handed(&mut self, part: FlowWindow) {
+        let cells = self.open.entry(part.start_unix_nano).or_default();
+        match &mut cells.entry(part.checkpoint()).or_default().handed {
+            Some(handed) => handed.merge(&part),
+            empty => *empty = Some(part),
+        }
+    }
+
+    /// The part of a window that the store gets when it closes.
+    pub(super) fn kept(&mut self, start: i64, checkpoint: Checkpoint) -> &mut FlowWindow {
+        let checkpoint = self.admit(start, checkpoint);
+        let cells = self.open.entry(start).or_default();
+        let cell = cells.entry(checkpoint.clone()).or_default();
+        cell.kept
+            .get_or_insert_with(|| FlowWindow::new(checkpoint, start, self.width))
+    }
+
+    /// Closes the windows that ended by `unix_nano`; all of them for `i64::MAX`.
+    pub(super) fn close(&mut self, unix_nano: i64) -> Closed {
+        let mut closed = Closed::default();
+        let width = i64::try_from(self.width.as_nanos()).unwrap_or(i64::MAX);
+        while let Some(first) = self.open.first_entry() {
+            let end = first.key().saturating_add(width);
+            if end > unix_nano {
+                break;
+            }
+            closed.until = Some(end);
+            self.closed_until = end;
+            for cell in first.remove().into_values() {
+                closed.kept.extend(cell.kept.clone());
+                closed.whole.extend(match (cell.handed, cell.kept) {
+                    (Some(mut handed), Some(kept)) => {
+                        handed.merge(&kept);
+                        Some(handed)
+                    }
+                    (handed, kept) => handed.or(kept),
+                });
+            }
+        }
+        closed
     }
 }
 
-/// What stands for the hash of every path that is not in the book.
-const fn others(direction: Direction) -> u64 {
-    match direction {
-        Direction::Out => 0,
-        Direction::In => 1,
+/// What stands for the checkpoints that find no place.
+fn others(checkpoint: Checkpoint) -> Checkpoint {
+    Checkpoint {
+        hash: OTHER_HASH,
+        service: Arc::from(OTHER),
+        destination: Arc::from(OTHER),
+        ..checkpoint
     }
 }
 
 /// Windows whose points would have the same tags, added up: InfluxDB would keep the last alone.
 ///
-/// Different paths have the same text while what they begin with is not known.
+/// Different paths have the same text while what they begin with is not known, and where a text
+/// leaves out how often a loop was gone through.
 pub(super) fn merged(
     windows: &[FlowWindow],
     text: impl Fn(u64) -> Arc<str>,
 ) -> Vec<(FlowWindow, Arc<str>)> {
     let mut sums: Vec<(FlowWindow, Arc<str>)> = Vec::new();
     let mut places = HashMap::new();
-    for window in windows {
+    // One that only brings a trace is no point: nothing of it was counted.
+    let counted = |window: &&FlowWindow| {
+        let counts = [
+            window.count,
+            window.errors,
+            window.skewed,
+            window.max_attempt,
+        ];
+        let histograms = [&window.edge, &window.total, &window.process];
+        counts.iter().any(|count| *count > 0) || histograms.iter().any(|of| of.count() > 0)
+    };
+    for window in windows.iter().filter(counted) {
         let text = text(window.hash);
-        let (service, destination) = (&window.service, &window.destination);
-        let tags = (Arc::clone(&text), service, destination, window.direction);
+        let tags = (
+            Arc::clone(&text),
+            (&window.service, &window.destination),
+            (window.direction, window.kind),
+            window.start_unix_nano,
+        );
         match places.entry(tags) {
             Entry::Vacant(place) => {
                 place.insert(sums.len());
@@ -114,8 +184,4 @@ pub(super) fn merged(
         }
     }
     sums
-}
-
-fn redelivered(hop: &Hop) -> bool {
-    hop.span.attribute("rabtrace.redelivered") == Some(&AttributeValue::Bool(true))
 }

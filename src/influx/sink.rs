@@ -5,6 +5,7 @@
 //! anew what it is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -56,6 +57,10 @@ pub struct Influx {
     /// No attempt before this time.
     not_before: Option<Instant>,
     writes: FuturesUnordered<BoxFuture<'static, Written>>,
+    /// Messages that came in.
+    received: u64,
+    /// How many had come in when nothing was left to write.
+    done: Arc<AtomicU64>,
 }
 
 impl Influx {
@@ -75,7 +80,16 @@ impl Influx {
             told: None,
             not_before: None,
             writes: FuturesUnordered::new(),
+            received: 0,
+            done: Arc::default(),
         }
+    }
+
+    /// How many of the messages that it was sent are written or given up, all before them
+    /// included. It is told whenever nothing is left to write, and counts up.
+    #[must_use]
+    pub fn done(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.done)
     }
 
     /// Runs until `stop` or until the senders of `points` are gone; then makes one last attempt
@@ -102,6 +116,14 @@ impl Influx {
         let added = self.buffer.add(points, Instant::now());
         self.drop_lines("no_fields", added.without_fields);
         self.drop_lines("buffer_full", added.overflow);
+        self.received += 1;
+        self.tell_done();
+    }
+
+    fn tell_done(&self) {
+        if self.buffer.lines() == 0 {
+            self.done.store(self.received, Ordering::Release);
+        }
     }
 
     fn start_writes(&mut self) {
@@ -140,6 +162,7 @@ impl Influx {
             .buffer
             .settle(written.size, written.lines, written.rest);
         self.drop_lines("buffer_full", overflow);
+        self.tell_done();
         match written.end {
             Ok(latency) => {
                 self.server = written.server;

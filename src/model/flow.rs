@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Direction, EdgeKind, Histogram, Hop, Point, TraceId};
+use super::{Direction, EdgeKind, Histogram, Hop, Point, Receipt, TraceId};
 
 /// The slowest sampled message of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +173,39 @@ pub struct PathText {
     pub ends_in_delivery: bool,
 }
 
+/// Stands for one series of a path metric: instance, instrument and attributes.
+pub type SeriesKey = [u8; 16];
+
+/// The newest point of a series: by it one that comes twice is known, and what came since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesState {
+    /// The series.
+    pub key: SeriesKey,
+    /// Stands for the process that sends it.
+    pub instance: u64,
+    /// Start of the newest point, by the sender's clock; nanoseconds since the Unix epoch.
+    pub start_unix_nano: i64,
+    /// End of the newest point, likewise.
+    pub end_unix_nano: i64,
+    /// When it came in, by the agent's clock.
+    pub seen_unix_nano: i64,
+    /// Its value, if it is cumulative.
+    pub value: Option<Arc<[u8]>>,
+}
+
+/// What the flow goes on from after a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Resume {
+    /// Steps of paths, those that are used least recently first.
+    pub steps: Vec<StepRow>,
+    /// Newest points of series of path metrics.
+    pub series: Vec<SeriesState>,
+    /// Parts of the windows that are open or not in InfluxDB yet.
+    pub windows: Vec<FlowWindow>,
+    /// When the newest of the series came in; zero if there are none.
+    pub stored_unix_nano: i64,
+}
+
 /// What is stored in one go.
 #[derive(Clone, Debug, Default)]
 pub struct StoreBatch {
@@ -184,6 +217,14 @@ pub struct StoreBatch {
     pub windows: Vec<FlowWindow>,
     /// Steps of paths that are new.
     pub steps: Vec<StepRow>,
+    /// Newest points of series of path metrics.
+    pub series: Vec<SeriesState>,
+    /// Series that nothing came of for long.
+    pub forgotten: Vec<SeriesKey>,
+    /// All windows that end until then are in InfluxDB, or given up.
+    pub closed_until: Option<i64>,
+    /// To be confirmed when it is stored.
+    pub receipts: Vec<Receipt>,
     /// Texts of paths that are new or better known.
     pub paths: Vec<PathText>,
 }

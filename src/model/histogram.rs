@@ -3,14 +3,18 @@
 //! far, and merging loses nothing but that. 320 buckets: over a spread of
 //! 1 to 1,000 a quantile is off by ±1.1 %, over 1 to 100,000 by ±2.2 %.
 
+mod otlp;
+
 use std::collections::VecDeque;
+
+pub use otlp::{ExplicitHistogram, Told};
 
 /// Buckets at most; beyond it the scale is lowered, which merges neighbours.
 const MAX_BUCKETS: usize = 320;
+/// No bucket of an `f64` lies farther away, at any scale of ours.
+const MAX_PLACE: u32 = 1 << 20;
 /// Scale to begin with: 2^(2^-7), buckets 0.54 % wide.
 const FIRST_SCALE: i32 = 7;
-/// No bucket of a finite number lies farther out, at whatever scale.
-const FARTHEST: i32 = 1 << 18;
 
 /// Counts of non-negative values, in seconds where it holds durations.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +62,8 @@ impl Histogram {
     /// Adds all values of another histogram.
     pub fn merge(&mut self, other: &Self) {
         self.lower_to(other.scale);
-        self.zeros += other.zeros;
-        self.count += other.count;
+        self.zeros = self.zeros.saturating_add(other.zeros);
+        self.count = self.count.saturating_add(other.count);
         self.sum += other.sum;
         self.max = self.max.max(other.max);
         for (place, number) in (other.offset..).zip(&other.buckets) {
@@ -91,7 +95,7 @@ impl Histogram {
             return Some(0.0);
         }
         for (place, number) in (self.offset..).zip(&self.buckets) {
-            seen += number;
+            seen = seen.saturating_add(*number);
             if rank < seen {
                 return Some(middle(place, self.scale).min(self.max));
             }
@@ -246,7 +250,7 @@ impl Histogram {
             .ok()
             .and_then(|at| self.buckets.get_mut(at))
         {
-            *bucket += number;
+            *bucket = bucket.saturating_add(number);
         }
     }
 
@@ -300,7 +304,7 @@ impl<'a> Encoded<'a> {
         let (scale, offset) = (i32::from_le_bytes(*scale), i32::from_le_bytes(*offset));
         let sane = number <= MAX_BUCKETS
             && (-20..=FIRST_SCALE).contains(&scale)
-            && (-FARTHEST..=FARTHEST).contains(&offset);
+            && offset.unsigned_abs() <= MAX_PLACE;
         sane.then_some(Self {
             scale,
             zeros,

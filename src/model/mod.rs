@@ -8,7 +8,9 @@ mod broker;
 mod flow;
 mod histogram;
 mod ids;
+mod path_record;
 mod point;
+mod receipt;
 mod span;
 mod time;
 
@@ -18,10 +20,14 @@ pub use rabtrace_lapin::path::{Direction, EdgeKind};
 pub use broker::{
     BrokerSnapshot, ExchangeSample, NodeSample, OverviewSample, PollSample, QueueSample, Source,
 };
-pub use flow::{Checkpoint, FlowWindow, PathText, Slowest, StepRow, StoreBatch};
-pub use histogram::Histogram;
+pub use flow::{
+    Checkpoint, FlowWindow, PathText, Resume, SeriesKey, SeriesState, Slowest, StepRow, StoreBatch,
+};
+pub use histogram::{ExplicitHistogram, Histogram, Told};
 pub use ids::{InvalidId, SpanId, TraceId};
+pub use path_record::{PathMeasure, PathRecord, PathValue};
 pub use point::{FieldValue, Point};
+pub use receipt::{Pending, Receipt};
 pub use span::{
     AttributeValue, Attributes, Batch, Hop, MetricPoint, PathStep, Signal, Span, SpanEvent,
     SpanKind, SpanLink, SpanStatus,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rabtrace_lapin::path::Direction;
+use rabtrace_lapin::path::{Direction, EdgeKind};
 
-use super::{SpanId, TraceId};
+use super::{PathRecord, Receipt, SpanId, TraceId};
 
 /// The value of an attribute. Arrays, maps and bytes are kept as JSON (bytes as base64).
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +125,8 @@ pub struct Span {
     pub events: Vec<SpanEvent>,
     /// Links from it.
     pub links: Vec<SpanLink>,
+    /// Whether its service says that it sends path metrics for every message.
+    pub paths_measured: bool,
 }
 
 impl Span {
@@ -187,6 +189,10 @@ pub struct Batch {
     pub spans: Vec<Span>,
     /// Its numbers.
     pub metrics: Vec<MetricPoint>,
+    /// Its path metrics.
+    pub paths: Vec<PathRecord>,
+    /// To be confirmed when its path metrics are stored; none if it has none.
+    pub receipt: Option<Receipt>,
 }
 
 /// One checkpoint of a path: the step by which the path grew, and how long it took.
@@ -200,6 +206,10 @@ pub struct PathStep {
     pub direction: Direction,
     /// Exchange, or queue for the default exchange, when published; queue when delivered.
     pub destination: Arc<str>,
+    /// What led to it.
+    pub kind: EdgeKind,
+    /// The name under which a delivered message came in, where that is not the queue.
+    pub via: Option<Arc<str>>,
     /// Since the checkpoint before; none at the origin or when the clocks disagree.
     pub edge: Option<Duration>,
     /// Since the origin; none when the clocks disagree.

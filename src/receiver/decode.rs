@@ -1,23 +1,28 @@
-//! OTLP requests as the model has them: spans, and the numbers of gauges and sums.
+//! OTLP requests as the model has them: spans, the numbers of gauges and sums, and path metrics.
 //!
-//! Input: decoded protobuf messages. Output: [`Span`]s and [`MetricPoint`]s. Pure. Histograms
-//! and summaries do not become [`MetricPoint`]s: they are counted as received and go on to the
-//! upstream with the rest of the payload. Source: `opentelemetry-proto` v1.
+//! Input: decoded protobuf messages. Output: [`Span`]s, [`MetricPoint`]s and [`PathRecords`].
+//! Pure. Other histograms and summaries become nothing: they are counted as received and go on to
+//! the upstream with the rest of the payload. Source: `opentelemetry-proto` v1.
+
+mod paths;
 
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::metrics::v1::{
     DataPointFlags, Metric, NumberDataPoint, metric::Data, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{self as otlp, span::SpanKind as OtlpKind};
 
+pub use paths::PathRecords;
+
 use super::attribute::Interner;
 use crate::model::{
-    AttributeValue, Attributes, MetricPoint, Span, SpanEvent, SpanId, SpanKind, SpanLink,
-    SpanStatus, TraceId,
+    AttributeValue, Attributes, MetricPoint, PathMeasure, Span, SpanEvent, SpanId, SpanKind,
+    SpanLink, SpanStatus, TraceId,
 };
 
 /// The service of a resource without `service.name`.
@@ -54,11 +59,28 @@ pub fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
     let mut spans = Vec::with_capacity(number.map(|scope| scope.spans.len()).sum());
     for resource_spans in request.resource_spans {
         let (service, resource) = resource(resource_spans.resource, &mut interner);
-        for span in resource_spans.scope_spans.into_iter().flat_map(|s| s.spans) {
-            spans.extend(decode_span(span, (&service, &resource), &mut interner));
+        for scope_spans in resource_spans.scope_spans {
+            let measured = paths_are_measured(&scope_spans);
+            for span in scope_spans.spans {
+                let span = decode_span(span, (&service, &resource), &mut interner);
+                spans.extend(span.map(|span| Span {
+                    paths_measured: measured,
+                    ..span
+                }));
+            }
         }
     }
     spans
+}
+
+/// Whether the tracer says that its service measures the path of every message.
+fn paths_are_measured(scope_spans: &otlp::ScopeSpans) -> bool {
+    let attributes = scope_spans.scope.iter().flat_map(|scope| &scope.attributes);
+    let mut of_paths = attributes.filter(|attribute| attribute.key == "rabtrace.paths");
+    of_paths.any(|attribute| {
+        let value = attribute.value.as_ref().and_then(|any| any.value.as_ref());
+        matches!(value, Some(any_value::Value::StringValue(text)) if text == "measured")
+    })
 }
 
 /// Service and attributes of a resource, both shared by all that it sent.
@@ -107,6 +129,7 @@ fn decode_span(
             .into_iter()
             .filter_map(|link| decode_link(link, interner))
             .collect(),
+        paths_measured: false,
     })
 }
 
@@ -146,25 +169,44 @@ fn decode_status(code: i32) -> SpanStatus {
     }
 }
 
-/// The numbers of a request's gauges and sums; points without a recorded value are left out.
-#[must_use]
-pub fn metric_points(request: ExportMetricsServiceRequest) -> Vec<MetricPoint> {
-    let mut interner = Interner::default();
-    let mut points = Vec::new();
-    for resource_metrics in request.resource_metrics {
-        let (service, _) = resource(resource_metrics.resource, &mut interner);
-        let metrics = resource_metrics.scope_metrics.into_iter();
-        for metric in metrics.flat_map(|scope| scope.metrics) {
-            let name = interner.intern(&metric.name);
-            let numbers = numbers(metric).into_iter();
-            let decode = |point| decode_number(point, (&service, &name), &mut interner);
-            points.extend(numbers.filter_map(decode));
-        }
-    }
-    points
+/// What the agent takes from a request of metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// Numbers of gauges and sums.
+    pub points: Vec<MetricPoint>,
+    /// Path metrics.
+    pub paths: PathRecords,
 }
 
-fn numbers(metric: Metric) -> Vec<NumberDataPoint> {
+/// The numbers and the path metrics of a request; points without a recorded value are left out.
+#[must_use]
+pub fn numbers(request: ExportMetricsServiceRequest) -> Numbers {
+    let mut interner = Interner::default();
+    let mut read = Numbers::default();
+    for resource_metrics in request.resource_metrics {
+        let (service, attributes) = resource(resource_metrics.resource, &mut interner);
+        let instance = paths::instance(&attributes);
+        let metrics = resource_metrics.scope_metrics.into_iter();
+        for metric in metrics.flat_map(|scope| scope.metrics) {
+            if let Some(measure) = PathMeasure::named(&metric.name) {
+                let source = paths::Source {
+                    service: &service,
+                    instance: &instance,
+                    measure,
+                };
+                read.paths.read(metric, &source, &mut interner);
+                continue;
+            }
+            let name = interner.intern(&metric.name);
+            let numbers = number_points(metric).into_iter();
+            let decode = |point| decode_number(point, (&service, &name), &mut interner);
+            read.points.extend(numbers.filter_map(decode));
+        }
+    }
+    read
+}
+
+fn number_points(metric: Metric) -> Vec<NumberDataPoint> {
     match metric.data {
         Some(Data::Gauge(gauge)) => gauge.data_points,
         Some(Data::Sum(sum)) => sum.data_points,

@@ -97,12 +97,13 @@ impl Service<tonic::Request<Bytes>> for Export {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let body = request.into_inner();
-        let outcome = self.intake.accept(self.signal, Encoding::Protobuf, body);
-        let answer = match outcome {
-            Ok(accepted) => Ok(tonic::Response::new(encode(self.signal, &accepted))),
-            Err(refusal) => Err(status(&refusal)),
-        };
-        Box::pin(std::future::ready(answer))
+        let (intake, signal) = (self.intake.clone(), self.signal);
+        Box::pin(async move {
+            match intake.accept(signal, Encoding::Protobuf, body).await {
+                Ok(accepted) => Ok(tonic::Response::new(encode(signal, &accepted))),
+                Err(refusal) => Err(status(&refusal)),
+            }
+        })
     }
 }
 
@@ -140,7 +141,7 @@ pub(super) fn status(refusal: &Refusal) -> Status {
         }
         Refusal::TooLarge { .. } => Code::ResourceExhausted,
         Refusal::TooSlow => Code::DeadlineExceeded,
-        Refusal::QueueFull | Refusal::Stopping => Code::Unavailable,
+        Refusal::QueueFull | Refusal::NotStored | Refusal::Stopping => Code::Unavailable,
     };
     Status::new(code, refusal.to_string())
 }

@@ -55,7 +55,7 @@ async fn export(intake: &Intake, signal: Signal, request: Request) -> Response {
             return refuse(encoding, &refusal);
         }
     };
-    match intake.accept(signal, encoding, body) {
+    match intake.accept(signal, encoding, body).await {
         Ok(accepted) => answer(
             encoding,
             StatusCode::OK,
@@ -132,7 +132,9 @@ fn refuse(encoding: Encoding, refusal: &Refusal) -> Response {
         Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
         Refusal::UnsupportedType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
-        Refusal::QueueFull | Refusal::Stopping => (StatusCode::SERVICE_UNAVAILABLE, Some("1")),
+        Refusal::QueueFull | Refusal::NotStored | Refusal::Stopping => {
+            (StatusCode::SERVICE_UNAVAILABLE, Some("1"))
+        }
     };
     let code = grpc::status(refusal).code() as i32;
     let message = refusal.to_string();

@@ -1,8 +1,12 @@
 //! What both front ends do with a body: scan, decode, hand over.
 //!
 //! Input: the decompressed bytes of an OTLP request. Output: a [`Batch`] in the queue to the
-//! flow, and only then an acknowledgement. A full queue refuses retryably, so the sender keeps
-//! what the agent cannot take; nothing is dropped here. Every refusal is counted by its reason.
+//! flow, and only then an acknowledgement; of path records only when the store has them. A full
+//! queue refuses retryably, so the sender keeps what the agent cannot take; nothing is dropped
+//! here but path records that cannot be read, which are counted. Every refusal is counted by its
+//! reason.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -14,8 +18,10 @@ use super::decode;
 use super::json::{self, JsonError};
 use super::scan::{self, ScanError, scan};
 use crate::metrics::Metrics;
-use crate::model::{Batch, Signal};
+use crate::model::{Batch, Pending, Receipt, Signal};
 
+/// How long the store may take to write path records.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request may take this many times the largest body when it is decoded.
 const DECODED_PER_BODY: u64 = 16;
 
@@ -73,6 +79,9 @@ pub enum Refusal {
     /// The queue to the flow is full. Send it again later.
     #[error("the agent's queue is full; send again later")]
     QueueFull,
+    /// The store did not write it in time, or lost it. Send it again later.
+    #[error("the agent's store did not write it in time; send again later")]
+    NotStored,
     /// The agent stops. Send it again later.
     #[error("the agent is stopping; send again later")]
     Stopping,
@@ -89,6 +98,7 @@ impl Refusal {
             Self::UnsupportedType => "unsupported_type",
             Self::TooSlow => "too_slow",
             Self::QueueFull => "queue_full",
+            Self::NotStored => "not_stored",
             Self::Stopping => "stopping",
         }
     }
@@ -124,6 +134,8 @@ struct Decoded {
     /// Spans or data points in the payload.
     items: u64,
     rejected: u64,
+    /// Data points of path metrics that could not be read.
+    unreadable: u64,
 }
 
 /// The way into the agent; a clone leads to the same queue.
@@ -131,6 +143,8 @@ struct Decoded {
 pub struct Intake {
     sender: mpsc::Sender<Batch>,
     max_body_bytes: usize,
+    /// How long the store may take to write path records.
+    store_timeout: Duration,
     metrics: Metrics,
 }
 
@@ -141,6 +155,7 @@ impl Intake {
         Self {
             sender,
             max_body_bytes,
+            store_timeout: STORE_TIMEOUT,
             metrics,
         }
     }
@@ -151,19 +166,28 @@ impl Intake {
         self.max_body_bytes
     }
 
-    /// Scans and decodes `body` and hands it over. A request without content is taken and goes
-    /// nowhere.
+    /// Scans and decodes `body` and hands it over; waits until the store has its path records, if
+    /// it has any. A request without content is taken and goes nowhere.
     ///
     /// # Errors
     /// A [`Refusal`], which is counted.
-    pub fn accept(
+    pub async fn accept(
         &self,
         signal: Signal,
         encoding: Encoding,
         body: Bytes,
     ) -> Result<Accepted, Refusal> {
-        self.hand_over(signal, encoding, body)
-            .inspect_err(|refusal| self.count_refusal(refusal))
+        let outcome = match self.hand_over(signal, encoding, body) {
+            Ok((accepted, None)) => Ok(accepted),
+            Ok((accepted, Some(pending))) => {
+                match tokio::time::timeout(self.store_timeout, pending.stored()).await {
+                    Ok(true) => Ok(accepted),
+                    Ok(false) | Err(_) => Err(Refusal::NotStored),
+                }
+            }
+            Err(refusal) => Err(refusal),
+        };
+        outcome.inspect_err(|refusal| self.count_refusal(refusal))
     }
 
     /// Counts a request that a front end refused by itself.
@@ -176,7 +200,7 @@ impl Intake {
         signal: Signal,
         encoding: Encoding,
         body: Bytes,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<(Accepted, Option<Pending>), Refusal> {
         use mpsc::error::TrySendError;
         if body.len() > self.max_body_bytes {
             return Err(Refusal::TooLarge {
@@ -197,12 +221,23 @@ impl Intake {
             Signal::Traces => self.metrics.spans_received.inc_by(decoded.items),
             Signal::Metrics => self.metrics.metric_points_received.inc_by(decoded.items),
         }
-        if decoded.items > 0 {
-            place.send(decoded.batch);
+        if decoded.unreadable > 0 {
+            self.metrics
+                .dropped("receiver", "path_record", decoded.unreadable);
         }
-        Ok(Accepted {
+        let mut batch = decoded.batch;
+        let pending = (!batch.paths.is_empty()).then(|| {
+            let (receipt, pending) = Receipt::pair();
+            batch.receipt = Some(receipt);
+            pending
+        });
+        if decoded.items > 0 {
+            place.send(batch);
+        }
+        let accepted = Accepted {
             rejected: decoded.rejected,
-        })
+        };
+        Ok((accepted, pending))
     }
 }
 
@@ -224,11 +259,14 @@ fn decode_traces(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded
     Ok(Decoded {
         items: spans.len() as u64,
         rejected,
+        unreadable: 0,
         batch: Batch {
             signal: Signal::Traces,
             payload,
             spans,
             metrics: Vec::new(),
+            paths: Vec::new(),
+            receipt: None,
         },
     })
 }
@@ -247,14 +285,18 @@ fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decode
         Some(request) => request,
         None => ExportMetricsServiceRequest::decode(payload.clone())?,
     };
+    let numbers = decode::numbers(request);
     Ok(Decoded {
         items,
         rejected: 0,
+        unreadable: numbers.paths.unreadable,
         batch: Batch {
             signal: Signal::Metrics,
             payload,
             spans: Vec::new(),
-            metrics: decode::metric_points(request),
+            metrics: numbers.points,
+            paths: numbers.paths.records,
+            receipt: None,
         },
     })
 }

@@ -11,7 +11,10 @@
 //!   (UNAVAILABLE; 503 with Retry-After); what can never be taken is refused for good
 //!   (INVALID_ARGUMENT, RESOURCE_EXHAUSTED; 400, 413, 415).
 //! - Spans with invalid ids are rejected alone, and reported as partial success.
-//! - Gauges and sums become numbers; histograms and summaries are counted and forwarded only.
+//! - Gauges and sums become numbers, `rabtrace.path.*` of any kind path records; other histograms
+//!   and summaries are counted and forwarded only.
+//! - A request with path records is acknowledged only when the store has them, and refused
+//!   retryably after 10 s: the flow knows what comes twice.
 //!   Logs are not taken: UNIMPLEMENTED, 404.
 //! - A body is limited after decompression, and [`scan`](scan()) limits what it becomes when it
 //!   is decoded.
@@ -38,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::serve::serve;
 
-pub use self::decode::{metric_points, reject_invalid_spans, spans};
+pub use self::decode::{Numbers, PathRecords, numbers, reject_invalid_spans, spans};
 pub use self::intake::{Accepted, Encoding, Intake, Refusal};
 pub use self::scan::{Counts, ScanError, scan};
 pub use self::wire::Malformed;

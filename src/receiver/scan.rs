@@ -81,7 +81,7 @@ impl Walk {
                     self.count(inner)?;
                     self.message(inner, bytes, depth + 1)?;
                 }
-                (Shape::Varints, Value::Varint(_)) => self.spend(8)?,
+                (Shape::Varints, Value::Varint(_)) => self.spend(16)?,
                 (shape, Value::Bytes(bytes)) => self.spend(shape.cost(bytes.len() as u64))?,
                 _ => {}
             }

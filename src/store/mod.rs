@@ -23,6 +23,7 @@ mod error;
 mod open;
 mod query;
 mod reader;
+mod resume;
 mod retention;
 mod schema;
 mod views;

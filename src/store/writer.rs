@@ -212,7 +212,7 @@ impl Writer {
 }
 
 fn rows(batch: &StoreBatch) -> usize {
-    batch.hops.len() + batch.points.len() + batch.windows.len()
+    batch.hops.len() + batch.points.len() + batch.windows.len() + batch.series.len()
 }
 
 #[cfg(test)]

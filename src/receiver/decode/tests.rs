@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{self as otlp, ResourceSpans, ScopeSpans, Status};
 
-use super::{metric_points, reject_invalid_spans, spans};
+use super::{numbers, reject_invalid_spans, spans};
 use crate::model::{AttributeValue, Span, SpanKind, SpanStatus};
 
 fn text(key: &str, value: &str) -> KeyValue {
@@ -208,13 +208,14 @@ fn gauges_and_sums_become_numbers_and_histograms_do_not() {
         ],
         ..ScopeMetrics::default()
     };
-    let points = metric_points(ExportMetricsServiceRequest {
+    let points = numbers(ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
             resource: service("planner"),
             scope_metrics: vec![scope],
             ..ResourceMetrics::default()
         }],
-    });
+    })
+    .points;
     let seen: Vec<_> = points
         .iter()
         .map(|point| {

@@ -40,31 +40,33 @@ fn body(spans: Vec<Span>) -> bytes::Bytes {
         .into()
 }
 
-fn traces(intake: &Intake, body: bytes::Bytes) -> Result<u64, Refusal> {
-    let accepted = intake.accept(Signal::Traces, Encoding::Protobuf, body)?;
+async fn traces(intake: &Intake, body: bytes::Bytes) -> Result<u64, Refusal> {
+    let accepted = intake
+        .accept(Signal::Traces, Encoding::Protobuf, body)
+        .await?;
     Ok(accepted.rejected)
 }
 
-#[test]
-fn a_request_is_handed_over_unchanged_and_counted() {
+#[tokio::test]
+async fn a_request_is_handed_over_unchanged_and_counted() {
     let (intake, mut batches, metrics) = intake(1);
     let body = body(vec![span(1), span(2)]);
-    assert_eq!(traces(&intake, body.clone()), Ok(0));
+    assert_eq!(traces(&intake, body.clone()).await, Ok(0));
     let batch = batches.try_recv().unwrap();
     assert_eq!((batch.payload, batch.spans.len()), (body, 2));
     assert_eq!(metrics.spans_received.get(), 2);
 }
 
-#[test]
-fn a_full_or_closed_queue_refuses_retryably_and_nothing_is_counted_as_received() {
+#[tokio::test]
+async fn a_full_or_closed_queue_refuses_retryably_and_nothing_is_counted_as_received() {
     let (intake, mut batches, metrics) = intake(1);
-    assert_eq!(traces(&intake, body(vec![span(1)])), Ok(0));
-    let refusal = traces(&intake, body(vec![span(2)]));
+    assert_eq!(traces(&intake, body(vec![span(1)])).await, Ok(0));
+    let refusal = traces(&intake, body(vec![span(2)])).await;
     assert_eq!(refusal, Err(Refusal::QueueFull));
     assert!(batches.try_recv().is_ok());
-    assert_eq!(traces(&intake, body(vec![span(2)])), Ok(0));
+    assert_eq!(traces(&intake, body(vec![span(2)])).await, Ok(0));
     drop(batches);
-    let refusal = traces(&intake, body(vec![span(3)]));
+    let refusal = traces(&intake, body(vec![span(3)])).await;
     assert_eq!(refusal, Err(Refusal::Stopping));
     assert_eq!(metrics.spans_received.get(), 2);
     let text = metrics.encode().unwrap();
@@ -76,11 +78,11 @@ fn a_full_or_closed_queue_refuses_retryably_and_nothing_is_counted_as_received()
     }
 }
 
-#[test]
-fn the_payload_goes_on_without_the_rejected_spans() {
+#[tokio::test]
+async fn the_payload_goes_on_without_the_rejected_spans() {
     let (intake, mut batches, metrics) = intake(1);
     assert_eq!(
-        traces(&intake, body(vec![span(1), span(0), span(2)])),
+        traces(&intake, body(vec![span(1), span(0), span(2)])).await,
         Ok(1)
     );
     let batch = batches.try_recv().unwrap();
@@ -88,29 +90,79 @@ fn the_payload_goes_on_without_the_rejected_spans() {
     assert_eq!(metrics.spans_received.get(), 2);
 }
 
-#[test]
-fn an_empty_request_is_taken_and_goes_nowhere() {
+#[tokio::test]
+async fn an_empty_request_is_taken_and_goes_nowhere() {
     let (intake, mut batches, _) = intake(1);
     for signal in [Signal::Traces, Signal::Metrics] {
         let empty = bytes::Bytes::new();
-        assert!(intake.accept(signal, Encoding::Protobuf, empty).is_ok());
+        assert!(
+            intake
+                .accept(signal, Encoding::Protobuf, empty)
+                .await
+                .is_ok()
+        );
         let empty = bytes::Bytes::from_static(b"{}");
-        assert!(intake.accept(signal, Encoding::Json, empty).is_ok());
+        assert!(intake.accept(signal, Encoding::Json, empty).await.is_ok());
     }
     assert!(batches.try_recv().is_err());
 }
 
-#[test]
-fn what_is_not_otlp_is_malformed() {
+#[tokio::test]
+async fn what_is_not_otlp_is_malformed() {
     let (intake, mut batches, _) = intake(1);
     for bytes in [&b"\xff"[..], b"not protobuf", b"\x0a\x05abc", b"\x08\x01"] {
         let body = bytes::Bytes::copy_from_slice(bytes);
-        let refusal = traces(&intake, body.clone());
+        let refusal = traces(&intake, body.clone()).await;
         assert!(matches!(refusal, Err(Refusal::Malformed(_))), "{bytes:?}");
         for signal in [Signal::Traces, Signal::Metrics] {
-            let refusal = intake.accept(signal, Encoding::Json, body.clone());
+            let refusal = intake.accept(signal, Encoding::Json, body.clone()).await;
             assert!(matches!(refusal, Err(Refusal::Malformed(_))), "{bytes:?}");
         }
     }
     assert!(batches.try_recv().is_err());
+}
+
+/// A request of one path record, one that cannot be read, and one number.
+fn path_metrics() -> bytes::Bytes {
+    let body = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+        {"name":"rabtrace.path.messages","sum":{"aggregationTemporality":1,"dataPoints":[
+            {"asInt":"3","timeUnixNano":"9","attributes":[
+                {"key":"rabtrace.path.hash","value":{"stringValue":"0a"}},
+                {"key":"rabtrace.direction","value":{"stringValue":"out"}},
+                {"key":"messaging.destination.name","value":{"stringValue":"q"}}]},
+            {"asInt":"3"}]}},
+        {"name":"requests","gauge":{"dataPoints":[{"asInt":"1"}]}}]}]}]}"#;
+    bytes::Bytes::from_static(body.as_bytes())
+}
+
+#[tokio::test]
+async fn path_records_are_acknowledged_when_they_are_stored() {
+    let (intake, mut batches, metrics) = intake(2);
+    let store = async {
+        let batch = batches.recv().await.unwrap();
+        assert_eq!((batch.paths.len(), batch.metrics.len()), (1, 1));
+        batch.receipt.unwrap().confirm();
+    };
+    let accept = intake.accept(Signal::Metrics, Encoding::Json, path_metrics());
+    let (accepted, ()) = tokio::join!(accept, store);
+    assert!(accepted.is_ok());
+    let text = metrics.encode().unwrap();
+    let line = "rabtrace_dropped_total{reason=\"path_record\",stage=\"receiver\"} 1";
+    assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test]
+async fn path_records_that_are_lost_or_late_are_to_be_sent_again() {
+    let (mut intake, mut batches, _) = intake(2);
+    let lose = async { drop(batches.recv().await.unwrap()) };
+    let accept = intake.accept(Signal::Metrics, Encoding::Json, path_metrics());
+    let (lost, ()) = tokio::join!(accept, lose);
+    assert_eq!(lost, Err(Refusal::NotStored));
+    intake.store_timeout = std::time::Duration::from_millis(20);
+    let accept = intake.accept(Signal::Metrics, Encoding::Json, path_metrics());
+    assert_eq!(accept.await, Err(Refusal::NotStored), "nobody stores it");
+    assert!(
+        batches.try_recv().is_ok(),
+        "it was handed over all the same"
+    );
 }

@@ -58,7 +58,7 @@ pub(super) enum Shape {
     Text,
     /// Texts, each with its own allocation.
     Texts,
-    /// Numbers of varying length, each eight bytes in memory.
+    /// Counts of varying length, each eight bytes in memory, and in the model once more.
     Varints,
     /// Numbers that are as long in memory as on the wire.
     Fixed,
@@ -73,7 +73,7 @@ impl Shape {
             // A text may stand in memory twice: decoded, and in the model.
             Self::Text => length * 2,
             Self::Texts => size_of::<String>() as u64 + length * 2,
-            Self::Varints => length * 8,
+            Self::Varints => length * 16,
             Self::Fixed => length,
             Self::Message(_) | Self::Other => 0,
         }
@@ -96,11 +96,13 @@ impl Message {
             Self::ScopeSpans | Self::ScopeMetrics => size_of::<trace::ScopeSpans>(),
             Self::Metric => size_of::<metrics::Metric>(),
             Self::NumberDataPoint => {
-                size_of::<metrics::NumberDataPoint>() + size_of::<model::MetricPoint>()
+                size_of::<metrics::NumberDataPoint>() + size_of::<model::PathRecord>()
             }
-            Self::HistogramDataPoint => size_of::<metrics::HistogramDataPoint>(),
+            Self::HistogramDataPoint => {
+                size_of::<metrics::HistogramDataPoint>() + size_of::<model::PathRecord>()
+            }
             Self::ExponentialHistogramDataPoint => {
-                size_of::<metrics::ExponentialHistogramDataPoint>()
+                size_of::<metrics::ExponentialHistogramDataPoint>() + size_of::<model::PathRecord>()
             }
             Self::SummaryDataPoint => size_of::<metrics::SummaryDataPoint>(),
             Self::ValueAtQuantile => size_of::<metrics::summary_data_point::ValueAtQuantile>(),

@@ -5,8 +5,10 @@ mod flow;
 mod json;
 mod points;
 mod spans;
+mod state;
 
 pub(super) use dictionary::Dictionaries;
+pub(super) use state::CLOSED_UNTIL;
 
 use rusqlite::Connection;
 
@@ -59,7 +61,7 @@ impl Hours {
 }
 
 impl Store {
-    /// Writes all batches in one transaction; blocks.
+    /// Writes all batches in one transaction and confirms their receipts; blocks.
     ///
     /// # Errors
     /// If SQLite fails; then nothing of them is written.
@@ -93,8 +95,12 @@ impl Store {
         session.spans(batches, &mut written)?;
         session.windows(batches, &mut written)?;
         session.points(batches, &mut written)?;
+        session.flow_state(batches)?;
         views::rebuild(&transaction, &mut self.catalogue)?;
         transaction.commit()?;
+        for receipt in batches.iter().flat_map(|batch| &batch.receipts) {
+            receipt.confirm();
+        }
         Ok(written)
     }
 

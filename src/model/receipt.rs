@@ -1,0 +1,42 @@
+//! The promise that something was stored, from who stores it back to who took it in.
+
+use tokio::sync::mpsc;
+
+/// Travels with what is to be stored. Dropping every clone of it without [`Receipt::confirm`]
+/// says that it was not stored.
+#[derive(Clone, Debug)]
+pub struct Receipt(mpsc::Sender<()>);
+
+/// Waits for the receipt.
+#[derive(Debug)]
+pub struct Pending(mpsc::Receiver<()>);
+
+impl Receipt {
+    /// A receipt, and who waits for it.
+    ///
+    /// ```
+    /// use rabtrace::model::Receipt;
+    ///
+    /// let (receipt, pending) = Receipt::pair();
+    /// receipt.confirm();
+    /// # drop(pending);
+    /// ```
+    #[must_use]
+    pub fn pair() -> (Self, Pending) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), Pending(receiver))
+    }
+
+    /// Says that it is stored.
+    pub fn confirm(&self) {
+        // Nobody waits any more, or it was said already: both are fine.
+        let _ = self.0.try_send(());
+    }
+}
+
+impl Pending {
+    /// Whether it was stored: waits until that is known.
+    pub async fn stored(mut self) -> bool {
+        self.0.recv().await.is_some()
+    }
+}
