@@ -105,10 +105,7 @@ impl Metrics {
                 "rabtrace_requests_forwarded_total",
                 "OTLP requests that the upstream took.",
             )?,
-            polls: make.counter(
-                "rabtrace_polls_total",
-                "Polls of the broker that gave a snapshot.",
-            )?,
+            polls: make.counter("rabtrace_polls_total", "Polls that gave a snapshot.")?,
             path_points_skipped: make.family(
                 "rabtrace_path_points_skipped_total",
                 "Points of path metrics that were not counted: they came twice, or are what later \

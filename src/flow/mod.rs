@@ -4,12 +4,14 @@
 //! Input: [`Batch`]es from the receiver and [`BrokerSnapshot`]s from the monitor. Output:
 //! [`Output`]: a [`StoreBatch`], and windows that were closed; what InfluxDB gets follows from
 //! them, by [`Flow::influx_points`]. The state is bounded: [`PathBook`] holds at most 10,000
-//! steps, [`Series`] 200,000 series, [`Windows`] 20,000 checkpoints of a window; nothing is kept
-//! per trace. What finds no place is counted.
+//! steps, [`Series`] 200,000 series, [`Windows`] 20,000 checkpoints of a window; of spans
+//! the last 50,000 are known, so that their children find their path. What finds no place is
+//! counted.
 //!
 //! Durability: a batch with path records carries the receipt of its request on to the store, with
 //! everything by which a restarted agent goes on where this one was.
 
+mod ancestry;
 mod book;
 mod count;
 mod hop;
@@ -69,6 +71,7 @@ pub struct Flow {
     services: services::Services,
     windows: Windows,
     platform: Platform,
+    ancestry: ancestry::Ancestry,
     instance: Arc<str>,
 }
 
@@ -87,6 +90,7 @@ impl Flow {
             services: services::Services::default(),
             windows: Windows::resume(setup.window, &mut resume),
             platform: Platform::default(),
+            ancestry: ancestry::Ancestry::default(),
             instance: setup.instance,
         }
     }
@@ -113,9 +117,12 @@ impl Flow {
                 self.learn(of_span(&hop.span.service, step), &mut output.store);
             }
         }
-        let start = self.windows.start_at(now_unix_nano);
         for hop in &mut hops {
             hop.path = hop.step.as_ref().and_then(|step| self.book.text(step.hash));
+        }
+        self.ancestry.trace(&mut hops);
+        let start = self.windows.start_at(now_unix_nano);
+        for hop in &hops {
             if let Some(step) = &hop.step {
                 let sampled = self.services.counts(&hop.span, now_unix_nano);
                 let checkpoint = self.checkpoint(Checkpoint {

@@ -110,6 +110,10 @@ impl Catalogue {
         if self.flow.insert(hour) {
             Kind::Flow.create(database, hour, &[])?;
             self.stale_views.insert("message_flow".to_owned());
+        } else if self.flow_sums.remove(&hour) {
+            // What comes late is not in them: the next round of maintenance makes them anew.
+            let table = Kind::FlowSums.table(hour);
+            database.execute_batch(&format!("DROP TABLE \"{table}\""))?;
         }
         Ok(())
     }

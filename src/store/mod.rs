@@ -26,6 +26,7 @@ mod reader;
 mod resume;
 mod retention;
 mod schema;
+mod sums;
 mod views;
 mod write;
 mod writer;

@@ -17,6 +17,8 @@ const VACUUM_PAGES: u32 = 20_000;
 pub struct Maintained {
     /// Hours that got their index by trace id.
     pub hours_closed: u64,
+    /// Hours that got their sums of path statistics.
+    pub hours_summed: u64,
     /// Hours dropped because they were too old.
     pub hours_dropped_by_age: u64,
     /// Hours dropped because the file was too large.
@@ -24,7 +26,7 @@ pub struct Maintained {
 }
 
 impl Store {
-    /// Indexes hours that ended, drops those that are too old, and the oldest ones while the file
+    /// Indexes and sums hours that ended, drops those that are too old, and the oldest ones while the file
     /// is too large: closed hours first, then, if it must be, the open one. Blocks.
     ///
     /// # Errors
@@ -56,7 +58,9 @@ impl Store {
             self.drop_hours(&BTreeSet::from([oldest]))?;
             done.hours_dropped_by_size += 1;
         }
-        done.hours_closed = self.close_hours(hour_of(now.saturating_sub(LATE_NANOS)))?;
+        let open = hour_of(now.saturating_sub(LATE_NANOS));
+        done.hours_closed = self.close_hours(open)?;
+        done.hours_summed = self.sum_hours(open)?;
         if done.hours_dropped_by_age + done.hours_dropped_by_size > 0 {
             self.shrink()?;
             tracing::info!(

@@ -15,6 +15,8 @@ mod victoria_metrics;
 
 use std::time::Duration;
 
+pub(crate) use influxdb_1::InfluxDb;
+
 use rabtrace::config::{self, Config, Secret};
 use rabtrace::health::{ComponentReport, Health, Status};
 use rabtrace::influx::{Influx, InfluxSetup};

@@ -4,6 +4,7 @@
 mod agent;
 mod broker;
 mod demo;
+mod durable;
 mod influx;
 mod interop;
 mod lapin;

@@ -4,6 +4,7 @@
 mod ask;
 mod commands;
 mod diff;
+mod flow;
 mod hours;
 mod open;
 mod paths;

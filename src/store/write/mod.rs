@@ -8,6 +8,7 @@ mod spans;
 mod state;
 
 pub(super) use dictionary::Dictionaries;
+pub(super) use flow::{insert as insert_flow, write_row as write_flow_row};
 pub(super) use state::CLOSED_UNTIL;
 
 use rusqlite::Connection;
@@ -80,6 +81,11 @@ impl Store {
             oldest: hour_of(now.saturating_sub(retention)),
             now: hour_of(now),
         };
+        // What is acknowledged by this commit must survive the machine, not only the process.
+        let acknowledges = batches.iter().any(|batch| !batch.receipts.is_empty());
+        let synchronous = if acknowledges { "FULL" } else { "NORMAL" };
+        self.database
+            .pragma_update(None, "synchronous", synchronous)?;
         let transaction = self.database.unchecked_transaction()?;
         let mut session = Session {
             database: &transaction,

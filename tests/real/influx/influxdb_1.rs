@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Running, client, config, points};
 use crate::support::{Process, eventually, free_port};
 
-struct InfluxDb {
+pub(crate) struct InfluxDb {
     folder: tempfile::TempDir,
     url: String,
     login: Option<&'static str>,
@@ -21,7 +21,7 @@ struct InfluxDb {
 
 impl InfluxDb {
     /// Starts one, without a database.
-    async fn start(auth: bool) -> Self {
+    pub(crate) async fn start(auth: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
         let (http, rpc) = (free_port(), free_port());
@@ -60,7 +60,12 @@ impl InfluxDb {
         self.process = None;
     }
 
-    async fn query(&self, query: &str) -> Value {
+    /// Where it answers.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) async fn query(&self, query: &str) -> Value {
         let mut url: reqwest::Url = format!("{}/query", self.url).parse().unwrap();
         url.query_pairs_mut()
             .append_pair("db", "rabtrace")

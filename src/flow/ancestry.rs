@@ -1,0 +1,280 @@
+//! Texts of paths for spans that carry no path context: another language, or no rabtrace before.
+//!
+//! Input: every span, with the text of its path where it has one. Output: for the others the text
+//! of their parent, and what they add to it: who publishes its service and destination, who takes
+//! a delivery the queue and its service, who serves a request its service. Parent and child may
+//! stand in one batch in any order. A span that came before its parent's batch gets no text
+//! itself; those that go on from it get theirs as soon as the parent is there. Loops are told as
+//! often as they were gone through.
+//!
+//! Bounded: the last [`MAX_SPANS`] spans, and texts of [`MAX_TEXT`] bytes; a longer one is none.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::book::UNKNOWN;
+use crate::model::{Hop, SpanId, SpanKind, TraceId};
+
+/// Spans that are remembered.
+pub(super) const MAX_SPANS: usize = 50_000;
+/// Bytes of a text that is made here.
+const MAX_TEXT: usize = 1_024;
+/// Generations between a span and the nearest of its ancestors that has a text.
+const MAX_GENERATIONS: usize = 64;
+
+const SEPARATOR: &str = " > ";
+
+type Key = (TraceId, SpanId);
+
+enum Node {
+    /// The text of its path; empty before anything was published.
+    Text(Arc<str>),
+    /// What it adds to its parent's.
+    Adds { parent: Key, parts: Parts },
+}
+
+/// What a span adds to a text.
+#[derive(Clone)]
+enum Parts {
+    Nothing,
+    Publishes(Arc<str>, Arc<str>),
+    Takes(Arc<str>, Arc<str>),
+    Serves(Arc<str>),
+}
+
+/// The newest spans.
+#[derive(Default)]
+pub(super) struct Ancestry {
+    nodes: HashMap<Key, Node>,
+    order: VecDeque<Key>,
+}
+
+impl Ancestry {
+    /// Remembers the spans and gives those without a path the text that follows from their
+    /// parents.
+    pub(super) fn trace(&mut self, hops: &mut [Hop]) {
+        for hop in hops.iter() {
+            self.remember(hop);
+        }
+        for hop in hops.iter_mut().filter(|hop| hop.step.is_none()) {
+            hop.path = self.text(key(hop)).filter(|text| !text.is_empty());
+        }
+    }
+
+    fn remember(&mut self, hop: &Hop) {
+        let parts = parts(hop);
+        let node = match (&hop.path, hop.span.parent_span_id) {
+            (Some(text), _) => Node::Text(Arc::clone(text)),
+            (None, Some(parent)) => Node::Adds {
+                parent: (hop.span.trace_id, parent),
+                parts,
+            },
+            (None, None) => Node::Text(add(&Arc::from(""), &parts).unwrap_or_default()),
+        };
+        if self.nodes.insert(key(hop), node).is_none() {
+            self.order.push_back(key(hop));
+        }
+        if self.order.len() > MAX_SPANS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.nodes.remove(&oldest);
+        }
+    }
+
+    /// The text of a span's path, if its ancestors are known up to one that has one.
+    fn text(&mut self, key: Key) -> Option<Arc<str>> {
+        let mut added: Vec<(Key, Parts)> = Vec::new();
+        let mut next = key;
+        let mut text = loop {
+            match self.nodes.get(&next)? {
+                Node::Text(text) => break Arc::clone(text),
+                Node::Adds { .. } if added.len() >= MAX_GENERATIONS => return None,
+                Node::Adds { parent, parts } => {
+                    added.push((next, parts.clone()));
+                    next = *parent;
+                }
+            }
+        };
+        while let Some((key, parts)) = added.pop() {
+            text = add(&text, &parts)?;
+            self.nodes.insert(key, Node::Text(Arc::clone(&text)));
+        }
+        Some(text)
+    }
+}
+
+fn key(hop: &Hop) -> Key {
+    (hop.span.trace_id, hop.span.span_id)
+}
+
+fn parts(hop: &Hop) -> Parts {
+    let service = Arc::clone(&hop.span.service);
+    match (hop.span.kind, &hop.destination) {
+        (SpanKind::Producer, Some(destination)) => {
+            Parts::Publishes(service, Arc::clone(destination))
+        }
+        (SpanKind::Consumer, Some(destination)) => Parts::Takes(Arc::clone(destination), service),
+        (SpanKind::Server, _) => Parts::Serves(service),
+        _ => Parts::Nothing,
+    }
+}
+
+/// The text with what a span adds; none if that is too long.
+fn add(text: &Arc<str>, parts: &Parts) -> Option<Arc<str>> {
+    let (unknown, new) = match parts {
+        Parts::Nothing => return Some(Arc::clone(text)),
+        // A request is on no path before it published something.
+        Parts::Serves(_) if text.is_empty() => return Some(Arc::clone(text)),
+        Parts::Serves(service) => (false, vec![service]),
+        Parts::Publishes(service, destination) => (false, vec![service, destination]),
+        Parts::Takes(destination, service) => (text.is_empty(), vec![destination, service]),
+    };
+    let mut whole = String::from(&**text);
+    let unknown = unknown.then_some(UNKNOWN);
+    for part in unknown
+        .into_iter()
+        .chain(new.into_iter().map(|part| &**part))
+    {
+        let last = whole.rsplit(SEPARATOR).next().unwrap_or_default();
+        if last == part {
+            continue;
+        }
+        if !whole.is_empty() {
+            whole.push_str(SEPARATOR);
+        }
+        whole.push_str(part);
+    }
+    (whole.len() <= MAX_TEXT).then(|| Arc::from(whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Ancestry, MAX_SPANS};
+    use crate::flow::hop::{hop, tests::span};
+    use crate::model::{Hop, SpanId, SpanKind};
+
+    fn id(number: u64) -> SpanId {
+        SpanId::from_bytes(&number.to_be_bytes()).unwrap()
+    }
+
+    /// A span of `service` about `destination`; parent 0 is none.
+    fn of(number: u64, parent: u64, service: &str, about: (SpanKind, &str)) -> Hop {
+        let (kind, destination) = about;
+        let name = [("messaging.destination.name", destination)];
+        let attributes = if destination.is_empty() {
+            &[][..]
+        } else {
+            &name
+        };
+        let mut span = span(service, kind, attributes);
+        span.span_id = id(number);
+        span.parent_span_id = (parent != 0).then(|| id(parent));
+        hop(span)
+    }
+
+    fn with_path(hop: Hop, path: &str) -> Hop {
+        let mut traced = hop;
+        traced.path = Some(Arc::from(path));
+        traced.step = crate::flow::hop::hop(span(
+            "s",
+            SpanKind::Producer,
+            &[
+                ("rabtrace.direction", "out"),
+                ("rabtrace.path.hash", "01"),
+                ("rabtrace.destination", "q1"),
+            ],
+        ))
+        .step;
+        traced
+    }
+
+    fn texts(ancestry: &mut Ancestry, mut hops: Vec<Hop>) -> Vec<Option<String>> {
+        ancestry.trace(&mut hops);
+        hops.into_iter()
+            .map(|hop| hop.path.map(|path| path.to_string()))
+            .collect()
+    }
+
+    const CONSUMER: SpanKind = SpanKind::Consumer;
+    const PRODUCER: SpanKind = SpanKind::Producer;
+
+    fn python() -> Vec<Hop> {
+        // As an exporter sends them: who ends first comes first.
+        vec![
+            of(4, 3, "python", (PRODUCER, "q2")),
+            of(3, 2, "python", (SpanKind::Internal, "")),
+            of(2, 1, "python", (CONSUMER, "q1")),
+        ]
+    }
+
+    #[test]
+    fn a_service_without_context_goes_on_from_its_parent() {
+        let mut ancestry = Ancestry::default();
+        let traced = with_path(of(1, 0, "rust", (PRODUCER, "q1")), "rust > q1");
+        texts(&mut ancestry, vec![traced]);
+        let told = texts(&mut ancestry, python());
+        let told: Vec<_> = told.iter().map(|text| text.as_deref().unwrap()).collect();
+        let whole = "rust > q1 > python > q2";
+        assert_eq!(told, [whole, "rust > q1 > python", "rust > q1 > python"]);
+    }
+
+    #[test]
+    fn who_came_before_its_parent_has_no_text_and_its_children_have() {
+        let mut ancestry = Ancestry::default();
+        assert_eq!(texts(&mut ancestry, python()), [None, None, None]);
+        let traced = with_path(of(1, 0, "rust", (PRODUCER, "q1")), "rust > q1");
+        texts(&mut ancestry, vec![traced]);
+        let child = of(5, 4, "node", (CONSUMER, "q2"));
+        let told = texts(&mut ancestry, vec![child]);
+        assert_eq!(told[0].as_deref(), Some("rust > q1 > python > q2 > node"));
+    }
+
+    #[test]
+    fn a_trace_without_any_context_begins_where_it_is_published() {
+        let mut ancestry = Ancestry::default();
+        let told = texts(
+            &mut ancestry,
+            vec![
+                of(1, 0, "web", (SpanKind::Server, "")),
+                of(2, 1, "web", (PRODUCER, "q1")),
+                of(3, 2, "worker", (CONSUMER, "q1")),
+                of(4, 3, "api", (SpanKind::Server, "")),
+                of(9, 0, "worker", (CONSUMER, "q9")),
+                of(11, 10, "worker", (CONSUMER, "q9")),
+            ],
+        );
+        let told: Vec<_> = told.iter().map(Option::as_deref).collect();
+        assert_eq!(
+            told,
+            [
+                None,
+                Some("web > q1"),
+                Some("web > q1 > worker"),
+                Some("web > q1 > worker > api"),
+                Some("? > q9 > worker"),
+                None
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_newest_are_remembered_and_circles_are_survived() {
+        let mut ancestry = Ancestry::default();
+        let circle = vec![
+            of(1, 2, "a", (PRODUCER, "q")),
+            of(2, 1, "a", (PRODUCER, "q")),
+        ];
+        assert_eq!(texts(&mut ancestry, circle), [None, None]);
+        for number in 10..10 + MAX_SPANS as u64 {
+            texts(&mut ancestry, vec![of(number, 0, "a", (PRODUCER, "q"))]);
+        }
+        assert_eq!(
+            (ancestry.nodes.len(), ancestry.order.len()),
+            (MAX_SPANS, MAX_SPANS)
+        );
+        let orphan = of(3, 1, "b", (CONSUMER, "q"));
+        assert_eq!(texts(&mut ancestry, vec![orphan]), [None]);
+    }
+}

@@ -1,0 +1,121 @@
+//! Path statistics of closed hours, summed for 5 minutes: who asks for a long time reads these.
+//!
+//! Input: the rows of a closed hour, ten seconds each. Output: its table of sums, one row for each
+//! checkpoint and 5 minutes; rows that came out of their turn make further ones, which add up.
+//! A row that comes after that takes the sums away, and the next round makes them anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row};
+
+use super::Store;
+use super::schema::Kind;
+use super::write::{insert_flow, write_flow_row};
+use crate::model::{Checkpoint, Direction, EdgeKind, FlowWindow, Histogram, Slowest, TraceId};
+
+/// Width of a sum.
+const WIDTH: Duration = Duration::from_secs(300);
+const WIDTH_NANOS: i64 = 300_000_000_000;
+
+/// Sums by start, then by checkpoint and whether it is sampled.
+type Sums = BTreeMap<i64, HashMap<(i64, bool), FlowWindow>>;
+
+impl Store {
+    /// Sums the hours before `open` that have no sums; how many those were.
+    pub(super) fn sum_hours(&mut self, open: i64) -> rusqlite::Result<u64> {
+        let closed = self.catalogue.flow.range(..open);
+        let hours: Vec<i64> = closed
+            .filter(|hour| !self.catalogue.flow_sums.contains(*hour))
+            .copied()
+            .collect();
+        for hour in &hours {
+            let transaction = self.database.unchecked_transaction()?;
+            Kind::FlowSums.create(&transaction, *hour, &[])?;
+            sum_hour(&transaction, *hour)?;
+            transaction.commit()?;
+            self.catalogue.flow_sums.insert(*hour);
+        }
+        Ok(u64::try_from(hours.len()).unwrap_or(u64::MAX))
+    }
+}
+
+fn sum_hour(database: &Connection, hour: i64) -> rusqlite::Result<()> {
+    let mut rows = database.prepare(&format!(
+        "SELECT time, checkpoint, sampled, count, errors, redelivered, skewed, max_attempt, edge, \
+         total, process, slowest_trace, slowest_ms FROM {} ORDER BY id",
+        Kind::Flow.table(hour)
+    ))?;
+    let mut rows = rows.query([])?;
+    let mut sums = Sums::new();
+    while let Some(row) = rows.next()? {
+        let time: i64 = row.get(0)?;
+        let start = time - time.rem_euclid(WIDTH_NANOS);
+        let key = (row.get(1)?, row.get(2)?);
+        let of_start = sums.entry(start).or_default();
+        let sum = of_start
+            .entry(key)
+            .or_insert_with(|| FlowWindow::new(nameless(key.1), start, WIDTH));
+        add(sum, row)?;
+        // Rows come nearly in the order of their time.
+        while sums.len() > 2 {
+            write_first(database, hour, &mut sums)?;
+        }
+    }
+    while !sums.is_empty() {
+        write_first(database, hour, &mut sums)?;
+    }
+    Ok(())
+}
+
+fn write_first(database: &Connection, hour: i64, sums: &mut Sums) -> rusqlite::Result<()> {
+    let Some((_, first)) = sums.pop_first() else {
+        return Ok(());
+    };
+    let text = insert_flow(&Kind::FlowSums.table(hour));
+    let mut statement = database.prepare_cached(&text)?;
+    for ((checkpoint, _), sum) in first {
+        write_flow_row(&mut statement, checkpoint, &sum)?;
+    }
+    Ok(())
+}
+
+/// The rows know their checkpoint by its key alone.
+fn nameless(sampled: bool) -> Checkpoint {
+    Checkpoint {
+        hash: 0,
+        kind: EdgeKind::Forward,
+        service: Arc::default(),
+        direction: Direction::In,
+        destination: Arc::default(),
+        sampled,
+    }
+}
+
+fn add(sum: &mut FlowWindow, row: &Row<'_>) -> rusqlite::Result<()> {
+    let count = |place| row.get::<_, i64>(place).map(i64::unsigned_abs);
+    sum.count = sum.count.saturating_add(count(3)?);
+    sum.errors = sum.errors.saturating_add(count(4)?);
+    sum.redelivered = sum.redelivered.saturating_add(count(5)?);
+    sum.skewed = sum.skewed.saturating_add(count(6)?);
+    sum.max_attempt = sum.max_attempt.max(count(7)?);
+    for (place, into) in [
+        (8, &mut sum.edge),
+        (9, &mut sum.total),
+        (10, &mut sum.process),
+    ] {
+        let bytes = row.get_ref(place)?.as_blob()?;
+        if let Some(histogram) = Histogram::decode(bytes) {
+            into.merge(&histogram);
+        }
+    }
+    let trace = row.get_ref(11)?.as_blob_or_null()?;
+    let slowest = trace.and_then(TraceId::from_bytes);
+    let duration: Option<f64> = row.get(12)?;
+    let duration = duration.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
+    if let Some((trace_id, duration)) = slowest.zip(duration) {
+        sum.offer(Slowest { trace_id, duration });
+    }
+    Ok(())
+}
