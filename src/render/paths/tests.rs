@@ -96,10 +96,10 @@ fn texts_are_shortened_by_characters() {
         texts,
         ["g…ß!", "gr…ß!", "größ…> ß!", "größe > ß!"].map(str::to_owned)
     );
-    assert_eq!(
-        fit(Some(10), 40, |limit| limit.to_string()),
-        usize::MAX.to_string()
-    );
+    let limits = [None, Some(20), Some(10), Some(0)];
+    let limits = limits.map(|width| fit(width, 40, |limit| limit.to_string()));
+    let whole = usize::MAX.to_string();
+    assert_eq!(limits, [&*whole, &*whole, "30", "24"].map(str::to_owned));
 }
 
 #[test]

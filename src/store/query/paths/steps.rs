@@ -100,8 +100,10 @@ impl<'a> Steps<'a> {
         counted.kinds.entry(checkpoint.kind).or_default().merge(sum);
     }
 
+    /// Whether somebody who is traced received what was published at `hash`, as far as can be
+    /// known: a step that the dictionary does not have yet is given the benefit of the doubt.
     pub(super) fn was_received(&self, hash: u64) -> bool {
-        self.received.contains(&hash)
+        self.received.contains(&hash) || self.book.step(hash).is_empty()
     }
 
     /// What the step `hash` counted: at a delivery if there is one, else at a publish.
