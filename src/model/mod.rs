@@ -16,7 +16,8 @@ pub(crate) use base64::base64;
 pub use rabtrace_lapin::path::{Direction, EdgeKind};
 
 pub use broker::{
-    BrokerSnapshot, ExchangeSample, NodeSample, OverviewSample, PollSample, QueueSample, Source,
+    AgeMethod, BrokerSnapshot, ExchangeSample, GlobalSample, HeadAge, NodeSample, OverviewSample,
+    PeerSample, PollSample, QueueSample, QueueStatus, Source,
 };
 pub use flow::{FlowWindow, PathText, StoreBatch};
 pub use histogram::Histogram;
