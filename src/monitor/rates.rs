@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How often the broker renews its numbers (`collect_statistics_interval`), by default.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
 /// By how much two polls that are a window apart may be closer.
-const TOLERANCE: Duration = Duration::from_millis(250);
+pub(super) const TOLERANCE: Duration = Duration::from_millis(250);
 /// Age of the oldest poll that is kept.
 const KEPT: Duration = Duration::from_secs(20);
 /// Share of a rate by which it may be off where a better base is not at hand.

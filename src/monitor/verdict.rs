@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::rates::{TOLERANCE, WINDOW};
 use crate::model::QueueStatus;
 
 /// Polls that are judged.
@@ -27,9 +28,17 @@ pub(super) struct Seen {
     pub(super) redelivered: Option<u64>,
 }
 
-/// The last polls of one queue.
+/// The last polls of one queue. Polls closer together than the broker renews its numbers are one:
+/// else ten of them could all see the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Verdict(VecDeque<Seen>);
+pub(super) struct Verdict(VecDeque<Slot>);
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    began: Instant,
+    was_empty: bool,
+    newest: Seen,
+}
 
 /// By how much a total grew over the window, as far as polls have it: not known if fewer than two
 /// do, or if it began anew.
@@ -42,14 +51,27 @@ fn growth(totals: impl Iterator<Item = Option<u64>>) -> Option<u64> {
 impl Verdict {
     /// Takes a poll in.
     pub(super) fn observe(&mut self, seen: Seen) {
+        let is_empty = seen.depth == Some(0);
+        if let Some(slot) = self.0.back_mut()
+            && seen.at.saturating_duration_since(slot.began) + TOLERANCE < WINDOW
+        {
+            slot.was_empty |= is_empty;
+            slot.newest = seen;
+            return;
+        }
         if self.0.len() == POLLS {
             self.0.pop_front();
         }
-        self.0.push_back(seen);
+        self.0.push_back(Slot {
+            began: seen.at,
+            was_empty: is_empty,
+            newest: seen,
+        });
     }
 
     fn present(&self) -> impl Iterator<Item = (&Seen, u64)> {
-        self.0.iter().filter_map(|seen| Some((seen, seen.depth?)))
+        let polls = self.0.iter().map(|slot| &slot.newest);
+        polls.filter_map(|seen| Some((seen, seen.depth?)))
     }
 
     /// How it does.
@@ -58,10 +80,10 @@ impl Verdict {
         let (Some(first), Some(last)) = (depths.first(), depths.last()) else {
             return QueueStatus::Unknown;
         };
-        if depths.len() < ENOUGH || self.0.back().is_none_or(|seen| seen.depth.is_none()) {
+        if depths.len() < ENOUGH || self.0.back().is_none_or(|slot| slot.newest.depth.is_none()) {
             return QueueStatus::Unknown;
         }
-        if depths.contains(&0) {
+        if self.0.iter().any(|slot| slot.was_empty) {
             return QueueStatus::Ok;
         }
         let falls = depths
@@ -189,22 +211,40 @@ mod tests {
             done: Some(0),
             redelivered: Some(0),
         });
-        let seen = verdict.0[9];
+        let mut seen = verdict.0[9].newest;
+        let mut observe = |depth| {
+            seen.at += Duration::from_secs(5);
+            verdict.observe(Seen { depth, ..seen });
+            verdict.status()
+        };
         for _ in 0..5 {
-            verdict.observe(Seen {
-                depth: None,
-                ..seen
-            });
+            assert_eq!(observe(None), Unknown, "the newest poll did not see it");
         }
-        assert_eq!(verdict.status(), Unknown, "the newest poll did not see it");
-        verdict.observe(seen);
-        assert_eq!(verdict.status(), NoConsumer);
-        verdict.observe(Seen {
-            depth: None,
-            ..seen
-        });
-        verdict.observe(seen);
-        assert_eq!(verdict.status(), Unknown, "four of ten");
+        assert_eq!(observe(Some(7)), NoConsumer, "five of ten");
+        observe(None);
+        assert_eq!(observe(Some(7)), Unknown, "four of ten");
+    }
+
+    #[test]
+    fn polls_closer_together_than_the_broker_counts_are_one() {
+        let (begun, mut verdict) = (Instant::now(), Verdict::default());
+        let mut at = |second: u64, depth| {
+            verdict.observe(Seen {
+                at: begun + Duration::from_secs(second),
+                depth: Some(depth),
+                consumers: Some(1),
+                done: Some(second / 5),
+                redelivered: None,
+            });
+            verdict.status()
+        };
+        for second in 0..20 {
+            assert_eq!(at(second, 7), Unknown, "{second}");
+        }
+        assert_eq!(at(20, 7), Ok, "acknowledged once in five seconds");
+        assert_eq!(at(21, 9), FallingBehind);
+        at(22, 0);
+        assert_eq!(at(23, 9), Ok, "it was empty in between");
     }
 
     #[test]
@@ -215,7 +255,8 @@ mod tests {
             done: Some(3),
             redelivered: Some(0),
         });
-        let seen = verdict.0[4];
+        let mut seen = verdict.0[4].newest;
+        seen.at += Duration::from_secs(5);
         verdict.observe(Seen {
             done: Some(0),
             depth: Some(6),
