@@ -30,6 +30,8 @@ pub(super) struct AgeTable {
     /// Depth at the first point, and the largest growth between two.
     first_depth: u64,
     largest_step: u64,
+    /// How many had left at the last polls: the oldest message moves on while numbers get old.
+    left: Vec<(Duration, u64)>,
     is_void: bool,
 }
 
@@ -62,7 +64,28 @@ impl AgeTable {
         if self.is_void {
             return None;
         }
-        self.age(now, staleness, published.checked_sub(depth - 1))
+        let moved = self.moved(now, staleness, published.saturating_sub(depth));
+        let mut age = self.age(now, staleness, published.checked_sub(depth - 1))?;
+        if let Some(error) = &mut age.error {
+            let later = published.saturating_sub(depth - 1).saturating_add(moved);
+            let newest = self
+                .age(now, staleness, Some(later))
+                .map_or(Duration::ZERO, |age| age.age);
+            *error += age.age.saturating_sub(newest);
+        }
+        Some(age)
+    }
+
+    /// How many left in the time by which the numbers may be old, as far as the last polls show.
+    fn moved(&mut self, now: Instant, staleness: Duration, left: u64) -> u64 {
+        let at = self
+            .began
+            .map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        self.left.push((at, left));
+        self.left
+            .retain(|(then, _)| at.saturating_sub(*then) <= staleness * 2);
+        let least = self.left.iter().map(|(_, left)| *left).min();
+        left.saturating_sub(least.unwrap_or(left))
     }
 
     /// Forgets all: counts begin anew.
@@ -147,8 +170,9 @@ impl AgeTable {
         Some(HeadAge {
             age: now.saturating_sub(made),
             method: AgeMethod::Estimate,
-            // Somewhere between the two polls; and both numbers may be of a while ago.
-            error: Some(width + staleness),
+            // Somewhere between the two polls; and the count and the depth may each be of a while
+            // ago, one early and the other late.
+            error: Some(width + staleness * 2),
         })
     }
 }
@@ -255,7 +279,7 @@ mod tests {
             Some(2),
         );
         assert!(
-            waiting.unwrap().error.unwrap() <= Duration::from_secs(10),
+            waiting.unwrap().error.unwrap() <= Duration::from_secs(16),
             "{waiting:?}"
         );
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::merge::reply;
+use super::listing::reply;
 use super::per_name::PerName;
 use super::prometheus::ScrapedExchange;
 use super::rates::Rates;

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::exchanges::Exchanges;
 use super::history::{COUNTERS, History, When};
+use super::listing::{Listed, listed, listed_counts, reply};
 use super::management::QueueList;
 use super::passive::PassiveList;
 use super::per_name::PerName;
 use super::prometheus::{DetailedScrape, ScrapedQueue};
 use super::rates::WINDOW;
 use super::roster::{Attendance, LOST, Roster};
-use super::round::{Outcome, Reply, Round};
+use super::round::{Reply, Round};
 use super::select::Selector;
 use super::totals::{NodeId, Said};
 use crate::model::{ExchangeSample, QueueSample, Source};
@@ -318,30 +319,6 @@ impl Counted<'_> {
     }
 }
 
-/// The rows of all listings of a round. Depths are newer than statistics, and say better what is
-/// still there.
-fn listed(round: &Round) -> Vec<QueueSample> {
-    let rows = |list: &Option<Outcome<QueueList>>| {
-        reply(list.as_ref()).map(|reply| reply.value.queues.clone())
-    };
-    let Some(totals) = rows(&round.totals) else {
-        let statistics = rows(&round.queues).unwrap_or_default();
-        let names = rows(&round.names).unwrap_or_default();
-        return statistics.into_iter().chain(names).collect();
-    };
-    let statistics = Listed::of(reply(round.queues.as_ref()));
-    let with_rest = |total: QueueSample| match statistics.row(&total) {
-        Some(row) => QueueSample {
-            messages: total.messages.or(row.messages),
-            messages_ready: total.messages_ready.or(row.messages_ready),
-            messages_unack: total.messages_unack.or(row.messages_unack),
-            ..row.clone()
-        },
-        None => total,
-    };
-    totals.into_iter().map(with_rest).collect()
-}
-
 fn source(attendance: &Attendance<'_>, round: &Round) -> Option<Source> {
     if attendance.at.is_some() {
         Some(Source::Prometheus)
@@ -382,23 +359,6 @@ fn staleness(
     }
 }
 
-/// The rows of the listing with statistics, by name.
-struct Listed<'a>(PerName<&'a QueueSample>);
-
-impl<'a> Listed<'a> {
-    fn of(statistics: Option<&'a Reply<QueueList>>) -> Self {
-        let mut rows = PerName::default();
-        for row in statistics.iter().flat_map(|reply| &reply.value.queues) {
-            rows.insert(&row.vhost, &row.queue, row);
-        }
-        Self(rows)
-    }
-
-    fn row(&self, sample: &QueueSample) -> Option<&'a QueueSample> {
-        self.0.get(&sample.vhost, &sample.queue).copied()
-    }
-}
-
 fn take_depth(queue: &mut QueueSample, numbers: &ScrapedQueue) {
     queue.messages = numbers.messages;
     queue.messages_ready = numbers.ready;
@@ -417,21 +377,6 @@ fn counts_of(scrape: &DetailedScrape, sample: &QueueSample) -> [Option<u64>; COU
             queue.get_empty,
         ]
     })
-}
-
-fn listed_counts(row: &QueueSample) -> [Option<u64>; COUNTERS] {
-    [
-        row.messages_publish,
-        row.messages_deliver_get,
-        row.messages_ack,
-        row.messages_redeliver,
-        row.messages_get_empty,
-    ]
-}
-
-/// The reply of a source that was asked and answered.
-pub(super) fn reply<T>(outcome: Option<&Outcome<T>>) -> Option<&Reply<T>> {
-    outcome?.as_ref().ok()
 }
 
 #[cfg(test)]

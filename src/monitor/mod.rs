@@ -16,6 +16,7 @@
 //! has is absent, never zero. `docs/monitor.md` has the sources, fields and their limits.
 
 mod age;
+mod asking;
 mod check;
 mod choice;
 mod endpoint;
@@ -23,6 +24,7 @@ mod exchanges;
 mod failure;
 mod history;
 mod lane;
+mod listing;
 mod management;
 mod merge;
 mod otlp;

@@ -1,5 +1,6 @@
 //! The monitor itself: polls, tells how it is, hands snapshots on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::choice::Choice;
 use super::failure::MonitorError;
-use super::merge::{Memory, Merged, reply};
+use super::listing::reply;
+use super::merge::{Memory, Merged};
 use super::round::{Known, Outcome, Round, Sources};
 use super::select::{Selected, Selector};
 use super::summary::{cluster, globals, nodes, overview};
@@ -45,11 +47,9 @@ pub struct Monitor {
     choice: Choice,
     cluster: Arc<str>,
     selector: Selector,
-    /// Requests that were left out so far.
-    skipped: u64,
     last: LastPoll,
     watch: Option<Watch>,
-    watched: (Arc<str>, Vec<Arc<str>>),
+    watched: (Arc<str>, HashSet<Arc<str>>),
 }
 
 impl Monitor {
@@ -69,7 +69,6 @@ impl Monitor {
             choice: Choice::default(),
             cluster: Arc::from(""),
             selector: Selector::new(&setup.broker.selection),
-            skipped: 0,
             last,
             watched: watch.watched(),
             watch: Some(watch),
@@ -135,7 +134,6 @@ impl Monitor {
         let known = self.known();
         let round = self.sources.ask(known).await;
         let took = begun.elapsed();
-        self.count_skipped(&round);
         let first = first_answer(&round).map_or(took, |at| at.saturating_duration_since(begun));
         let at = (begun + first, unix_nano(wall + first));
         let Some(merged) = self.memory.merge(&round, &self.selector, at) else {
@@ -152,21 +150,12 @@ impl Monitor {
         (snapshot, None)
     }
 
-    /// Requests that were left out since one to that peer was still under way.
-    fn count_skipped(&mut self, round: &Round) {
-        let skipped = round.peers.iter().map(|peer| peer.skipped).sum::<u64>();
-        self.metrics
-            .dropped("monitor", "poll_late", skipped.saturating_sub(self.skipped));
-        self.skipped = skipped.max(self.skipped);
-    }
-
     fn known(&self) -> Known {
         let (queues, has_untyped) = self.memory.extent();
         let vhost = self.sources.passive_vhost();
-        let mut names = self.memory.names(vhost);
-        let watched = self.watched.1.iter().filter(|name| !names.contains(name));
-        let watched: Vec<Arc<str>> = watched.cloned().collect();
-        names.extend(watched);
+        let mut names: HashSet<Arc<str>> = self.watched.1.iter().cloned().collect();
+        names.extend(self.memory.names(vhost));
+        let names = names.into_iter().collect();
         Known {
             queues,
             has_untyped,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use reqwest::Client;
 
+use super::asking::Asking;
 use super::endpoint::Endpoint;
 use super::failure::{Cause, RequestError};
 pub(super) use super::lane::{Lane, Outcome, Reply};
@@ -376,39 +377,4 @@ fn scrape(body: &str) -> Result<DetailedScrape, &'static str> {
 
 fn node_scrape(body: &str) -> Result<NodeScrape, &'static str> {
     NodeScrape::parse(body).ok_or("no node in it")
-}
-
-/// How a request is made.
-#[derive(Clone)]
-struct Asking {
-    client: Client,
-    endpoint: Endpoint,
-    timeout: Duration,
-}
-
-impl Asking {
-    fn new(client: &Client, endpoint: &Endpoint, timeout: Duration) -> Self {
-        Self {
-            client: client.clone(),
-            endpoint: endpoint.clone(),
-            timeout,
-        }
-    }
-
-    async fn get<T, E: std::fmt::Display>(
-        self,
-        path: String,
-        parse: fn(&str) -> Result<T, E>,
-    ) -> Outcome<T> {
-        let begun = Instant::now();
-        let answer = self.endpoint.get(&self.client, &path, self.timeout).await?;
-        let value = parse(&answer.body)
-            .map_err(|error| self.endpoint.error(&path, Cause::Body(error.to_string())))?;
-        Ok(Reply {
-            value,
-            at: answer.at,
-            bytes: answer.body.len() as u64,
-            took: answer.at.saturating_duration_since(begun),
-        })
-    }
 }

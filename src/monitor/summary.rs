@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::merge::reply;
+use super::listing::reply;
 use super::round::Round;
 use crate::model::{GlobalSample, NodeSample, OverviewSample};
 

@@ -33,11 +33,52 @@ pub(super) struct Seen {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Verdict(VecDeque<Slot>);
 
+/// One poll, kept small: there are ten for each of ten thousand queues.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     began: Instant,
+    depth: Small,
+    consumers: Small,
+    done: Small,
+    redelivered: Small,
     was_empty: bool,
-    newest: Seen,
+}
+
+/// A count, or none, in the room of a count.
+#[derive(Clone, Copy, Debug)]
+struct Small(u64);
+
+impl Small {
+    fn new(count: Option<u64>) -> Self {
+        Self(count.unwrap_or(u64::MAX))
+    }
+
+    fn count(self) -> Option<u64> {
+        (self.0 != u64::MAX).then_some(self.0)
+    }
+}
+
+impl Slot {
+    fn new(seen: &Seen) -> Self {
+        Self {
+            began: seen.at,
+            depth: Small::new(seen.depth),
+            consumers: Small::new(seen.consumers),
+            done: Small::new(seen.done),
+            redelivered: Small::new(seen.redelivered),
+            was_empty: seen.depth == Some(0),
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            at: self.began,
+            depth: self.depth.count(),
+            consumers: self.consumers.count(),
+            done: self.done.count(),
+            redelivered: self.redelivered.count(),
+        }
+    }
 }
 
 /// By how much a total grew over the window, as far as polls have it: not known if fewer than two
@@ -51,26 +92,25 @@ fn growth(totals: impl Iterator<Item = Option<u64>>) -> Option<u64> {
 impl Verdict {
     /// Takes a poll in.
     pub(super) fn observe(&mut self, seen: Seen) {
-        let is_empty = seen.depth == Some(0);
         if let Some(slot) = self.0.back_mut()
             && seen.at.saturating_duration_since(slot.began) + TOLERANCE < WINDOW
         {
-            slot.was_empty |= is_empty;
-            slot.newest = seen;
+            let (began, was_empty) = (slot.began, slot.was_empty);
+            *slot = Slot::new(&seen);
+            slot.began = began;
+            slot.was_empty |= was_empty;
             return;
         }
-        if self.0.len() == POLLS {
-            self.0.pop_front();
+        match self.0.len() {
+            0 => self.0.reserve_exact(POLLS),
+            POLLS => drop(self.0.pop_front()),
+            _ => {}
         }
-        self.0.push_back(Slot {
-            began: seen.at,
-            was_empty: is_empty,
-            newest: seen,
-        });
+        self.0.push_back(Slot::new(&seen));
     }
 
-    fn present(&self) -> impl Iterator<Item = (&Seen, u64)> {
-        let polls = self.0.iter().map(|slot| &slot.newest);
+    fn present(&self) -> impl Iterator<Item = (Seen, u64)> {
+        let polls = self.0.iter().map(Slot::seen);
         polls.filter_map(|seen| Some((seen, seen.depth?)))
     }
 
@@ -80,7 +120,12 @@ impl Verdict {
         let (Some(first), Some(last)) = (depths.first(), depths.last()) else {
             return QueueStatus::Unknown;
         };
-        if depths.len() < ENOUGH || self.0.back().is_none_or(|slot| slot.newest.depth.is_none()) {
+        if depths.len() < ENOUGH
+            || self
+                .0
+                .back()
+                .is_none_or(|slot| slot.depth.count().is_none())
+        {
             return QueueStatus::Unknown;
         }
         if self.0.iter().any(|slot| slot.was_empty) {
@@ -211,7 +256,7 @@ mod tests {
             done: Some(0),
             redelivered: Some(0),
         });
-        let mut seen = verdict.0[9].newest;
+        let mut seen = verdict.0[9].seen();
         let mut observe = |depth| {
             seen.at += Duration::from_secs(5);
             verdict.observe(Seen { depth, ..seen });
@@ -255,7 +300,7 @@ mod tests {
             done: Some(3),
             redelivered: Some(0),
         });
-        let mut seen = verdict.0[4].newest;
+        let mut seen = verdict.0[4].seen();
         seen.at += Duration::from_secs(5);
         verdict.observe(Seen {
             done: Some(0),

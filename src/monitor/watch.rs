@@ -5,7 +5,7 @@
 //! as the last poll had it. A round that takes too long is waited for, and the rounds that fell
 //! out are counted; a broker that is away gives no snapshot, and is asked again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,7 +35,7 @@ struct Polled {
 
 impl LastPoll {
     /// Keeps the watched queues of a poll.
-    pub(super) fn keep(&self, snapshot: &BrokerSnapshot, watched: (&str, &[Arc<str>])) {
+    pub(super) fn keep(&self, snapshot: &BrokerSnapshot, watched: (&str, &HashSet<Arc<str>>)) {
         let (vhost, names) = watched;
         let is_watched =
             |queue: &&QueueSample| &*queue.vhost == vhost && names.contains(&queue.queue);
@@ -87,8 +87,11 @@ impl Watch {
     }
 
     /// The virtual host and the names of the watched queues.
-    pub(super) fn watched(&self) -> (Arc<str>, Vec<Arc<str>>) {
-        (self.passive.vhost().clone(), self.names.clone())
+    pub(super) fn watched(&self) -> (Arc<str>, HashSet<Arc<str>>) {
+        (
+            self.passive.vhost().clone(),
+            self.names.iter().cloned().collect(),
+        )
     }
 
     /// Asks every `watch_interval` until `stop`; at once the end if there is nothing to watch.

@@ -58,10 +58,6 @@ fn escaped_row(text: &str) -> Option<QueueRow<'_>> {
 }
 
 /// Reads `{vhost="…",exchange="…"} value`; only brokers that escape have such rows.
-#[expect(
-    clippy::type_complexity,
-    reason = "virtual host, exchange and number of one row"
-)]
 pub(super) fn exchange_row(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>, Option<u64>)> {
     let (mut vhost, mut exchange) = (None, None);
     let rest = labels(text, |key, value| match key {

@@ -8,7 +8,7 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel};
+use lapin::{BasicProperties, Channel, Consumer};
 use rabtrace::config;
 use rabtrace::demo::broker::Broker;
 use rabtrace::model::{AgeMethod, HeadAge, QueueStatus};
@@ -51,25 +51,30 @@ fn error(age: &HeadAge, truth: &Truth) -> Duration {
     age.age.abs_diff(oldest.elapsed())
 }
 
-#[tokio::test]
-async fn age_status_and_drain_time_are_what_the_script_did() {
-    let broker = Broker::start().await.unwrap();
-    let (_connection, channel) = channel(&broker, "/").await;
+/// Queues that nobody reads, that one consumer holds up, that are empty.
+async fn lay_out(channel: &Channel) -> Consumer {
     for queue in ["aged", "lonely", "stuck", "idle"] {
-        declare(&channel, queue).await;
+        declare(channel, queue).await;
     }
-    publish(&channel, "lonely", 3).await;
-    publish(&channel, "stuck", 3).await;
+    publish(channel, "lonely", 3).await;
+    publish(channel, "stuck", 3).await;
     channel
         .basic_qos(1, BasicQosOptions::default())
         .await
         .unwrap();
     let stuck = ("stuck".into(), "held".into());
     let consume = BasicConsumeOptions::default();
-    let _consumer = channel
+    channel
         .basic_consume(stuck.0, stuck.1, consume, FieldTable::default())
         .await
-        .unwrap();
+        .unwrap()
+}
+
+#[tokio::test]
+async fn age_status_and_drain_time_are_what_the_script_did() {
+    let broker = Broker::start().await.unwrap();
+    let (_connection, channel) = channel(&broker, "/").await;
+    let _consumer = lay_out(&channel).await;
     let config = config::Broker {
         poll_interval: Duration::from_secs(1),
         ..broker_config(&broker)
