@@ -1,6 +1,6 @@
 //! Values that are one of a few words: protocols, formats, levels.
 
-use super::{LogFormat, Protocol};
+use super::{LogFormat, Protocol, Statistics};
 
 pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
     match text {
@@ -32,5 +32,13 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("{text:?} is neither \"text\" nor \"json\"")),
+    }
+}
+
+pub(super) fn statistics(text: &str) -> Result<Statistics, String> {
+    match text {
+        "auto" => Ok(Statistics::Auto),
+        "never" => Ok(Statistics::Never),
+        _ => Err(format!("{text:?} is neither \"auto\" nor \"never\"")),
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::keys::{Input, Kind};
 use super::table::KEYS;
 use super::{
-    Agent, Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret, Store,
+    Agent, Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret,
+    Selection, Statistics, Store,
 };
 
 /// The tree before any key is applied.
@@ -22,6 +23,10 @@ fn blank() -> Config {
             prometheus_urls: Vec::new(),
             poll_interval: Duration::ZERO,
             poll_timeout: Duration::ZERO,
+            statistics: Statistics::Auto,
+            watch_queues: Vec::new(),
+            watch_interval: Duration::ZERO,
+            selection: Selection::default(),
         },
         receiver: Receiver {
             grpc_listen: nowhere,

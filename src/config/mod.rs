@@ -8,6 +8,7 @@
 mod choices;
 mod defaults;
 mod derive;
+mod entries;
 mod example;
 mod file;
 mod keys;
@@ -68,6 +69,40 @@ pub struct Broker {
     pub poll_interval: Duration,
     /// Longest wait for one answer.
     pub poll_timeout: Duration,
+    /// Whether the listing with statistics is asked for.
+    pub statistics: Statistics,
+    /// Queues of the AMQP URL's virtual host that are asked for over AMQP all the time.
+    pub watch_queues: Vec<String>,
+    /// Time between two looks at them.
+    pub watch_interval: Duration,
+    /// Which queues have a series.
+    pub selection: Selection,
+}
+
+/// Whether the management API is asked for counters where `rabbitmq_prometheus` has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// As often as costs the broker little.
+    Auto,
+    /// Never.
+    Never,
+}
+
+/// Which queues have a series: names with `*` and `?`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Virtual hosts that are watched.
+    pub include_vhosts: Vec<String>,
+    /// Virtual hosts that are not, whatever the line above says.
+    pub exclude_vhosts: Vec<String>,
+    /// Queues that are watched.
+    pub include_queues: Vec<String>,
+    /// Queues that are not, whatever the line above says.
+    pub exclude_queues: Vec<String>,
+    /// Queues that share one series for each of these names and virtual hosts.
+    pub fold_queues: Vec<String>,
+    /// Queues with a series of their own; the deepest first.
+    pub max_queues: usize,
 }
 
 /// Where OTLP comes in.

@@ -3,116 +3,12 @@
 use std::path::PathBuf;
 
 use super::Secret;
-use super::choices::{log_format, log_level, protocol};
-use super::keys::{Apply, Key, Kind, Secrecy};
+use super::choices::{log_format, log_level, protocol, statistics};
+use super::entries::{
+    header_list, hidden, integer, name_list, optional_url, secret_url, set, text, url_list,
+};
+use super::keys::Key;
 use super::values::{address, count, memory_size, positive_duration, size, url};
-
-const fn text(
-    path: &'static str,
-    default: &'static str,
-    env: &'static [&'static str],
-    doc: &'static str,
-    apply: Apply,
-) -> Key {
-    Key {
-        path,
-        doc,
-        default,
-        kind: Kind::Text,
-        env,
-        secrecy: Secrecy::Open,
-        apply,
-    }
-}
-
-const fn hidden(
-    path: &'static str,
-    default: &'static str,
-    env: &'static [&'static str],
-    doc: &'static str,
-    apply: Apply,
-) -> Key {
-    Key {
-        path,
-        doc,
-        default,
-        kind: Kind::Text,
-        env,
-        secrecy: Secrecy::Hidden,
-        apply,
-    }
-}
-
-const fn secret_url(
-    path: &'static str,
-    default: &'static str,
-    env: &'static [&'static str],
-    doc: &'static str,
-    apply: Apply,
-) -> Key {
-    Key {
-        path,
-        doc,
-        default,
-        kind: Kind::Text,
-        env,
-        secrecy: Secrecy::Url,
-        apply,
-    }
-}
-
-const fn integer(
-    path: &'static str,
-    default: &'static str,
-    env: &'static [&'static str],
-    doc: &'static str,
-    apply: Apply,
-) -> Key {
-    Key {
-        path,
-        doc,
-        default,
-        kind: Kind::Integer,
-        env,
-        secrecy: Secrecy::Open,
-        apply,
-    }
-}
-
-fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
-    *place = value?;
-    Ok(())
-}
-
-fn optional_url(text: &str, schemes: &[&str]) -> Result<Option<Secret>, String> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        url(text, schemes).map(Some)
-    }
-}
-
-fn url_list(text: &str) -> Result<Vec<Secret>, String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(|item| url(item, &["http", "https"]))
-        .collect()
-}
-
-fn header_list(text: &str) -> Result<Vec<(String, Secret)>, String> {
-    let pair = |item: &str| {
-        let (name, value) = item
-            .split_once('=')
-            .ok_or("a header is not of the form name=value")?;
-        let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8_lossy();
-        Ok((name.trim().to_ascii_lowercase(), Secret::new(value)))
-    };
-    text.split(',')
-        .filter(|item| !item.trim().is_empty())
-        .map(pair)
-        .collect()
-}
 
 const HTTP: &[&str] = &["http", "https"];
 
@@ -183,6 +79,92 @@ pub(super) const KEYS: &[Key] = &[
                 &mut config.broker.poll_timeout,
                 positive_duration(input.text()),
             )
+        },
+    ),
+    text(
+        "broker.statistics",
+        "auto",
+        &["RABTRACE_BROKER_STATISTICS"],
+        "Whether the costly listing of the management API is asked for counters where\nrabbitmq_prometheus has none (before 4.0): \"auto\" or \"never\".",
+        |config, input| set(&mut config.broker.statistics, statistics(input.text())),
+    ),
+    text(
+        "broker.watch_queues",
+        "",
+        &["RABTRACE_WATCH_QUEUES"],
+        "Queues of the AMQP URL's virtual host that are asked for over AMQP all the time, with commas\nbetween: their depth and consumers are never old.",
+        |config, input| set(&mut config.broker.watch_queues, name_list(input.text())),
+    ),
+    text(
+        "broker.watch_interval",
+        "1s",
+        &[],
+        "Time between two looks at the watched queues.",
+        |config, input| {
+            set(
+                &mut config.broker.watch_interval,
+                positive_duration(input.text()),
+            )
+        },
+    ),
+    text(
+        "broker.include_vhosts",
+        "*",
+        &["RABTRACE_INCLUDE_VHOSTS"],
+        "Virtual hosts that are watched: names with * and ?, with commas between.",
+        |config, input| {
+            let vhosts = &mut config.broker.selection.include_vhosts;
+            set(vhosts, name_list(input.text()))
+        },
+    ),
+    text(
+        "broker.exclude_vhosts",
+        "",
+        &["RABTRACE_EXCLUDE_VHOSTS"],
+        "Virtual hosts that are left out.",
+        |config, input| {
+            let vhosts = &mut config.broker.selection.exclude_vhosts;
+            set(vhosts, name_list(input.text()))
+        },
+    ),
+    text(
+        "broker.include_queues",
+        "*",
+        &["RABTRACE_INCLUDE_QUEUES"],
+        "Queues that are watched: names with * and ?, with commas between.",
+        |config, input| {
+            let queues = &mut config.broker.selection.include_queues;
+            set(queues, name_list(input.text()))
+        },
+    ),
+    text(
+        "broker.exclude_queues",
+        "",
+        &["RABTRACE_EXCLUDE_QUEUES"],
+        "Queues that are left out.",
+        |config, input| {
+            let queues = &mut config.broker.selection.exclude_queues;
+            set(queues, name_list(input.text()))
+        },
+    ),
+    text(
+        "broker.fold_queues",
+        "amq.gen-*, amq.rabbitmq.reply-to*, (exclusive)",
+        &[],
+        "Queues that share one series: those of each of these names, and of each virtual host.\n(exclusive) are those that belong to one connection. Empty: none.",
+        |config, input| {
+            let queues = &mut config.broker.selection.fold_queues;
+            set(queues, name_list(input.text()))
+        },
+    ),
+    integer(
+        "broker.max_queues",
+        "20000",
+        &["RABTRACE_MAX_QUEUES"],
+        "Queues with a series of their own, the deepest first; the others share the series _other.",
+        |config, input| {
+            let most = &mut config.broker.selection.max_queues;
+            set(most, count(input.integer()))
         },
     ),
     text(

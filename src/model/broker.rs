@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the numbers of a poll came from.
+/// Where the numbers of a poll came from, in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// `/metrics/detailed` of the plugin `rabbitmq_prometheus`.
     Prometheus,
+    /// `/api/queues` of the plugin `rabbitmq_management`, with depths and without statistics.
+    Totals,
     /// `/api/queues` of the plugin `rabbitmq_management`, with its statistics.
     Management,
+    /// `queue.declare` with `passive`, over AMQP.
+    Passive,
 }
 
 impl Source {
@@ -18,12 +22,93 @@ impl Source {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prometheus => "prometheus",
+            Self::Totals => "totals",
             Self::Management => "management",
+            Self::Passive => "amqp",
         }
     }
 }
 
-/// One queue. Counters are totals since the broker began to count.
+/// How the age of a queue's oldest message is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgeMethod {
+    /// There is no message: nothing waits.
+    Empty,
+    /// The message's own property `timestamp`.
+    Timestamp,
+    /// When the count of published messages was what it must have been for that message.
+    Estimate,
+    /// It was there before the monitor: it is at least so old.
+    AtLeast,
+}
+
+impl AgeMethod {
+    /// The value of the field `head_age_method`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Timestamp => "timestamp",
+            Self::Estimate => "estimate",
+            Self::AtLeast => "at_least",
+        }
+    }
+}
+
+/// The age of a queue's oldest message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadAge {
+    /// How long it has been there.
+    pub age: Duration,
+    /// How it is known.
+    pub method: AgeMethod,
+    /// By how much the age may be off either way; none where only a lower bound is known.
+    pub error: Option<Duration>,
+}
+
+/// How a queue does, judged over its last polls; in the order of what it asks of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QueueStatus {
+    /// It was empty within the window, or what comes in goes out.
+    Ok,
+    /// It gets shorter.
+    Draining,
+    /// Too few polls saw it.
+    Unknown,
+    /// Messages are acknowledged, and it only gets longer.
+    FallingBehind,
+    /// Messages come back more often than they are acknowledged.
+    Poison,
+    /// There are consumers, and nothing is acknowledged.
+    Stalled,
+    /// There are messages and no consumer.
+    NoConsumer,
+}
+
+impl QueueStatus {
+    /// The value of the field `status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Draining => "draining",
+            Self::Unknown => "unknown",
+            Self::FallingBehind => "falling_behind",
+            Self::Poison => "poison",
+            Self::Stalled => "stalled",
+            Self::NoConsumer => "no_consumer",
+        }
+    }
+
+    /// The value of the field `status_code`: the larger, the worse.
+    #[must_use]
+    pub const fn code(self) -> u64 {
+        self as u64
+    }
+}
+
+/// One queue. Counters are totals since the broker began to count; they never fall while the
+/// monitor runs and the queue exists.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(missing_docs, reason = "the names are the management API's")]
 pub struct QueueSample {
@@ -33,6 +118,8 @@ pub struct QueueSample {
     pub queue_type: Option<Arc<str>>,
     pub node: Option<Arc<str>>,
     pub state: Option<Arc<str>>,
+    /// Whether it belongs to one connection.
+    pub exclusive: Option<bool>,
     pub messages: Option<u64>,
     pub messages_ready: Option<u64>,
     pub messages_unack: Option<u64>,
@@ -42,6 +129,8 @@ pub struct QueueSample {
     pub messages_deliver_get: Option<u64>,
     pub messages_ack: Option<u64>,
     pub messages_redeliver: Option<u64>,
+    /// `basic.get` that found the queue empty.
+    pub messages_get_empty: Option<u64>,
     /// Per second, from two polls of ours; none at first sight and after a reset.
     pub messages_publish_rate: Option<f64>,
     pub messages_deliver_get_rate: Option<f64>,
@@ -53,6 +142,16 @@ pub struct QueueSample {
     pub message_bytes: Option<u64>,
     /// Unix time, in seconds, of the `timestamp` property of the oldest message, where there is one.
     pub head_message_timestamp: Option<u64>,
+    /// Age of the oldest message.
+    pub head_age: Option<HeadAge>,
+    /// Time until it is empty, if it goes on getting shorter as it did.
+    pub drain_time: Option<Duration>,
+    /// How it does.
+    pub status: Option<QueueStatus>,
+    /// When the monitor first saw it, or saw it again; nanoseconds since the Unix epoch.
+    pub first_seen_unix_nano: Option<i64>,
+    /// How many queues this series stands for, where it stands for several.
+    pub folded: Option<u64>,
 }
 
 /// One exchange.
@@ -65,6 +164,12 @@ pub struct ExchangeSample {
     pub exchange_type: Option<Arc<str>>,
     pub messages_publish_in: Option<u64>,
     pub messages_publish_out: Option<u64>,
+    /// Confirmed to their publishers.
+    pub messages_confirmed: Option<u64>,
+    /// Published as mandatory, and returned since no queue took them.
+    pub messages_returned: Option<u64>,
+    /// Published without mandatory, and dropped since no queue took them.
+    pub messages_dropped: Option<u64>,
     pub messages_publish_in_rate: Option<f64>,
     pub messages_publish_out_rate: Option<f64>,
 }
@@ -89,6 +194,16 @@ pub struct NodeSample {
     pub proc_total: Option<u64>,
     pub run_queue: Option<u64>,
     pub uptime: Option<Duration>,
+    /// Opened, closed, declared, created and deleted: counts since the node started.
+    pub connections_opened: Option<u64>,
+    pub connections_closed: Option<u64>,
+    pub channels_opened: Option<u64>,
+    pub channels_closed: Option<u64>,
+    pub queues_declared: Option<u64>,
+    pub queues_created: Option<u64>,
+    pub queues_deleted: Option<u64>,
+    /// Other nodes of the cluster that it does not reach.
+    pub unreachable_peers: Option<u64>,
     pub version: Option<Arc<str>>,
 }
 
@@ -110,11 +225,55 @@ pub struct OverviewSample {
     pub version: Option<Arc<str>>,
 }
 
+/// What one node counted for one protocol and one type of queue, since it started.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "the names are those of rabbitmq_prometheus")]
+pub struct GlobalSample {
+    pub node: Arc<str>,
+    /// `amqp091`, `amqp10`, `mqtt310` and so on; empty for dead letters.
+    pub protocol: Arc<str>,
+    /// `classic`, `quorum`, `stream`; empty where a count is of no queue's type.
+    pub queue_type: Arc<str>,
+    /// `at_most_once`, `at_least_once` or `disabled`; empty but for dead letters.
+    pub dead_letter_strategy: Arc<str>,
+    /// Name of each count, `received` or `dead_lettered_expired`, and the count.
+    pub counts: Vec<(&'static str, u64)>,
+}
+
+/// How one peer was asked in a poll.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerSample {
+    /// What was asked for.
+    pub source: Source,
+    /// The node's name, else host and port of its URL.
+    pub node: Arc<str>,
+    /// Whether it answered.
+    pub up: bool,
+    /// From the request to the last byte.
+    pub duration: Option<Duration>,
+    /// Bytes of the answer.
+    pub bytes: u64,
+    /// Rows that were read.
+    pub rows: u64,
+    /// Rows that could not be read.
+    pub bad_rows: u64,
+    /// Requests that were not made since one was still under way, so far.
+    pub skipped: u64,
+    /// Status of the answer.
+    pub http_status: Option<u16>,
+    /// Why there is no answer, in a word: `login`, `timeout`, `refused` and so on.
+    pub error: Option<&'static str>,
+}
+
 /// How the poll itself went.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PollSample {
-    /// Where the queues' numbers came from.
+    /// Where the queues' depths came from.
     pub source: Source,
+    /// Where the queues' counters came from.
+    pub counters: Option<Source>,
+    /// Whether anything was learned of any queue.
+    pub up: bool,
     /// From the first request to the last answer.
     pub duration: Duration,
     /// Bytes of all answers.
@@ -123,8 +282,14 @@ pub struct PollSample {
     pub rows: u64,
     /// Rows that could not be read.
     pub bad_rows: u64,
+    /// Queues that exist and that the configuration lets in.
+    pub queues: u64,
+    /// Queues without a series of their own, as they are beyond the cap.
+    pub series_cut: u64,
     /// How old the numbers may be at most, by the broker's own statistics interval.
     pub staleness: Duration,
+    /// Each node and API that was asked.
+    pub peers: Vec<PeerSample>,
 }
 
 /// One poll of one cluster.
@@ -140,6 +305,8 @@ pub struct BrokerSnapshot {
     pub exchanges: Vec<ExchangeSample>,
     /// Nodes.
     pub nodes: Vec<NodeSample>,
+    /// What each node counted, in a poll that asked for it.
+    pub globals: Vec<GlobalSample>,
     /// Totals.
     pub overview: OverviewSample,
     /// The poll itself.

@@ -8,7 +8,7 @@ use reqwest::Client;
 use super::endpoint::Endpoint;
 use super::failure::{Cause, RequestError};
 use super::management::{self, OVERVIEW_PATH};
-use super::prometheus::{DETAILED_PATH, DetailedScrape};
+use super::prometheus::{Consumers, DetailedScrape, detailed_path};
 use crate::config::Broker;
 use crate::health::{Failure, Finding};
 
@@ -23,19 +23,14 @@ impl From<RequestError> for Failure {
 
 /// Tries the prometheus plugin of each node and the management API, all at the same time.
 pub async fn check(broker: &Broker, client: &Client) -> Vec<Finding> {
+    let path = detailed_path(Consumers::LeftOut, &[]);
     let nodes = broker.prometheus_urls.iter().map(|url| async {
         let endpoint = Endpoint::prometheus(url);
         let version = |body: &str| match DetailedScrape::parse(body) {
             Some(scrape) => Ok(scrape.version.as_deref().unwrap_or("?").to_owned()),
             None => Err("no queue families in it".to_owned()),
         };
-        try_one(
-            "prometheus",
-            &endpoint,
-            (broker, client, DETAILED_PATH),
-            version,
-        )
-        .await
+        try_one("prometheus", &endpoint, (broker, client, &path), version).await
     });
     let management = async {
         let endpoint = Endpoint::management(broker);

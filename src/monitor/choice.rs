@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::RequestError;
+use super::failure::{Plugin, RequestError};
 use super::merge::Merged;
 use super::round::Round;
 use crate::health::Component;
@@ -39,16 +39,16 @@ impl Choice {
         component: &Component,
         (merged, took): (&Merged, Duration),
         round: &Round,
-        failures: &[RequestError],
     ) {
+        let failures = &round.troubles;
         // A listing that was not due is not a source that is lost.
         let counters = match (merged.counters, self.said) {
             (None, Some((_, counters))) if round.queues.is_none() => counters,
             (counters, _) => counters,
         };
         self.say((merged.depth, counters), failures);
-        let nodes_failed =
-            round.scrapes.iter().any(Result::is_err) && round.scrapes.iter().any(Result::is_ok);
+        let of_node = |failure: &RequestError| failure.plugin == Plugin::Prometheus;
+        let nodes_failed = failures.iter().any(of_node) && round.scrapes.iter().any(Result::is_ok);
         let serious = |failure: &&RequestError| nodes_failed || !failure.is_absent();
         if let Some(failure) = failures.iter().find(serious) {
             component.degraded(&failure.to_string());

@@ -17,7 +17,7 @@ const MAX_BODY: usize = 64 << 20;
 const MAX_REASON: usize = 4 << 10;
 
 /// A base URL and how to log in there.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     plugin: Plugin,
     /// Without login, query and closing slash; the URL as it may be shown if it cannot be used.
@@ -25,7 +25,7 @@ pub(super) struct Endpoint {
     login: Option<Login>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Login {
     user: String,
     password: Secret,
@@ -84,6 +84,13 @@ impl Endpoint {
         match &self.base {
             Ok(url) | Err(url) => url,
         }
+    }
+
+    /// Host and port, to tell one node from another before it has said its name.
+    pub(super) fn host(&self) -> &str {
+        let url = self.url();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        rest.split('/').next().unwrap_or(rest)
     }
 
     /// An error of this endpoint.

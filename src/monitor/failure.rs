@@ -10,6 +10,8 @@ pub enum Plugin {
     Prometheus,
     /// `rabbitmq_management`.
     Management,
+    /// No plugin: the broker itself, over AMQP.
+    Amqp,
 }
 
 impl Plugin {
@@ -19,6 +21,7 @@ impl Plugin {
         match self {
             Self::Prometheus => "rabbitmq_prometheus",
             Self::Management => "rabbitmq_management",
+            Self::Amqp => "amqp",
         }
     }
 
@@ -26,6 +29,7 @@ impl Plugin {
         match self {
             Self::Prometheus => "broker.prometheus_urls",
             Self::Management => "broker.management_url",
+            Self::Amqp => "broker.amqp_url",
         }
     }
 
@@ -33,6 +37,7 @@ impl Plugin {
         match self {
             Self::Prometheus => 15692,
             Self::Management => 15672,
+            Self::Amqp => 5672,
         }
     }
 }
@@ -87,6 +92,33 @@ impl RequestError {
         matches!(self.cause, Cause::Login { .. })
     }
 
+    /// What happened, in one word: the field `error` of `rabbitmq_poll`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self.cause {
+            Cause::Url(_) => "url",
+            Cause::Refused => "refused",
+            Cause::Connection(_) => "connection",
+            Cause::Timeout(_) => "timeout",
+            Cause::Login { .. } => "login",
+            Cause::Status(_) => "status",
+            Cause::TooLarge(_) => "too_large",
+            Cause::Body(_) => "body",
+        }
+    }
+
+    /// Status of the answer, if there was one.
+    #[must_use]
+    pub const fn http_status(&self) -> Option<u16> {
+        match self.cause {
+            Cause::Login { .. } if matches!(self.plugin, Plugin::Amqp) => None,
+            Cause::Login { .. } => Some(401),
+            Cause::Status(status) => Some(status),
+            Cause::TooLarge(_) | Cause::Body(_) => Some(200),
+            _ => None,
+        }
+    }
+
     /// What happened, in a few words.
     #[must_use]
     pub fn why(&self) -> String {
@@ -109,6 +141,9 @@ impl RequestError {
         let (plugin, key, port) = (self.plugin.name(), self.plugin.key(), self.plugin.port());
         match &self.cause {
             Cause::Url(_) => format!("set {key} to a URL such as http://rabbit:{port}"),
+            Cause::Refused if self.plugin == Plugin::Amqp => {
+                format!("set {key} to where the broker listens")
+            }
             Cause::Refused | Cause::Status(404) => {
                 format!("`rabbitmq-plugins enable {plugin}`, or set {key} to where it listens")
             }

@@ -1,41 +1,47 @@
 //! What the sources of one round say, put together: pure, but for what it keeps between rounds.
 //!
 //! Depth and consumers come from prometheus where it has the queue (they are at most one
-//! statistics interval old), else from the listing. Counters come from prometheus if every node
-//! answered and has them, else from the listing. A queue exists if either has its depth or its
-//! name. What neither has is absent.
+//! statistics interval old), else from a listing, else over AMQP. Counters come from prometheus if
+//! every node that answers has them, else from the listing with statistics. A queue exists if one
+//! of them has its depth, or lists its name. What none has is absent.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::exchanges::Exchanges;
+use super::history::{COUNTERS, History, When};
+use super::listing::{Listed, listed, listed_counts, reply};
 use super::management::QueueList;
+use super::passive::PassiveList;
 use super::per_name::PerName;
 use super::prometheus::{DetailedScrape, ScrapedQueue};
-use super::rates::Rates;
-use super::round::{Outcome, Reply, Round};
+use super::rates::WINDOW;
+use super::roster::{Attendance, LOST, Roster};
+use super::round::{Reply, Round};
+use super::select::Selector;
+use super::totals::{NodeId, Said};
 use crate::model::{ExchangeSample, QueueSample, Source};
 
 /// What is remembered from round to round.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    queue_rates: Rates<4>,
-    exchange_rates: Rates<2>,
-    /// Types of queues, so that a series keeps its tag in a round without a listing.
-    types: PerName<Option<Arc<str>>>,
-    /// Where counters came from: others count from elsewhere.
-    basis: Option<Basis>,
+    round: u64,
+    queues: PerName<History>,
+    exchanges: Exchanges,
+    /// Types and owners of queues, so that a series keeps its tag in a round without a listing.
+    kinds: PerName<Kind>,
+    /// Where queues of a cluster were.
+    places: PerName<Place>,
+    roster: Roster,
+    /// Where counters came from: another source counts from elsewhere.
+    basis: Option<Source>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Basis(Source, Vec<Arc<str>>);
-
-/// The numbers of all nodes.
-#[derive(Debug, Default)]
-struct Scraped {
-    queues: PerName<ScrapedQueue>,
-    nodes: Vec<Arc<str>>,
-    has_counters: bool,
-    at: Option<Instant>,
+#[derive(Clone, Debug, Default)]
+struct Kind {
+    queue_type: Option<Arc<str>>,
+    exclusive: Option<bool>,
+    round: u64,
 }
 
 /// The queues of a round and where they came from.
@@ -47,200 +53,330 @@ pub(super) struct Merged {
     pub(super) depth: Source,
     /// Where counters came from.
     pub(super) counters: Option<Source>,
+    pub(super) staleness: Duration,
+}
+
+/// Where the counters of a round are read from.
+#[derive(Clone, Copy)]
+enum Counted<'a> {
+    /// From the nodes, whose last answer came then.
+    Nodes(Instant),
+    Listing(&'a Reply<QueueList>),
+    Nowhere,
 }
 
 impl Memory {
-    /// Puts a round together; none if no source told of queues.
-    pub(super) fn merge(&mut self, round: &Round) -> Option<Merged> {
-        let scraped = add_up(&round.scrapes);
-        let listing = reply(round.queues.as_ref());
-        let depth = match (&scraped, listing) {
-            (Some(_), _) => Source::Prometheus,
-            (None, Some(_)) => Source::Management,
-            (None, None) => return None,
-        };
-        let scraped = scraped.unwrap_or_default();
-        let mut queues = match listing {
-            Some(listing) => self.with_listing(&scraped, &listing.value),
-            None => self.without_listing(&scraped),
-        };
-        let counters = if scraped.has_counters {
-            Some(Source::Prometheus)
-        } else {
-            listing.map(|_| Source::Management)
-        };
-        let at = match counters {
-            Some(Source::Prometheus) => scraped.at,
-            _ => listing.map(|listing| listing.at),
-        };
-        if let (Some(source), Some(at)) = (counters, at) {
-            self.stand_on(Basis(source, scraped.nodes_of(source)));
-            self.rate_queues(&mut queues, at);
+    /// Puts a round together, without the queues that `selector` leaves out; none if no source
+    /// told of queues.
+    pub(super) fn merge(
+        &mut self,
+        round: &Round,
+        selector: &Selector,
+        (now, unix_nano): (Instant, i64),
+    ) -> Option<Merged> {
+        let attendance = self.roster.attend(&round.scrapes, now);
+        let statistics = reply(round.queues.as_ref());
+        let depth = source(&attendance, round)?;
+        let counted = counted(&attendance, statistics);
+        self.stand_on(counted.source());
+        self.round += 1;
+        for list in [&round.names, &round.totals, &round.queues] {
+            if let Some(list) = reply(list.as_ref()) {
+                self.learn(&list.value);
+            }
         }
+        let staleness = staleness(depth, counted, statistics);
+        let when = When {
+            at: now,
+            unix_nano,
+            staleness,
+        };
+        let mut found = self.existing(round, &attendance, depth);
+        found.retain(|sample| selector.admits(&sample.vhost, &sample.queue));
+        let listed = Listed::of(statistics);
+        for sample in &mut found {
+            let history = self.queues.shared_entry(&sample.vhost, &sample.queue);
+            history.see(self.round, when, sample);
+            let place = listed.row(sample);
+            let basis = match counted {
+                Counted::Nodes(at) => {
+                    let said = attendance.said(|scrape| counts_of(scrape, sample));
+                    let said: Vec<(NodeId, Said<COUNTERS>)> = said.collect();
+                    history.count(at, (said.into_iter(), attendance.has_stranger), sample);
+                    (at, sample.messages)
+                }
+                Counted::Listing(reply) => {
+                    let counts = place.map_or([None; COUNTERS], listed_counts);
+                    let said = std::iter::once((0, Said::Counts(counts)));
+                    history.count(reply.at, (said, false), sample);
+                    (reply.at, place.and_then(|row| row.messages))
+                }
+                Counted::Nowhere => (now, sample.messages.filter(|depth| *depth == 0)),
+            };
+            history.judge(when, basis, sample);
+        }
+        self.forget_deleted(now, attendance.is_whole());
+        let exchanges = self.exchanges.merge(&attendance, round, now);
         Some(Merged {
-            queues,
-            exchanges: self.exchanges(round),
+            queues: found,
+            exchanges,
             depth,
-            counters,
+            counters: counted.source(),
+            staleness,
         })
     }
 
-    /// Forgets all totals: the broker was away, and may have begun anew.
-    pub(super) fn forget_totals(&mut self) {
-        self.queue_rates.forget_all();
-        self.exchange_rates.forget_all();
+    /// The broker was away, and may have begun anew: no rate spans that.
+    pub(super) fn broker_away(&mut self, now: Instant) {
+        for history in self.queues.values_mut() {
+            history.forget_rates();
+            history.miss(now);
+        }
+        self.exchanges.forget_rates();
     }
 
-    fn with_listing(&mut self, scraped: &Scraped, listing: &QueueList) -> Vec<QueueSample> {
-        self.types.clear();
-        let mut queues = listing.queues.clone();
-        for queue in &mut queues {
-            self.types
-                .insert(&queue.vhost, &queue.queue, queue.queue_type.clone());
-            if let Some(numbers) = scraped.queues.get(&queue.vhost, &queue.queue) {
-                take_depth(queue, numbers);
-            }
-            if scraped.has_counters {
-                take_counters(queue, scraped.queues.get(&queue.vhost, &queue.queue));
-            }
-        }
-        let unlisted = |vhost: &str, queue: &str| self.types.get(vhost, queue).is_none();
-        queues.extend(
-            scraped
-                .existing()
-                .filter(|(vhost, queue, _)| unlisted(vhost, queue))
-                .map(|(vhost, queue, numbers)| scraped.sample(vhost, queue, numbers)),
-        );
+    /// Names of the queues of one virtual host.
+    pub(super) fn names(&self, vhost: &str) -> Vec<Arc<str>> {
+        let queues = self.queues.iter();
         queues
+            .filter(|(of, _, _)| &***of == vhost)
+            .map(|(_, name, _)| name.clone())
+            .collect()
     }
 
-    fn without_listing(&self, scraped: &Scraped) -> Vec<QueueSample> {
-        let sample = |(vhost, queue, numbers): (&Arc<str>, &Arc<str>, &ScrapedQueue)| {
-            let mut sample = scraped.sample(vhost, queue, numbers);
-            sample.queue_type = self.types.get(vhost, queue).cloned().flatten();
-            sample
+    /// Queues that are known, and whether one of them has no type yet.
+    pub(super) fn extent(&self) -> (usize, bool) {
+        let has_type = |vhost: &str, queue: &str| {
+            let kind = self.kinds.get(vhost, queue);
+            kind.is_some_and(|kind| kind.queue_type.is_some())
         };
-        scraped.existing().map(sample).collect()
+        let untyped = self
+            .queues
+            .iter()
+            .any(|(vhost, queue, _)| !has_type(vhost, queue));
+        (self.queues.iter().count(), untyped)
     }
 
-    fn stand_on(&mut self, basis: Basis) {
-        if self.basis.as_ref() != Some(&basis) {
-            self.queue_rates.forget_all();
-            self.basis = Some(basis);
+    fn stand_on(&mut self, source: Option<Source>) {
+        if source.is_none() || self.basis == source {
+            return;
+        }
+        if self.basis.is_some() {
+            self.queues.values_mut().for_each(History::forget_counters);
+        }
+        self.basis = source;
+    }
+
+    fn learn(&mut self, list: &QueueList) {
+        for queue in &list.queues {
+            let kind = self.kinds.shared_entry(&queue.vhost, &queue.queue);
+            kind.queue_type.clone_from(&queue.queue_type);
+            kind.exclusive = queue.exclusive;
+            kind.round = self.round;
         }
     }
 
-    fn rate_queues(&mut self, queues: &mut [QueueSample], at: Instant) {
-        for queue in queues {
-            let totals = [
-                queue.messages_publish,
-                queue.messages_deliver_get,
-                queue.messages_ack,
-                queue.messages_redeliver,
-            ];
-            let name = (&*queue.vhost, &*queue.queue);
-            [
-                queue.messages_publish_rate,
-                queue.messages_deliver_get_rate,
-                queue.messages_ack_rate,
-                queue.messages_redeliver_rate,
-            ] = self.queue_rates.observe(name, at, totals);
+    /// Every queue that a source of this round has, with its depth.
+    fn existing(
+        &mut self,
+        round: &Round,
+        attendance: &Attendance<'_>,
+        depth: Source,
+    ) -> Vec<QueueSample> {
+        let mut samples = Vec::new();
+        let mut seen: PerName<()> = PerName::default();
+        let owners = self.owners(attendance);
+        for queue in listed(round) {
+            if seen.get(&queue.vhost, &queue.queue).is_none() {
+                seen.insert(&queue.vhost, &queue.queue, ());
+                samples.push(queue);
+            }
         }
-        self.queue_rates.forget_unseen(at);
+        for sample in &mut samples {
+            if let Some(owner) = owners.get(&sample.vhost, &sample.queue) {
+                take_depth(sample, owner.queue);
+            }
+        }
+        for (vhost, queue, owner) in owners.iter() {
+            if seen.get(vhost, queue).is_none() {
+                let mut sample = self.named(vhost, queue);
+                sample.node = self.roster.name(owner.node);
+                take_depth(&mut sample, owner.queue);
+                samples.push(sample);
+            }
+        }
+        if let Some(list) = reply(round.passive.as_ref()).filter(|_| depth == Source::Passive) {
+            samples.extend(self.declared(&list.value));
+        }
+        samples
     }
 
-    fn exchanges(&mut self, round: &Round) -> Vec<ExchangeSample> {
-        let Some(listing) = reply(round.exchanges.as_ref()) else {
-            return Vec::new();
-        };
-        let mut exchanges = listing.value.exchanges.clone();
-        for exchange in &mut exchanges {
-            let totals = [exchange.messages_publish_in, exchange.messages_publish_out];
-            let name = (&*exchange.vhost, &*exchange.exchange);
-            [
-                exchange.messages_publish_in_rate,
-                exchange.messages_publish_out_rate,
-            ] = self.exchange_rates.observe(name, listing.at, totals);
+    fn declared<'a>(&'a self, list: &'a PassiveList) -> impl Iterator<Item = QueueSample> + 'a {
+        list.queues.iter().map(|declared| QueueSample {
+            messages_ready: Some(declared.ready),
+            consumers: Some(declared.consumers),
+            ..self.named(&list.vhost, &declared.queue)
+        })
+    }
+
+    /// A sample of which only name and kind are known.
+    fn named(&self, vhost: &Arc<str>, queue: &Arc<str>) -> QueueSample {
+        let kind = self.kinds.get(vhost, queue).cloned().unwrap_or_default();
+        QueueSample {
+            vhost: vhost.clone(),
+            queue: queue.clone(),
+            queue_type: kind.queue_type,
+            exclusive: kind.exclusive,
+            ..QueueSample::default()
         }
-        self.exchange_rates.forget_unseen(listing.at);
-        exchanges
+    }
+
+    /// The node that has each queue. While its leader moves two nodes have it: the one that has it
+    /// newly is right, for what the other says is from before.
+    fn owners<'a>(&mut self, attendance: &Attendance<'a>) -> PerName<Owner<'a>> {
+        let mut owners: PerName<Owner<'a>> = PerName::default();
+        let mut holders: PerName<u64> = PerName::default();
+        let is_cluster = attendance.nodes.len() > 1;
+        for (node, scrape) in attendance.scrapes() {
+            for (vhost, name, queue) in scrape.queues.iter().filter(|(_, _, queue)| queue.exists())
+            {
+                if is_cluster {
+                    *holders.shared_entry(vhost, name) |= bit(node);
+                }
+                let other = owners.get(vhost, name).map(|owner| owner.node);
+                let place = self.places.get(vhost, name);
+                if other.is_none_or(|other| place.is_some_and(|place| place.moved(other, node))) {
+                    owners.insert(vhost, name, Owner { node, queue });
+                }
+            }
+        }
+        self.places = PerName::default();
+        for (vhost, name, holders) in holders.iter() {
+            if let Some(owner) = owners.get(vhost, name).map(|owner| owner.node) {
+                let holders = *holders;
+                self.places.insert(vhost, name, Place { owner, holders });
+            }
+        }
+        owners
+    }
+
+    /// What no round saw is gone at once if every node answered, else after a while.
+    fn forget_deleted(&mut self, now: Instant, is_whole: bool) {
+        let round = self.round;
+        self.queues.retain(|history| {
+            if history.round == round {
+                return true;
+            }
+            history.miss(now);
+            let seen = |at| now.saturating_duration_since(at) < LOST;
+            !is_whole && history.seen_at.is_some_and(seen)
+        });
+        let queues = &self.queues;
+        self.kinds.retain_named(|vhost, name, kind| {
+            kind.round == round || queues.get(vhost, name).is_some()
+        });
     }
 }
 
-impl Scraped {
-    fn existing(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &ScrapedQueue)> {
-        self.queues.iter().filter(|(_, _, queue)| queue.exists())
-    }
+/// Where a queue was in the last round.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    owner: NodeId,
+    /// All nodes that had it, by bit.
+    holders: u64,
+}
 
-    fn nodes_of(&self, source: Source) -> Vec<Arc<str>> {
-        match source {
-            Source::Prometheus => self.nodes.clone(),
-            Source::Management => Vec::new(),
+impl Place {
+    /// Whether a queue that two nodes have is at `to` rather than at `from`.
+    const fn moved(&self, from: NodeId, to: NodeId) -> bool {
+        let was_at = (self.holders & bit(from) != 0, self.holders & bit(to) != 0);
+        match was_at {
+            (true, false) => true,
+            (false, true) => false,
+            _ => self.owner == to,
         }
     }
+}
 
-    fn sample(&self, vhost: &Arc<str>, queue: &Arc<str>, numbers: &ScrapedQueue) -> QueueSample {
-        let mut sample = QueueSample {
-            vhost: vhost.clone(),
-            queue: queue.clone(),
-            ..QueueSample::default()
-        };
-        take_depth(&mut sample, numbers);
-        if self.has_counters {
-            take_counters(&mut sample, Some(numbers));
+const fn bit(node: NodeId) -> u64 {
+    1 << (node % 64)
+}
+
+/// Who has a queue.
+#[derive(Clone, Copy, Debug)]
+struct Owner<'a> {
+    node: NodeId,
+    queue: &'a ScrapedQueue,
+}
+
+impl Counted<'_> {
+    const fn source(&self) -> Option<Source> {
+        match self {
+            Self::Nodes(_) => Some(Source::Prometheus),
+            Self::Listing(_) => Some(Source::Management),
+            Self::Nowhere => None,
         }
-        sample
+    }
+}
+
+fn source(attendance: &Attendance<'_>, round: &Round) -> Option<Source> {
+    if attendance.at.is_some() {
+        Some(Source::Prometheus)
+    } else if reply(round.totals.as_ref()).is_some() {
+        Some(Source::Totals)
+    } else if reply(round.queues.as_ref()).is_some() {
+        Some(Source::Management)
+    } else {
+        reply(round.passive.as_ref()).map(|_| Source::Passive)
+    }
+}
+
+fn counted<'a>(
+    attendance: &Attendance<'_>,
+    statistics: Option<&'a Reply<QueueList>>,
+) -> Counted<'a> {
+    let at = attendance
+        .at
+        .filter(|_| attendance.scrapes().all(|(_, scrape)| scrape.has_counters));
+    match (at, statistics) {
+        (Some(at), _) => Counted::Nodes(at),
+        (None, Some(reply)) => Counted::Listing(reply),
+        (None, None) => Counted::Nowhere,
+    }
+}
+
+/// How old the numbers may be. The management API answers from a second store, and that from a
+/// cache that it keeps for five times as long as it took to fill.
+fn staleness(
+    depth: Source,
+    counted: Counted<'_>,
+    statistics: Option<&Reply<QueueList>>,
+) -> Duration {
+    match (depth, counted) {
+        (Source::Passive, _) => Duration::ZERO,
+        (Source::Prometheus | Source::Totals, Counted::Nodes(_) | Counted::Nowhere) => WINDOW,
+        _ => 2 * WINDOW + 5 * statistics.map_or(Duration::ZERO, |reply| reply.took),
     }
 }
 
 fn take_depth(queue: &mut QueueSample, numbers: &ScrapedQueue) {
-    if numbers.exists() {
-        queue.messages = numbers.messages;
-        queue.messages_ready = numbers.ready;
-        queue.messages_unack = numbers.unack;
-    }
+    queue.messages = numbers.messages;
+    queue.messages_ready = numbers.ready;
+    queue.messages_unack = numbers.unack;
     queue.consumers = numbers.consumers.or(queue.consumers);
 }
 
-fn take_counters(queue: &mut QueueSample, numbers: Option<&ScrapedQueue>) {
-    queue.messages_publish = numbers.and_then(|numbers| numbers.publish);
-    queue.messages_deliver_get = numbers.and_then(|numbers| numbers.deliver_get);
-    queue.messages_ack = numbers.and_then(|numbers| numbers.ack);
-    queue.messages_redeliver = numbers.and_then(|numbers| numbers.redeliver);
-}
-
-/// The reply of a source that was asked and answered.
-pub(super) fn reply<T>(outcome: Option<&Outcome<T>>) -> Option<&Reply<T>> {
-    outcome?.as_ref().ok()
-}
-
-/// Adds up what the nodes say: a queue's depth is on one of them, its counters on all. A node
-/// that is reached by two URLs counts once. None if no node answered.
-fn add_up(scrapes: &[Outcome<DetailedScrape>]) -> Option<Scraped> {
-    let mut sum = Scraped {
-        has_counters: true,
-        ..Scraped::default()
-    };
-    for outcome in scrapes {
-        let Ok(reply) = outcome else {
-            // Without one node the totals are those of the others only: no totals then.
-            sum.has_counters = false;
-            continue;
-        };
-        sum.at = sum.at.max(Some(reply.at));
-        let scrape = &reply.value;
-        let node = scrape.node.clone().unwrap_or_default();
-        if !node.is_empty() && sum.nodes.contains(&node) {
-            continue;
-        }
-        sum.has_counters &= scrape.has_counters;
-        sum.nodes.push(node);
-        for (vhost, queue, numbers) in scrape.queues.iter() {
-            sum.queues.entry(vhost, queue).add_all(numbers);
-        }
-    }
-    sum.nodes.sort();
-    sum.at.is_some().then_some(sum)
+fn counts_of(scrape: &DetailedScrape, sample: &QueueSample) -> [Option<u64>; COUNTERS] {
+    let found = scrape.queues.get(&sample.vhost, &sample.queue);
+    found.map_or([None; COUNTERS], |queue| {
+        [
+            queue.publish,
+            queue.deliver_get,
+            queue.ack,
+            queue.redeliver,
+            queue.get_empty,
+        ]
+    })
 }
 
 #[cfg(test)]

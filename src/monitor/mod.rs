@@ -1,29 +1,47 @@
 //! What the broker says of itself: queues, exchanges, nodes and totals, polled.
 //!
 //! ```text
-//!  /metrics/detailed of each node ─► prometheus ─┐
-//!  /api/queues, overview, nodes …  ─► management ─┴► merge (+ rates) ─► BrokerSnapshot ─► flow
+//!  each node's /metrics/detailed ─► prometheus ─┐   round: who is asked, until when (lane: one at a
+//!  /api/queues (totals, statistics) ► management┼─►        time for each peer)
+//!  queue.declare passive ─────────► passive ────┘     │
+//!                                                     ▼
+//!   merge ─► roster, totals, rates, age, verdict ─► select ─► BrokerSnapshot ─► flow
 //! ```
 //!
-//! Input: `rabbitmq_prometheus` and `rabbitmq_management`, whichever of the two answers. Output:
-//! one [`crate::model::BrokerSnapshot`] for each poll; [`points`] and [`otlp_metrics`] turn it into
-//! what the sinks take. When the flow has no room the snapshot is dropped and counted; when the
-//! broker is away that is said once, and it is asked again at the next interval. A value that no
-//! source has is absent, never zero.
+//! Input: `rabbitmq_prometheus` of every node, `rabbitmq_management`, AMQP: tried in this order in
+//! every poll. Output: one [`crate::model::BrokerSnapshot`] for each poll; [`points`] and
+//! [`otlp_metrics`] turn it into what the sinks take. When the flow has no room the snapshot is
+//! dropped and counted; when the broker is away that is said once, and it is asked again at the
+//! next interval; a peer that hangs is waited for until the poll's deadline. A value that no source
+//! has is absent, never zero. `docs/monitor.md` has the sources, fields and their limits.
 
+mod age;
+mod asking;
 mod check;
 mod choice;
 mod endpoint;
+mod exchanges;
 mod failure;
+mod history;
+mod lane;
+mod listing;
 mod management;
 mod merge;
 mod otlp;
+mod passive;
+mod peers;
 mod per_name;
 mod points;
 mod poll;
 mod prometheus;
 mod rates;
+mod roster;
 mod round;
+mod select;
+mod summary;
+mod totals;
+mod verdict;
+mod watch;
 
 pub use check::check;
 pub use failure::{Cause, MonitorError, Plugin, RequestError};

@@ -168,13 +168,19 @@ mod tests {
             exchanges: Vec::new(),
             nodes: Vec::new(),
             overview: OverviewSample::default(),
+            globals: Vec::new(),
             poll: PollSample {
                 source: Source::Prometheus,
+                counters: None,
+                up: true,
                 duration: Duration::ZERO,
                 bytes: 0,
                 rows: 0,
                 bad_rows: 0,
+                queues: 2,
+                series_cut: 0,
                 staleness: Duration::ZERO,
+                peers: Vec::new(),
             },
         }
     }

@@ -28,15 +28,24 @@ impl<T> PerName<T> {
     }
 
     /// Keeps what `keep` wants, and the virtual hosts that still have something.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         self.0.retain(|_, names| {
             names.retain(|_, value| keep(value));
             !names.is_empty()
         });
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    /// The same, by name too.
+    pub(super) fn retain_named(&mut self, mut keep: impl FnMut(&str, &str, &T) -> bool) {
+        self.0.retain(|vhost, names| {
+            names.retain(|name, value| keep(vhost, name, value));
+            !names.is_empty()
+        });
+    }
+
+    /// Every value.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.values_mut().flat_map(HashMap::values_mut)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &T)> {
@@ -47,6 +56,12 @@ impl<T> PerName<T> {
 }
 
 impl<T: Default> PerName<T> {
+    /// The value of a name that may be shared, made if it is new.
+    pub(super) fn shared_entry(&mut self, vhost: &Arc<str>, name: &Arc<str>) -> &mut T {
+        let names = self.0.entry(vhost.clone()).or_default();
+        names.entry(name.clone()).or_default()
+    }
+
     /// The value of a name, made if it is new; allocates only then.
     pub(super) fn entry(&mut self, vhost: &str, name: &str) -> &mut T {
         let vhost = key_of(&self.0, vhost);

@@ -2,8 +2,12 @@
 //! is a field, so that a leader that moves does not begin a new series.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::model::{BrokerSnapshot, ExchangeSample, NodeSample, Point, QueueSample};
+use crate::model::{
+    BrokerSnapshot, ExchangeSample, GlobalSample, NodeSample, PeerSample, Point, QueueSample,
+    QueueStatus, Source,
+};
 
 /// The name that the default exchange has in tags: an empty tag would be no tag.
 const DEFAULT_EXCHANGE: &str = "amq.default";
@@ -24,6 +28,19 @@ pub fn points(snapshot: &BrokerSnapshot) -> Vec<Point> {
     queues
         .chain(exchanges)
         .chain(nodes)
+        .chain(
+            snapshot
+                .globals
+                .iter()
+                .map(|global| global_point(snapshot, global)),
+        )
+        .chain(
+            snapshot
+                .poll
+                .peers
+                .iter()
+                .map(|peer| peer_point(snapshot, peer)),
+        )
         .chain([overview_point(snapshot), poll_point(snapshot)])
         .filter(|point| !point.fields.is_empty())
         .collect()
@@ -38,6 +55,7 @@ fn kind(kind: Option<&Arc<str>>) -> Arc<str> {
 }
 
 fn queue_point(snapshot: &BrokerSnapshot, queue: &QueueSample) -> Point {
+    let age = queue.head_age;
     new(snapshot, "rabbitmq_queue")
         .tag("vhost", queue.vhost.clone())
         .tag("queue", queue.queue.clone())
@@ -54,23 +72,26 @@ fn queue_point(snapshot: &BrokerSnapshot, queue: &QueueSample) -> Point {
         .float("messages_ack_rate", queue.messages_ack_rate)
         .int("messages_redeliver", queue.messages_redeliver)
         .float("messages_redeliver_rate", queue.messages_redeliver_rate)
+        .int("messages_get_empty", queue.messages_get_empty)
         .int("memory", queue.memory)
         .int("message_bytes", queue.message_bytes)
         .text("state", queue.state.clone())
         .text("node", queue.node.clone())
-        .float("head_age_s", head_age(snapshot.time_unix_nano, queue))
-        .float("staleness_s", Some(snapshot.poll.staleness.as_secs_f64()))
+        .float("head_age_s", age.map(|age| seconds(age.age)))
+        .text("head_age_method", age.map(|age| age.method.as_str()))
+        .float(
+            "head_age_error_s",
+            age.and_then(|age| age.error).map(seconds),
+        )
+        .float("eta_drain_s", queue.drain_time.map(seconds))
+        .text("status", queue.status.map(QueueStatus::as_str))
+        .int("status_code", queue.status.map(QueueStatus::code))
+        .int("folded", queue.folded)
+        .float("staleness_s", Some(seconds(snapshot.poll.staleness)))
 }
 
-/// Seconds since the oldest message said it was made; a clock that is ahead makes it no younger
-/// than new.
-fn head_age(time_unix_nano: i64, queue: &QueueSample) -> Option<f64> {
-    let head = i64::try_from(queue.head_message_timestamp?)
-        .ok()?
-        .checked_mul(1_000_000_000)?;
-    #[expect(clippy::cast_precision_loss, reason = "an age in seconds")]
-    let age = time_unix_nano.saturating_sub(head).max(0) as f64 / 1e9;
-    Some(age)
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
 }
 
 fn exchange_point(snapshot: &BrokerSnapshot, exchange: &ExchangeSample) -> Point {
@@ -92,6 +113,9 @@ fn exchange_point(snapshot: &BrokerSnapshot, exchange: &ExchangeSample) -> Point
             "messages_publish_out_rate",
             exchange.messages_publish_out_rate,
         )
+        .int("messages_confirmed", exchange.messages_confirmed)
+        .int("messages_returned", exchange.messages_returned)
+        .int("messages_dropped", exchange.messages_dropped)
 }
 
 fn node_point(snapshot: &BrokerSnapshot, node: &NodeSample) -> Point {
@@ -115,6 +139,14 @@ fn node_point(snapshot: &BrokerSnapshot, node: &NodeSample) -> Point {
         .int("proc_total", node.proc_total)
         .int("run_queue", node.run_queue)
         .int("uptime", uptime)
+        .int("connections_opened", node.connections_opened)
+        .int("connections_closed", node.connections_closed)
+        .int("channels_opened", node.channels_opened)
+        .int("channels_closed", node.channels_closed)
+        .int("queues_declared", node.queues_declared)
+        .int("queues_created", node.queues_created)
+        .int("queues_deleted", node.queues_deleted)
+        .int("unreachable_peers", node.unreachable_peers)
         .text("version", node.version.clone())
 }
 
@@ -135,24 +167,52 @@ fn overview_point(snapshot: &BrokerSnapshot) -> Point {
         .text("version", overview.version.clone())
 }
 
+fn global_point(snapshot: &BrokerSnapshot, global: &GlobalSample) -> Point {
+    let point = new(snapshot, "rabbitmq_global")
+        .tag("node", global.node.clone())
+        .tag("protocol", global.protocol.clone())
+        .tag("queue_type", global.queue_type.clone())
+        .tag("dead_letter_strategy", global.dead_letter_strategy.clone());
+    let counts = global.counts.iter();
+    counts.fold(point, |point, (name, count)| point.int(name, Some(*count)))
+}
+
+/// The poll as a whole; its peers have points of their own, with the tag `node`.
 fn poll_point(snapshot: &BrokerSnapshot) -> Point {
     let poll = &snapshot.poll;
     new(snapshot, "rabbitmq_poll")
         .tag("source", poll.source.as_str())
-        .int("up", Some(1))
+        .int("up", Some(u64::from(poll.up)))
         .float("duration_ms", Some(poll.duration.as_secs_f64() * 1e3))
         .int("bytes", Some(poll.bytes))
         .int("rows", Some(poll.rows))
         .int("bad_rows", Some(poll.bad_rows))
-        .int("queues", Some(snapshot.queues.len() as u64))
+        .int("queues", Some(poll.queues))
+        .int("series_cut", Some(poll.series_cut))
+        .text("counters", poll.counters.map(Source::as_str))
+}
+
+fn peer_point(snapshot: &BrokerSnapshot, peer: &PeerSample) -> Point {
+    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
+    new(snapshot, "rabbitmq_poll")
+        .tag("source", peer.source.as_str())
+        .tag("node", peer.node.clone())
+        .int("up", Some(u64::from(peer.up)))
+        .float("duration_ms", peer.duration.map(millis))
+        .int("bytes", Some(peer.bytes))
+        .int("rows", Some(peer.rows))
+        .int("bad_rows", Some(peer.bad_rows))
+        .int("skipped", Some(peer.skipped))
+        .int("http_status", peer.http_status.map(u64::from))
+        .text("error", peer.error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::points;
     use crate::model::{
-        BrokerSnapshot, ExchangeSample, FieldValue, OverviewSample, Point, PollSample, QueueSample,
-        Source,
+        AgeMethod, BrokerSnapshot, ExchangeSample, FieldValue, HeadAge, OverviewSample, Point,
+        PollSample, QueueSample, QueueStatus, Source,
     };
     use std::time::Duration;
 
@@ -173,13 +233,19 @@ mod tests {
             ],
             nodes: Vec::new(),
             overview: OverviewSample::default(),
+            globals: Vec::new(),
             poll: PollSample {
                 source: Source::Prometheus,
+                counters: None,
+                up: true,
                 duration: Duration::from_millis(3),
                 bytes: 4,
                 rows: 5,
                 bad_rows: 6,
+                queues: 1,
+                series_cut: 0,
                 staleness: Duration::from_secs(5),
+                peers: Vec::new(),
             },
         }
     }
@@ -206,14 +272,24 @@ mod tests {
     }
 
     #[test]
-    fn the_age_of_the_oldest_message() {
-        for (head, expect) in [(1_700_000_000, 10.5), (1_800_000_000, 0.0)] {
-            let points = points(&snapshot(QueueSample {
-                head_message_timestamp: Some(head),
-                ..QueueSample::default()
-            }));
-            let age = ("head_age_s", FieldValue::Float(expect));
-            assert!(points[0].fields.contains(&age), "{:?}", points[0]);
+    fn age_and_status_say_how_they_are_known() {
+        let points = points(&snapshot(QueueSample {
+            head_age: Some(HeadAge {
+                age: Duration::from_millis(10_500),
+                method: AgeMethod::AtLeast,
+                error: None,
+            }),
+            status: Some(QueueStatus::Stalled),
+            ..QueueSample::default()
+        }));
+        let fields = [
+            ("head_age_s", FieldValue::Float(10.5)),
+            ("head_age_method", FieldValue::Text("at_least".into())),
+            ("status", FieldValue::Text("stalled".into())),
+            ("status_code", FieldValue::Int(5)),
+        ];
+        for field in fields {
+            assert!(points[0].fields.contains(&field), "{:?}", points[0]);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The monitor itself: polls, tells how it is, hands snapshots on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,14 +10,17 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::choice::Choice;
-use super::failure::{MonitorError, RequestError};
-use super::merge::{Memory, Merged, reply};
-use super::rates::WINDOW;
-use super::round::{Outcome, Round, Sources};
+use super::failure::MonitorError;
+use super::listing::reply;
+use super::merge::{Memory, Merged};
+use super::round::{Known, Outcome, Round, Sources};
+use super::select::{Selected, Selector};
+use super::summary::{cluster, globals, nodes, overview};
+use super::watch::{LastPoll, Watch};
 use crate::config::Broker;
 use crate::health::Component;
 use crate::metrics::Metrics;
-use crate::model::{BrokerSnapshot, NodeSample, OverviewSample, PollSample, Source, unix_nano};
+use crate::model::{BrokerSnapshot, PollSample, Source, unix_nano};
 
 /// What a monitor is built from.
 pub struct MonitorSetup {
@@ -42,12 +46,19 @@ pub struct Monitor {
     memory: Memory,
     choice: Choice,
     cluster: Arc<str>,
+    selector: Selector,
+    last: LastPoll,
+    watch: Option<Watch>,
+    watched: (Arc<str>, HashSet<Arc<str>>),
 }
 
 impl Monitor {
     /// A monitor that has not asked anything yet.
     #[must_use]
     pub fn new(setup: MonitorSetup) -> Self {
+        let last = LastPoll::default();
+        let own = (setup.clock, setup.metrics.clone());
+        let watch = Watch::new(&setup.broker, last.clone(), own);
         Self {
             sources: Sources::new(&setup.broker, setup.client),
             interval: setup.broker.poll_interval,
@@ -57,6 +68,10 @@ impl Monitor {
             memory: Memory::default(),
             choice: Choice::default(),
             cluster: Arc::from(""),
+            selector: Selector::new(&setup.broker.selection),
+            last,
+            watched: watch.watched(),
+            watch: Some(watch),
         }
     }
 
@@ -64,8 +79,19 @@ impl Monitor {
     ///
     /// Polls never overlap; one that would have begun while another ran is skipped and counted. A
     /// snapshot for which `out` has no room is dropped and counted. A broker that is away is asked
-    /// again at the next interval, for ever.
+    /// again at the next interval, for ever; a poll that learned nothing is a snapshot of that.
+    /// The watched queues are asked for beside the polls.
     pub async fn run(mut self, out: mpsc::Sender<BrokerSnapshot>, stop: CancellationToken) {
+        match self.watch.take() {
+            Some(watch) => {
+                let watching = watch.run(out.clone(), stop.clone());
+                tokio::join!(self.poll_on(out, stop), watching);
+            }
+            None => self.poll_on(out, stop).await,
+        }
+    }
+
+    async fn poll_on(mut self, out: mpsc::Sender<BrokerSnapshot>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut last = None;
@@ -81,11 +107,9 @@ impl Monitor {
             last = Some(tick);
             let polled = tokio::select! {
                 () = stop.cancelled() => return,
-                polled = self.poll_once() => polled,
+                (snapshot, _) = self.poll() => snapshot,
             };
-            let Ok(snapshot) = polled else {
-                continue;
-            };
+            let snapshot = polled;
             match out.try_send(snapshot) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => self.metrics.dropped("monitor", "flow_full", 1),
@@ -99,26 +123,79 @@ impl Monitor {
     /// # Errors
     /// If no source tells of queues: because the login is refused, or because none answers.
     pub async fn poll_once(&mut self) -> Result<BrokerSnapshot, MonitorError> {
+        match self.poll().await {
+            (snapshot, None) => Ok(snapshot),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    async fn poll(&mut self) -> (BrokerSnapshot, Option<MonitorError>) {
         let (begun, wall) = (Instant::now(), (self.clock)());
-        let round = self.sources.ask().await;
+        let known = self.known();
+        let round = self.sources.ask(known).await;
         let took = begun.elapsed();
-        let failures = failures(&round);
-        let Some(merged) = self.memory.merge(&round) else {
-            let error = MonitorError::new(failures);
-            self.memory.forget_totals();
-            self.metrics.error("monitor");
-            self.choice.lost(&self.component, &error.to_string());
-            return Err(error);
-        };
-        self.choice
-            .made(&self.component, (&merged, took), &round, &failures);
         let first = first_answer(&round).map_or(took, |at| at.saturating_duration_since(begun));
-        let snapshot = self.snapshot(merged, &round, (unix_nano(wall + first), took));
+        let at = (begun + first, unix_nano(wall + first));
+        let Some(merged) = self.memory.merge(&round, &self.selector, at) else {
+            return self.lost(&round, (unix_nano(wall), took));
+        };
+        self.choice.made(&self.component, (&merged, took), &round);
+        let snapshot = self.snapshot(merged, &round, (at.1, took));
         self.metrics.polls.inc();
         self.metrics
             .queues
             .set(i64::try_from(snapshot.queues.len()).unwrap_or(i64::MAX));
-        Ok(snapshot)
+        let (vhost, names) = &self.watched;
+        self.last.keep(&snapshot, (vhost, names));
+        (snapshot, None)
+    }
+
+    fn known(&self) -> Known {
+        let (queues, has_untyped) = self.memory.extent();
+        let vhost = self.sources.passive_vhost();
+        let mut names: HashSet<Arc<str>> = self.watched.1.iter().cloned().collect();
+        names.extend(self.memory.names(vhost));
+        let names = names.into_iter().collect();
+        Known {
+            queues,
+            has_untyped,
+            names,
+        }
+    }
+
+    /// Nothing was learned: that is a snapshot too, of what was asked and why it failed.
+    fn lost(
+        &mut self,
+        round: &Round,
+        (time_unix_nano, duration): (i64, Duration),
+    ) -> (BrokerSnapshot, Option<MonitorError>) {
+        let late = || {
+            round
+                .scrapes
+                .iter()
+                .filter_map(|scrape| scrape.as_ref().err().cloned())
+        };
+        let error = match round.troubles.is_empty() {
+            true => MonitorError::new(late().collect()),
+            false => MonitorError::new(round.troubles.clone()),
+        };
+        // A slow broker is not away: its answer is had by a later poll.
+        if !round.is_pending {
+            self.memory.broker_away(Instant::now());
+            self.metrics.error("monitor");
+            self.choice.lost(&self.component, &error.to_string());
+        }
+        let snapshot = BrokerSnapshot {
+            cluster: self.cluster.clone(),
+            time_unix_nano,
+            queues: Vec::new(),
+            exchanges: Vec::new(),
+            nodes: nodes(round),
+            globals: globals(round),
+            overview: overview(round),
+            poll: poll_sample(round, (Source::Prometheus, None), duration),
+        };
+        (snapshot, Some(error))
     }
 
     fn snapshot(
@@ -130,13 +207,25 @@ impl Monitor {
         if let Some(name) = cluster(round) {
             self.cluster = name;
         }
-        let poll = poll_sample(merged.depth, round, duration);
+        let queues = merged.queues.len() as u64;
+        let Selected {
+            queues: selected,
+            cut,
+        } = self.selector.select(merged.queues);
+        let poll = PollSample {
+            up: true,
+            queues,
+            series_cut: cut,
+            staleness: merged.staleness,
+            ..poll_sample(round, (merged.depth, merged.counters), duration)
+        };
         BrokerSnapshot {
             cluster: self.cluster.clone(),
             time_unix_nano,
-            queues: merged.queues,
+            queues: selected,
             exchanges: merged.exchanges,
             nodes: nodes(round),
+            globals: globals(round),
             overview: overview(round),
             poll,
         }
@@ -155,100 +244,42 @@ fn skipped(apart: Duration, interval: Duration) -> u64 {
     intervals.saturating_sub(1)
 }
 
-fn failures(round: &Round) -> Vec<RequestError> {
-    fn error<T>(outcome: &Outcome<T>) -> Option<RequestError> {
-        outcome.as_ref().err().cloned()
-    }
-    // One of the management API is enough: the others fail for the same reason.
-    let management = [
-        round.queues.as_ref().and_then(error),
-        round.overview.as_ref().and_then(error),
-        round.nodes.as_ref().and_then(error),
-        round.exchanges.as_ref().and_then(error),
-    ];
-    let prometheus = round.scrapes.iter().filter_map(error);
-    prometheus
-        .chain(management.into_iter().flatten().take(1))
-        .collect()
-}
-
 fn first_answer(round: &Round) -> Option<Instant> {
     let scrapes = round.scrapes.iter().flatten().map(|reply| reply.at);
-    let listing = reply(round.queues.as_ref()).map(|reply| reply.at);
-    scrapes.chain(listing).min()
+    let lists = [&round.queues, &round.totals];
+    let lists = lists.into_iter().filter_map(|list| reply(list.as_ref()));
+    scrapes.chain(lists.map(|reply| reply.at)).min()
 }
 
-fn cluster(round: &Round) -> Option<Arc<str>> {
-    let overview = reply(round.overview.as_ref()).and_then(|reply| reply.value.name.clone());
-    let scrapes = || {
-        let mut replies = round.scrapes.iter().flatten();
-        replies.find_map(|reply| reply.value.cluster.clone())
-    };
-    overview.or_else(scrapes)
-}
-
-fn nodes(round: &Round) -> Vec<NodeSample> {
-    match reply(round.nodes.as_ref()) {
-        Some(listing) => {
-            let mut nodes = listing.value.clone();
-            let version = overview(round).version;
-            for node in nodes.iter_mut().filter(|node| node.version.is_none()) {
-                node.version.clone_from(&version);
-            }
-            nodes
-        }
-        None => round
-            .node_scrapes
-            .iter()
-            .flatten()
-            .map(|reply| reply.value.node())
-            .collect(),
-    }
-}
-
-fn overview(round: &Round) -> OverviewSample {
-    if let Some(reply) = reply(round.overview.as_ref()) {
-        return reply.value.overview.clone();
-    }
-    let mut overview = OverviewSample::default();
-    for reply in round.node_scrapes.iter().flatten() {
-        reply.value.add_to(&mut overview);
-    }
-    overview
-}
-
-fn poll_sample(source: Source, round: &Round, duration: Duration) -> PollSample {
+/// What was asked, up to what became of it.
+fn poll_sample(
+    round: &Round,
+    (source, counters): (Source, Option<Source>),
+    duration: Duration,
+) -> PollSample {
     fn bytes<T>(outcome: Option<&Outcome<T>>) -> u64 {
         reply(outcome).map_or(0, |reply| reply.bytes)
     }
-    let scrapes = || round.scrapes.iter().flatten();
-    let listing = reply(round.queues.as_ref()).map(|reply| &reply.value);
+    let aggregated = round.node_scrapes.iter().flatten().map(|reply| reply.bytes);
+    let sum = |of: fn(&crate::model::PeerSample) -> u64| round.peers.iter().map(of).sum::<u64>();
     let exchanges = reply(round.exchanges.as_ref()).map(|reply| &reply.value);
     PollSample {
         source,
+        counters,
+        up: false,
         duration,
-        bytes: scrapes().map(|reply| reply.bytes).sum::<u64>()
-            + round
-                .node_scrapes
-                .iter()
-                .flatten()
-                .map(|reply| reply.bytes)
-                .sum::<u64>()
-            + bytes(round.queues.as_ref())
+        bytes: sum(|peer| peer.bytes)
+            + aggregated.sum::<u64>()
+            + bytes(round.names.as_ref())
             + bytes(round.exchanges.as_ref())
             + bytes(round.nodes.as_ref())
             + bytes(round.overview.as_ref()),
-        rows: scrapes().map(|reply| reply.value.rows).sum::<u64>()
-            + listing.map_or(0, |listing| listing.queues.len() as u64)
-            + exchanges.map_or(0, |listing| listing.exchanges.len() as u64),
-        bad_rows: scrapes().map(|reply| reply.value.bad_rows).sum::<u64>()
-            + listing.map_or(0, |listing| listing.bad_rows)
-            + exchanges.map_or(0, |listing| listing.bad_rows),
-        // The management API answers from a second store, and that from a cache.
-        staleness: match source {
-            Source::Prometheus => WINDOW,
-            Source::Management => 2 * WINDOW + 5 * duration,
-        },
+        rows: sum(|peer| peer.rows) + exchanges.map_or(0, |list| list.exchanges.len() as u64),
+        bad_rows: sum(|peer| peer.bad_rows) + exchanges.map_or(0, |list| list.bad_rows),
+        queues: 0,
+        series_cut: 0,
+        staleness: Duration::ZERO,
+        peers: round.peers.clone(),
     }
 }
 

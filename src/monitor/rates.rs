@@ -8,12 +8,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::per_name::PerName;
-
 /// How often the broker renews its numbers (`collect_statistics_interval`), by default.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
 /// By how much two polls that are a window apart may be closer.
-const TOLERANCE: Duration = Duration::from_millis(250);
+pub(super) const TOLERANCE: Duration = Duration::from_millis(250);
 /// Age of the oldest poll that is kept.
 const KEPT: Duration = Duration::from_secs(20);
 /// Share of a rate by which it may be off where a better base is not at hand.
@@ -22,26 +20,25 @@ const WORST: f64 = 0.2;
 const GOOD: f64 = 0.05;
 
 #[derive(Clone, Debug)]
-struct Totals<const N: usize> {
+struct Poll<const N: usize> {
     at: Instant,
     values: [Option<u64>; N],
 }
 
-/// The last window of `N` counters for each name.
-#[derive(Debug, Default)]
-pub(super) struct Rates<const N: usize> {
-    history: PerName<VecDeque<Totals<N>>>,
+/// The last window of `N` counters of one name.
+#[derive(Clone, Debug)]
+pub(super) struct Rates<const N: usize>(VecDeque<Poll<N>>);
+
+impl<const N: usize> Default for Rates<N> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
 }
 
 impl<const N: usize> Rates<N> {
-    /// Takes the totals of one name at `at` and gives their rates.
-    pub(super) fn observe(
-        &mut self,
-        (vhost, name): (&str, &str),
-        at: Instant,
-        values: [Option<u64>; N],
-    ) -> [Option<f64>; N] {
-        let history = self.history.entry(vhost, name);
+    /// Takes the totals at `at` and gives their rates.
+    pub(super) fn observe(&mut self, at: Instant, values: [Option<u64>; N]) -> [Option<f64>; N] {
+        let history = &mut self.0;
         if history.back().is_some_and(|last| is_reset(last, &values)) {
             history.clear();
         }
@@ -54,29 +51,23 @@ impl<const N: usize> Rates<N> {
             history.pop_front();
         }
         let rates = base(history, at).map_or([None; N], |base| between(base, at, &values));
-        history.push_back(Totals { at, values });
+        history.push_back(Poll { at, values });
         rates
     }
 
-    /// Forgets the names that were not observed at `at`.
-    pub(super) fn forget_unseen(&mut self, at: Instant) {
-        self.history
-            .retain(|history| history.back().is_some_and(|last| last.at == at));
-    }
-
-    /// Forgets everything: what comes next counts from elsewhere.
-    pub(super) fn forget_all(&mut self) {
-        self.history.clear();
+    /// Forgets what was before: what comes next cannot be compared with it.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
 /// The newest poll from which a rate is good, else the best of those that are not too bad.
-fn base<const N: usize>(history: &VecDeque<Totals<N>>, at: Instant) -> Option<&Totals<N>> {
+fn base<const N: usize>(history: &VecDeque<Poll<N>>, at: Instant) -> Option<&Poll<N>> {
     let judged = history
         .iter()
         .rev()
-        .map(|totals| (totals, error(at.saturating_duration_since(totals.at))));
-    let mut best: Option<(&Totals<N>, f64)> = None;
+        .map(|poll| (poll, error(at.saturating_duration_since(poll.at))));
+    let mut best: Option<(&Poll<N>, f64)> = None;
     for (totals, error) in judged.filter(|(_, error)| *error <= WORST) {
         if error <= GOOD {
             return Some(totals);
@@ -98,7 +89,7 @@ fn error(age: Duration) -> f64 {
 }
 
 /// Whether a counter fell or went away: the broker, or the queue, began anew.
-fn is_reset<const N: usize>(last: &Totals<N>, values: &[Option<u64>; N]) -> bool {
+fn is_reset<const N: usize>(last: &Poll<N>, values: &[Option<u64>; N]) -> bool {
     last.values
         .iter()
         .zip(values)
@@ -106,7 +97,7 @@ fn is_reset<const N: usize>(last: &Totals<N>, values: &[Option<u64>; N]) -> bool
 }
 
 fn between<const N: usize>(
-    base: &Totals<N>,
+    base: &Poll<N>,
     at: Instant,
     values: &[Option<u64>; N],
 ) -> [Option<f64>; N] {
@@ -133,7 +124,7 @@ mod tests {
             .iter()
             .map(|(second, value)| {
                 let at = begun + Duration::from_secs(*second);
-                rates.observe(("/", "q"), at, [*value])[0]
+                rates.observe(at, [*value])[0]
             })
             .collect();
         assert_eq!(seen, expect, "{observations:?}");
@@ -193,19 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_away_starts_anew() {
+    fn what_was_forgotten_is_no_base() {
         let begun = Instant::now();
         let mut rates = Rates::<1>::default();
-        let at = |second| begun + Duration::from_secs(second);
-        rates.observe(("/", "gone"), at(0), [Some(1)]);
-        rates.observe(("/", "stays"), at(5), [Some(1)]);
-        rates.forget_unseen(at(5));
-        assert_eq!(rates.observe(("/", "gone"), at(10), [Some(9)]), [None]);
-        assert_eq!(
-            rates.observe(("/", "stays"), at(10), [Some(6)]),
-            [Some(1.0)]
-        );
-        rates.forget_all();
-        assert_eq!(rates.observe(("/", "stays"), at(15), [Some(9)]), [None]);
+        rates.observe(begun, [Some(1)]);
+        rates.clear();
+        let later = begun + Duration::from_secs(5);
+        assert_eq!(rates.observe(later, [Some(9)]), [None]);
     }
 }

@@ -1,223 +1,380 @@
-//! One round of requests: every source is asked at the same time, each within its own limit.
+//! One round of requests: what is asked, in which order, and until when it is waited for.
 //!
-//! Input: the endpoints. Output: a [`Round`], what each answered. A source that hangs costs the
-//! round its time limit and no more; a listing that was slow is not asked for again until six
-//! times its duration has gone by, so that the broker spends little on being watched.
+//! Input: the endpoints. Output: a [`Round`], what each answered. Every node's prometheus plugin
+//! is asked each time, which is also how it is found again after a failure. What it does not have
+//! comes from the management API: counters before 4.0 (a costly listing, asked seldom), depths
+//! where the plugin is away (a cheaper one, never paged). Where neither answers the queues that
+//! are known are asked for over AMQP. A source that hangs is waited for until the deadline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::Client;
 
+use super::asking::Asking;
 use super::endpoint::Endpoint;
 use super::failure::{Cause, RequestError};
+pub(super) use super::lane::{Lane, Outcome, Reply};
 use super::management::{
-    self, Cluster, EXCHANGES_PATH, ExchangeList, NODES_PATH, OVERVIEW_PATH, QUEUES_PATH, QueueList,
+    self, Cluster, EXCHANGES_PATH, ExchangeList, NAMES_PATH, NODES_PATH, OVERVIEW_PATH,
+    QUEUES_PATH, QueueList, TOTALS_PATH,
 };
-use super::prometheus::{DETAILED_PATH, DetailedScrape, NODE_PATH, NodeScrape};
-use crate::config::Broker;
-use crate::model::NodeSample;
+use super::passive::{Passive, PassiveList};
+use super::peers::Peers;
+use super::prometheus::{Consumers, DetailedScrape, NODE_PATH, NodeScrape, detailed_path};
+use crate::config::{Broker, Statistics};
+use crate::model::{NodeSample, PeerSample};
 
-/// A listing takes at most one part in this many of the broker's time.
-const REST: u32 = 6;
+/// A poll waits no longer for what only adds to it.
+const EXTRA_WAIT: Duration = Duration::from_millis(500);
+/// How often the aggregated numbers of a node are asked for, where other sources tell of nodes.
+const NODE_EVERY: Duration = Duration::from_secs(60);
+/// Least time between two listings of names.
+const NAMES_EVERY: Duration = Duration::from_secs(60);
+/// Queues from which on consumers are asked for in every third round only.
+const MANY: usize = 2_000;
 
-/// What one request gave.
-#[derive(Debug)]
-pub(super) struct Reply<T> {
-    pub(super) value: T,
-    pub(super) at: Instant,
-    pub(super) bytes: u64,
-}
-
-/// A reply or why there is none.
-pub(super) type Outcome<T> = Result<Reply<T>, RequestError>;
-
-/// What every source answered; `None` was not asked this time.
+/// What every source answered; `None` was not asked this time, or has not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub(super) scrapes: Vec<Outcome<DetailedScrape>>,
     pub(super) node_scrapes: Vec<Outcome<NodeScrape>>,
+    /// The listing with statistics.
     pub(super) queues: Option<Outcome<QueueList>>,
+    /// The listing with depths.
+    pub(super) totals: Option<Outcome<QueueList>>,
+    /// The listing of names and types.
+    pub(super) names: Option<Outcome<QueueList>>,
+    pub(super) passive: Option<Outcome<PassiveList>>,
     pub(super) exchanges: Option<Outcome<ExchangeList>>,
     pub(super) nodes: Option<Outcome<Vec<NodeSample>>>,
     pub(super) overview: Option<Outcome<Cluster>>,
+    /// How each was asked.
+    pub(super) peers: Vec<PeerSample>,
+    /// What does not work, of prometheus and of management.
+    pub(super) troubles: Vec<RequestError>,
+    /// Whether an answer is still to come that this round would have needed.
+    pub(super) is_pending: bool,
 }
 
-/// When something that was slow may be asked again.
+/// What is known from the round before.
 #[derive(Debug, Default)]
-struct Pace(Option<Instant>);
+pub(super) struct Known {
+    /// Queues that there are.
+    pub(super) queues: usize,
+    /// Whether one of them has no type yet.
+    pub(super) has_untyped: bool,
+    /// Names in the virtual host of the AMQP URL.
+    pub(super) names: Vec<Arc<str>>,
+}
 
-impl Pace {
-    fn is_due(&self, now: Instant) -> bool {
-        self.0.is_none_or(|not_before| now >= not_before)
-    }
-
-    fn took(&mut self, begun: Instant, ended: Instant, interval: Duration) {
-        let rest = ended.saturating_duration_since(begun) * REST;
-        self.0 = (rest > interval).then(|| ended + rest);
-    }
+/// One node's prometheus plugin.
+#[derive(Debug)]
+struct Node {
+    endpoint: Endpoint,
+    detailed: Lane<DetailedScrape>,
+    aggregated: Lane<NodeScrape>,
 }
 
 /// All that is asked in a round.
 pub(super) struct Sources {
     client: Client,
     timeout: Duration,
-    interval: Duration,
-    prometheus: Vec<Endpoint>,
+    wait: Duration,
+    statistics: Statistics,
+    vhosts: Vec<String>,
+    nodes: Vec<Node>,
     management: Endpoint,
-    queues: Pace,
-    exchanges: Pace,
-    nodes: Pace,
-    overview: Pace,
+    queues: Lane<QueueList>,
+    totals: Lane<QueueList>,
+    names: Lane<QueueList>,
+    exchanges: Lane<ExchangeList>,
+    node_list: Lane<Vec<NodeSample>>,
+    overview: Lane<Cluster>,
+    passive: Passive,
+    declared: Lane<PassiveList>,
+    cycle: u64,
     /// Whether the management API told of nodes and totals last time.
     has_totals: bool,
+    /// Whether a prometheus plugin answered last time; none before the first.
+    has_scrape: Option<bool>,
+    has_exchanges: bool,
+    /// Whether nothing told of any queue last time.
+    is_lost: bool,
+    aggregated_at: Option<Instant>,
+    names_at: Option<Instant>,
 }
 
 impl Sources {
     pub(super) fn new(broker: &Broker, client: Client) -> Self {
+        let node = |url| Node {
+            endpoint: Endpoint::prometheus(url),
+            detailed: Lane::default(),
+            aggregated: Lane::default(),
+        };
         Self {
             client,
             timeout: broker.poll_timeout,
-            interval: broker.poll_interval,
-            prometheus: broker
-                .prometheus_urls
-                .iter()
-                .map(Endpoint::prometheus)
-                .collect(),
+            wait: broker.poll_timeout.min(broker.poll_interval * 4 / 5),
+            statistics: broker.statistics,
+            vhosts: plain_names(&broker.selection.include_vhosts),
+            nodes: broker.prometheus_urls.iter().map(node).collect(),
             management: Endpoint::management(broker),
-            queues: Pace::default(),
-            exchanges: Pace::default(),
-            nodes: Pace::default(),
-            overview: Pace::default(),
+            queues: Lane::default(),
+            totals: Lane::default(),
+            names: Lane::default(),
+            exchanges: Lane::default(),
+            node_list: Lane::default(),
+            overview: Lane::default(),
+            passive: Passive::new(&broker.amqp_url),
+            declared: Lane::default(),
+            cycle: 0,
             has_totals: false,
+            has_scrape: None,
+            has_exchanges: false,
+            is_lost: false,
+            aggregated_at: None,
+            names_at: None,
         }
+    }
+
+    /// The virtual host whose queues can be asked for over AMQP.
+    pub(super) fn passive_vhost(&self) -> &Arc<str> {
+        self.passive.vhost()
     }
 
     /// Asks every source that is due.
-    pub(super) async fn ask(&mut self) -> Round {
-        let asking = Asking {
-            client: &self.client,
-            timeout: self.timeout,
-            interval: self.interval,
+    pub(super) async fn ask(&mut self, known: Known) -> Round {
+        let begun = Instant::now();
+        let deadline = begun + self.wait;
+        self.cycle += 1;
+        self.ask_nodes(&known, begun);
+        self.ask_management();
+        if self.has_scrape == Some(false) {
+            self.ask_listings();
+        }
+        if self.is_lost && !known.names.is_empty() {
+            self.ask_passive(known.names.clone());
+        }
+        let mut round = Round {
+            scrapes: self.scrapes(deadline).await,
+            ..Round::default()
         };
-        let nodes_wanted = if self.has_totals {
-            &[]
+        let answered: Vec<&DetailedScrape> = round
+            .scrapes
+            .iter()
+            .flatten()
+            .map(|reply| &reply.value)
+            .collect();
+        let has_scrape = !answered.is_empty();
+        let has_counters = answered.iter().all(|scrape| scrape.has_counters);
+        self.has_exchanges = has_scrape && answered.iter().all(|scrape| scrape.has_exchanges);
+        if !has_scrape && self.has_scrape != Some(false) {
+            self.ask_listings();
+        } else if has_scrape {
+            self.totals.rest();
+            self.ask_what_is_missing(has_counters, &known, begun);
+        }
+        self.has_scrape = Some(has_scrape);
+        let extra = deadline.min(Instant::now() + EXTRA_WAIT);
+        self.collect(&mut round, if has_scrape { extra } else { deadline })
+            .await;
+        self.is_lost = !has_scrape && !is_ok(&round.queues) && !is_ok(&round.totals);
+        if self.is_lost && !known.names.is_empty() {
+            if !self.declared.is_running() && round.passive.is_none() {
+                self.ask_passive(known.names);
+            }
+            if round.passive.is_none() {
+                round.passive = self.declared.answer(deadline).await;
+            }
+        }
+        round.is_pending = self.is_lost
+            && (self.nodes.iter().any(|node| node.detailed.is_running())
+                || self.totals.is_running()
+                || self.declared.is_running());
+        round.troubles = self.troubles();
+        round.peers = self.peers(&round);
+        round
+    }
+
+    fn ask_nodes(&mut self, known: &Known, now: Instant) {
+        let is_third = self.cycle % 3 == 1;
+        let consumers = if known.queues <= MANY || is_third {
+            Consumers::Asked
         } else {
-            &*self.prometheus
+            Consumers::LeftOut
         };
-        let (prometheus, management) = (&self.prometheus, &self.management);
-        let (scrapes, node_scrapes, queues, exchanges, nodes, overview) = tokio::join!(
-            join_all(
-                prometheus
-                    .iter()
-                    .map(|endpoint| asking.get(endpoint, DETAILED_PATH, scrape))
-            ),
-            join_all(nodes_wanted.iter().map(|endpoint| asking.get(
-                endpoint,
-                NODE_PATH,
-                node_scrape
-            ))),
-            asking.paced(
-                &mut self.queues,
-                management,
-                QUEUES_PATH,
-                management::queues
-            ),
-            asking.paced(
-                &mut self.exchanges,
-                management,
-                EXCHANGES_PATH,
-                management::exchanges
-            ),
-            asking.paced(&mut self.nodes, management, NODES_PATH, management::nodes),
-            asking.paced(
-                &mut self.overview,
-                management,
-                OVERVIEW_PATH,
-                management::overview
-            ),
+        let path = detailed_path(consumers, &self.vhosts);
+        let is_old = self
+            .aggregated_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= NODE_EVERY);
+        if is_old {
+            self.aggregated_at = Some(now);
+        }
+        for node in &mut self.nodes {
+            let asking = Asking::new(&self.client, &node.endpoint, self.timeout);
+            node.detailed.ask(asking.clone().get(path.clone(), scrape));
+            if is_old || !self.has_totals {
+                node.aggregated
+                    .ask_if_due(asking.get(NODE_PATH.to_owned(), node_scrape));
+            }
+        }
+    }
+
+    fn asking(&self) -> Asking {
+        Asking::new(&self.client, &self.management, self.timeout)
+    }
+
+    fn ask_management(&mut self) {
+        let asking = self.asking();
+        let get = asking.clone();
+        self.overview
+            .ask_if_due(get.get(OVERVIEW_PATH.to_owned(), management::overview));
+        let get = asking.clone();
+        self.node_list
+            .ask_if_due(get.get(NODES_PATH.to_owned(), management::nodes));
+        if !self.has_exchanges {
+            self.exchanges
+                .ask_if_due(asking.get(EXCHANGES_PATH.to_owned(), management::exchanges));
+        }
+    }
+
+    fn ask_listings(&mut self) {
+        let asking = self.asking();
+        self.totals
+            .ask(asking.get(TOTALS_PATH.to_owned(), management::queues));
+        self.ask_statistics();
+    }
+
+    fn ask_statistics(&mut self) {
+        if self.statistics == Statistics::Auto {
+            let asking = self.asking();
+            self.queues
+                .ask_if_due(asking.get(QUEUES_PATH.to_owned(), management::queues));
+        }
+    }
+
+    /// What prometheus does not have: counters before 4.0, and the types of queues.
+    fn ask_what_is_missing(&mut self, has_counters: bool, known: &Known, now: Instant) {
+        if has_counters {
+            self.queues.rest();
+        } else {
+            self.ask_statistics();
+        }
+        let is_due = self
+            .names_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= NAMES_EVERY);
+        let is_told = !has_counters && self.queues.is_running();
+        let is_first = has_counters && self.names_at.is_none();
+        if is_due && !is_told && (known.has_untyped || is_first) {
+            self.names_at = Some(now);
+            let asking = self.asking();
+            self.names
+                .ask_if_due(asking.get(NAMES_PATH.to_owned(), management::queues));
+        }
+    }
+
+    fn ask_passive(&mut self, names: Vec<Arc<str>>) {
+        self.declared
+            .ask(self.passive.clone().ask(names, self.timeout));
+    }
+
+    async fn scrapes(&mut self, deadline: Instant) -> Vec<Outcome<DetailedScrape>> {
+        let wait = self.wait;
+        let answers = self.nodes.iter_mut().map(async |node| {
+            let answer = node.detailed.answer(deadline).await;
+            let late = || {
+                node.endpoint
+                    .error("/metrics/detailed", Cause::Timeout(wait))
+            };
+            answer.unwrap_or_else(|| Err(late()))
+        });
+        join_all(answers).await
+    }
+
+    async fn collect(&mut self, round: &mut Round, deadline: Instant) {
+        let aggregated = join_all(
+            self.nodes
+                .iter_mut()
+                .map(|node| node.aggregated.answer(deadline)),
         );
-        self.has_totals = matches!((&nodes, &overview), (Some(Ok(_)), Some(Ok(_))));
-        if !scrapes.iter().any(Result::is_ok) {
-            // The listing is the only source: there is no round without it.
-            self.queues = Pace::default();
+        let (aggregated, queues, totals, names, exchanges, nodes, overview) = tokio::join!(
+            aggregated,
+            self.queues.answer(deadline),
+            self.totals.answer(deadline),
+            self.names.answer(deadline),
+            self.exchanges.answer(deadline),
+            self.node_list.answer(deadline),
+            self.overview.answer(deadline),
+        );
+        self.has_totals = self.node_list.trouble().is_none()
+            && self.overview.trouble().is_none()
+            && (self.has_totals || matches!((&nodes, &overview), (Some(Ok(_)), Some(Ok(_)))));
+        round.node_scrapes = aggregated.into_iter().flatten().collect();
+        (round.queues, round.totals, round.names) = (queues, totals, names);
+        (round.exchanges, round.nodes, round.overview) = (exchanges, nodes, overview);
+        // What asks in the background is taken when it is there.
+        if self.declared.is_running() {
+            round.passive = self.declared.answer(Instant::now()).await;
         }
-        Round {
-            scrapes,
-            node_scrapes,
-            queues,
-            exchanges,
-            nodes,
-            overview,
+    }
+
+    /// One of the management API is enough: the others fail for the same reason.
+    fn troubles(&self) -> Vec<RequestError> {
+        let management = [
+            self.totals.trouble(),
+            self.queues.trouble(),
+            self.overview.trouble(),
+            self.node_list.trouble(),
+            self.exchanges.trouble(),
+        ];
+        let prometheus = self.nodes.iter().filter_map(|node| node.detailed.trouble());
+        let passive = self.declared.trouble().filter(|_| self.is_lost);
+        prometheus
+            .chain(management.into_iter().flatten().take(1))
+            .chain(passive)
+            .cloned()
+            .collect()
+    }
+
+    fn peers(&self, round: &Round) -> Vec<PeerSample> {
+        let mut peers = Peers::default();
+        for (node, outcome) in self.nodes.iter().zip(&round.scrapes) {
+            peers.scrape(node.endpoint.host(), &node.detailed, outcome);
         }
+        let host = self.management.host();
+        peers.listing(
+            (host, crate::model::Source::Totals),
+            &self.totals,
+            round.totals.as_ref(),
+        );
+        peers.listing(
+            (host, crate::model::Source::Management),
+            &self.queues,
+            round.queues.as_ref(),
+        );
+        peers.passive(&self.passive.host(), &self.declared, round.passive.as_ref());
+        peers.done()
     }
 }
 
-fn scrape(body: &str) -> Result<DetailedScrape, String> {
-    DetailedScrape::parse(body).ok_or_else(|| "no queue families in it".to_owned())
+fn is_ok<T>(outcome: &Option<Outcome<T>>) -> bool {
+    matches!(outcome, Some(Ok(_)))
 }
 
-fn node_scrape(body: &str) -> Result<NodeScrape, String> {
-    NodeScrape::parse(body).ok_or_else(|| "no node in it".to_owned())
-}
-
-/// How each request of a round is made.
-struct Asking<'a> {
-    client: &'a Client,
-    timeout: Duration,
-    interval: Duration,
-}
-
-impl Asking<'_> {
-    async fn get<T, E: std::fmt::Display>(
-        &self,
-        endpoint: &Endpoint,
-        path: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Outcome<T> {
-        let answer = endpoint.get(self.client, path, self.timeout).await?;
-        let value = parse(&answer.body)
-            .map_err(|error| endpoint.error(path, Cause::Body(error.to_string())))?;
-        Ok(Reply {
-            value,
-            at: answer.at,
-            bytes: answer.body.len() as u64,
-        })
+/// Names that can be asked for at the source: none if one of them stands for several.
+fn plain_names(names: &[String]) -> Vec<String> {
+    if names.iter().any(|name| name.contains(['*', '?'])) {
+        return Vec::new();
     }
-
-    async fn paced<T, E: std::fmt::Display>(
-        &self,
-        pace: &mut Pace,
-        endpoint: &Endpoint,
-        path: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<Outcome<T>> {
-        let begun = Instant::now();
-        if !pace.is_due(begun) {
-            return None;
-        }
-        let outcome = self.get(endpoint, path, parse).await;
-        pace.took(begun, Instant::now(), self.interval);
-        Some(outcome)
-    }
+    names.to_vec()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Pace;
-    use std::time::{Duration, Instant};
+fn scrape(body: &str) -> Result<DetailedScrape, &'static str> {
+    DetailedScrape::parse(body).ok_or("no queue families in it")
+}
 
-    #[test]
-    fn what_was_slow_rests_six_times_as_long() {
-        let begun = Instant::now();
-        let at = |millis| begun + Duration::from_millis(millis);
-        let interval = Duration::from_secs(5);
-        let mut pace = Pace::default();
-        assert!(pace.is_due(begun));
-        pace.took(begun, at(10), interval);
-        assert!(pace.is_due(at(11)), "quick enough for every poll");
-        pace.took(begun, at(10_000), interval);
-        assert!(!pace.is_due(at(69_999)));
-        assert!(pace.is_due(at(70_000)));
-    }
+fn node_scrape(body: &str) -> Result<NodeScrape, &'static str> {
+    NodeScrape::parse(body).ok_or("no node in it")
 }

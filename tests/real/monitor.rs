@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these functions serve tests alone")]
 
+mod judged;
+mod passive;
 mod recovery;
 mod setup;
 
@@ -38,7 +40,7 @@ async fn depths_are_those_of_rabbitmqctl_whatever_the_names_and_the_source() {
     for (what, config, source) in [
         ("both", all, Source::Prometheus),
         ("prometheus", prometheus_only, Source::Prometheus),
-        ("management", management_only, Source::Management),
+        ("management", management_only, Source::Totals),
     ] {
         let mut watched = watch(config);
         let snapshot = poll_until(what, &mut watched.monitor, |snapshot| {

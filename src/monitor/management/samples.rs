@@ -37,6 +37,7 @@ struct QueueStats {
     deliver_get: Count,
     ack: Count,
     redeliver: Count,
+    get_empty: Count,
 }
 
 #[derive(Deserialize, Default)]
@@ -48,6 +49,7 @@ struct QueueRow {
     queue_type: Text,
     node: Text,
     state: Text,
+    exclusive: Flag,
     messages: Count,
     messages_ready: Count,
     messages_unacknowledged: Count,
@@ -173,6 +175,7 @@ pub(crate) fn queues(body: &str) -> Result<QueueList, serde_json::Error> {
             queue_type: shared.text(row.queue_type),
             node: shared.text(row.node),
             state: shared.text(row.state),
+            exclusive: row.exclusive.0,
             messages: row.messages.0,
             messages_ready: row.messages_ready.0,
             messages_unack: row.messages_unacknowledged.0,
@@ -181,6 +184,7 @@ pub(crate) fn queues(body: &str) -> Result<QueueList, serde_json::Error> {
             messages_deliver_get: stats.deliver_get.0,
             messages_ack: stats.ack.0,
             messages_redeliver: stats.redeliver.0,
+            messages_get_empty: stats.get_empty.0,
             memory: row.memory.0,
             message_bytes: row.message_bytes.0,
             // A stream without messages has a zero here.
@@ -245,6 +249,7 @@ pub(crate) fn nodes(body: &str) -> Result<Vec<NodeSample>, serde_json::Error> {
             run_queue: row.run_queue.0,
             uptime: row.uptime.0.map(Duration::from_millis),
             version: version.map(Into::into),
+            ..NodeSample::default()
         })
     };
     Ok(rows.into_iter().filter_map(sample).collect())

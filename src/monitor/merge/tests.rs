@@ -1,17 +1,20 @@
 use std::time::{Duration, Instant};
 
 use super::{Memory, Merged};
+use crate::config::Selection;
 use crate::model::{QueueSample, Source};
 use crate::monitor::failure::{Cause, Plugin, RequestError};
 use crate::monitor::management::QueueList;
 use crate::monitor::prometheus::DetailedScrape;
 use crate::monitor::round::{Outcome, Reply, Round};
+use crate::monitor::select::Selector;
 
 fn ok<T>(value: T, at: Instant) -> Outcome<T> {
     Ok(Reply {
         value,
         at,
         bytes: 0,
+        took: Duration::ZERO,
     })
 }
 
@@ -58,6 +61,16 @@ fn listing(queues: Vec<QueueSample>) -> QueueList {
     }
 }
 
+/// Puts a round of `at` together.
+fn merge(memory: &mut Memory, round: &Round, at: Instant) -> Option<Merged> {
+    let all = Selection {
+        include_vhosts: vec!["*".to_owned()],
+        include_queues: vec!["*".to_owned()],
+        ..Selection::default()
+    };
+    memory.merge(round, &Selector::new(&all), (at, 0))
+}
+
 /// Name, depth, published, rate.
 type Seen<'a> = (&'a str, Option<u64>, Option<u64>, Option<f64>);
 
@@ -91,7 +104,7 @@ fn depth_comes_from_prometheus_and_counters_from_the_listing_before_4_0() {
         )),
         ..Round::default()
     };
-    let merged = memory.merge(&round).unwrap();
+    let merged = merge(&mut memory, &round, at).unwrap();
     assert_eq!(
         seen(&merged),
         [
@@ -110,7 +123,7 @@ fn depth_comes_from_prometheus_and_counters_from_the_listing_before_4_0() {
         scrapes: vec![ok(scrape, at)],
         ..Round::default()
     };
-    let merged = memory.merge(&round).unwrap();
+    let merged = merge(&mut memory, &round, at).unwrap();
     let both = merged
         .queues
         .iter()
@@ -129,7 +142,7 @@ fn nodes_are_added_up_and_a_node_with_two_urls_counts_once() {
         scrapes: vec![ok(a.clone(), at), ok(b, at), ok(a, at)],
         ..Round::default()
     };
-    let merged = Memory::default().merge(&round).unwrap();
+    let merged = merge(&mut Memory::default(), &round, at).unwrap();
     assert_eq!(seen(&merged), [("q", Some(5), Some(5), None)]);
 }
 
@@ -145,7 +158,7 @@ fn a_node_that_is_away_makes_gaps_and_never_a_spike() {
             scrapes: vec![ok(a, at), if second_node { ok(b, at) } else { refused() }],
             ..Round::default()
         };
-        let merged = memory.merge(&round).unwrap();
+        let merged = merge(&mut memory, &round, at).unwrap();
         (
             merged.queues[0].messages_publish,
             merged.queues[0].messages_publish_rate,
@@ -155,6 +168,11 @@ fn a_node_that_is_away_makes_gaps_and_never_a_spike() {
     assert_eq!(poll(5, true, 20), (Some(1_000_020), Some(2.0)));
     assert_eq!(poll(10, false, 30), (None, None));
     assert_eq!(poll(15, true, 40), (Some(1_000_040), Some(2.0)));
+    // It stays away: the others go on without it, and what it counts meanwhile is no news.
+    for second in (20..75).step_by(5) {
+        assert_eq!(poll(second, false, 40), (None, None), "{second}");
+    }
+    assert_eq!(poll(75, false, 50).0, Some(1_000_050));
 }
 
 #[test]
@@ -174,12 +192,95 @@ fn counters_from_another_source_begin_anew() {
         queues: Some(ok(listing(vec![listed("q", 5, total)]), at(second))),
         ..Round::default()
     };
-    let mut rate = |round: &Round| memory.merge(round).unwrap().queues[0].messages_publish_rate;
-    assert_eq!(rate(&scraped(0, 10)), None);
-    assert_eq!(rate(&scraped(5, 20)), Some(2.0));
-    assert_eq!(rate(&listed(10, 5_000)), None);
-    assert_eq!(rate(&listed(15, 5_010)), Some(2.0));
-    assert_eq!(rate(&scraped(20, 9_000)), None);
+    let mut rate = |second, round: &Round| {
+        let merged = merge(&mut memory, round, at(second)).unwrap();
+        merged.queues[0].messages_publish_rate
+    };
+    assert_eq!(rate(0, &scraped(0, 10)), None);
+    assert_eq!(rate(5, &scraped(5, 20)), Some(2.0));
+    assert_eq!(rate(10, &listed(10, 5_000)), None);
+    assert_eq!(rate(15, &listed(15, 5_010)), Some(2.0));
+    assert_eq!(rate(20, &scraped(20, 9_000)), None);
+}
+
+/// The depth of "q" and the node that has it, as two nodes say.
+#[test]
+fn a_queue_whose_leader_moves_is_counted_once_and_where_it_is_new() {
+    let begun = Instant::now();
+    let mut memory = Memory::default();
+    let mut poll = |second: u64, on_a: &[(&str, u64)], on_b: &[(&str, u64)]| {
+        let at = begun + Duration::from_secs(second);
+        let (a, b) = (node("a", on_a, None), node("b", on_b, None));
+        let round = Round {
+            scrapes: vec![ok(a, at), ok(b, at)],
+            ..Round::default()
+        };
+        let merged = merge(&mut memory, &round, at).unwrap();
+        assert_eq!(merged.queues.len(), 1, "one series");
+        let queue = &merged.queues[0];
+        (
+            queue.messages.unwrap(),
+            queue.node.as_deref().unwrap().to_owned(),
+        )
+    };
+    assert_eq!(poll(0, &[("q", 5)], &[]), (5, "a".to_owned()));
+    // What is left on the node that it went from is old, however much it says.
+    assert_eq!(poll(5, &[("q", 5)], &[("q", 3)]), (3, "b".to_owned()));
+    assert_eq!(poll(10, &[("q", 5)], &[("q", 2)]), (2, "b".to_owned()));
+    assert_eq!(poll(15, &[], &[("q", 1)]), (1, "b".to_owned()));
+    assert_eq!(poll(20, &[("q", 4)], &[("q", 1)]), (4, "a".to_owned()));
+}
+
+#[test]
+fn a_queue_that_was_deleted_is_gone_and_made_anew_it_begins_anew() {
+    let begun = Instant::now();
+    let mut memory = Memory::default();
+    let mut poll = |second: u64, queues: &[(&str, u64)], total: u64| {
+        let at = begun + Duration::from_secs(second);
+        let round = Round {
+            scrapes: vec![ok(node("a", queues, Some(&[("q", total)])), at)],
+            ..Round::default()
+        };
+        let merged = merge(&mut memory, &round, at).unwrap();
+        let queue = merged.queues.first().cloned();
+        queue.map(|queue| (queue.messages_publish, queue.messages_publish_rate))
+    };
+    assert_eq!(poll(0, &[("q", 5)], 100), Some((Some(100), None)));
+    assert_eq!(poll(5, &[("q", 5)], 110), Some((Some(110), Some(2.0))));
+    assert_eq!(poll(10, &[], 110), None, "only a ghost of it is left");
+    assert_eq!(poll(15, &[("q", 1)], 111), Some((Some(111), None)));
+    assert_eq!(poll(20, &[("q", 1)], 7), Some((Some(111), None)), "a reset");
+    assert_eq!(poll(25, &[("q", 1)], 17), Some((Some(121), Some(2.0))));
+}
+
+#[test]
+fn a_broker_that_restarts_makes_a_gap_and_no_spike() {
+    let begun = Instant::now();
+    let mut memory = Memory::default();
+    let at = |second| begun + Duration::from_secs(second);
+    let poll = |memory: &mut Memory, second: u64, total: u64| {
+        let round = Round {
+            scrapes: vec![ok(
+                node("a", &[("q", 5)], Some(&[("q", total)])),
+                at(second),
+            )],
+            ..Round::default()
+        };
+        let merged = merge(memory, &round, at(second)).unwrap();
+        let queue = &merged.queues[0];
+        (
+            queue.messages,
+            queue.messages_publish,
+            queue.messages_publish_rate,
+        )
+    };
+    let memory = &mut memory;
+    poll(memory, 0, 100);
+    assert_eq!(poll(memory, 5, 110), (Some(5), Some(110), Some(2.0)));
+    memory.broker_away(at(10));
+    // It counted more since than before: the total grows, and no rate spans that.
+    assert_eq!(poll(memory, 15, 900), (Some(5), Some(900), None));
+    assert_eq!(poll(memory, 20, 910), (Some(5), Some(910), Some(2.0)));
 }
 
 #[test]
@@ -189,5 +290,5 @@ fn without_any_source_there_is_nothing() {
         queues: Some(refused()),
         ..Round::default()
     };
-    assert!(Memory::default().merge(&round).is_none());
+    assert!(merge(&mut Memory::default(), &round, Instant::now()).is_none());
 }

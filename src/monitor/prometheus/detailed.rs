@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::row::{Escaping, QueueRow, labels, queue_row, split_metric};
+use super::row::{Escaping, QueueRow, exchange_row, labels, queue_row, split_metric};
 use crate::monitor::per_name::PerName;
 
 /// One queue as one node sees it.
@@ -17,6 +17,16 @@ pub(crate) struct ScrapedQueue {
     pub(crate) deliver_get: Option<u64>,
     pub(crate) ack: Option<u64>,
     pub(crate) redeliver: Option<u64>,
+    pub(crate) get_empty: Option<u64>,
+}
+
+/// One exchange as one node sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ScrapedExchange {
+    pub(crate) published: Option<u64>,
+    pub(crate) confirmed: Option<u64>,
+    pub(crate) returned: Option<u64>,
+    pub(crate) dropped: Option<u64>,
 }
 
 impl ScrapedQueue {
@@ -35,25 +45,9 @@ impl ScrapedQueue {
             Metric::DeliverGet => &mut self.deliver_get,
             Metric::Ack => &mut self.ack,
             Metric::Redeliver => &mut self.redeliver,
+            Metric::GetEmpty => &mut self.get_empty,
         };
-        add(place, Some(value));
-    }
-
-    /// Adds what another node says of the same queue.
-    pub(crate) fn add_all(&mut self, other: &Self) {
-        add(&mut self.ready, other.ready);
-        add(&mut self.unack, other.unack);
-        add(&mut self.messages, other.messages);
-        add(&mut self.consumers, other.consumers);
-        add(&mut self.publish, other.publish);
-        add(&mut self.deliver_get, other.deliver_get);
-        add(&mut self.ack, other.ack);
-        add(&mut self.redeliver, other.redeliver);
-    }
-}
-
-fn add(place: &mut Option<u64>, value: Option<u64>) {
-    if let Some(value) = value {
+        // Some are in several rows: one for each exchange, or each way of getting.
         *place = Some(place.unwrap_or(0).saturating_add(value));
     }
 }
@@ -65,8 +59,11 @@ pub(crate) struct DetailedScrape {
     pub(crate) cluster: Option<Arc<str>>,
     pub(crate) version: Option<Arc<str>>,
     pub(crate) queues: PerName<ScrapedQueue>,
+    pub(crate) exchanges: PerName<ScrapedExchange>,
     /// Whether the node has the families of counters, be they empty.
     pub(crate) has_counters: bool,
+    /// Whether it has the family of exchanges.
+    pub(crate) has_exchanges: bool,
     pub(crate) rows: u64,
     pub(crate) bad_rows: u64,
 }
@@ -78,6 +75,7 @@ impl DetailedScrape {
         const DELIVERY: &str = "# TYPE rabbitmq_detailed_queue_messages_acked_total counter";
         const PUBLISH: &str =
             "# TYPE rabbitmq_detailed_queue_exchange_messages_published_total counter";
+        const EXCHANGE: &str = "# TYPE rabbitmq_detailed_exchange_messages_published_total counter";
         let mut scrape = Self::default();
         scrape.read_info(text);
         let escaping = escaping(scrape.version.as_deref());
@@ -87,6 +85,7 @@ impl DetailedScrape {
                 depth |= line == DEPTH;
                 delivery |= line == DELIVERY;
                 publish |= line == PUBLISH;
+                scrape.has_exchanges |= line == EXCHANGE;
             } else {
                 scrape.read_row(line, escaping);
             }
@@ -116,6 +115,7 @@ impl DetailedScrape {
             return;
         };
         let Some(metric) = Metric::of(name) else {
+            self.read_exchange(name, rest);
             return;
         };
         match queue_row(rest, escaping) {
@@ -130,6 +130,25 @@ impl DetailedScrape {
                 }
             }
             None => self.bad_rows += 1,
+        }
+    }
+
+    fn read_exchange(&mut self, name: &str, rest: &str) {
+        let Some(metric) = name.strip_prefix("rabbitmq_detailed_exchange_messages_") else {
+            return;
+        };
+        let Some((vhost, exchange, value)) = exchange_row(rest) else {
+            self.bad_rows += 1;
+            return;
+        };
+        self.rows += 1;
+        let exchange = self.exchanges.entry(&vhost, &exchange);
+        match metric {
+            "published_total" => exchange.published = value,
+            "confirmed_total" => exchange.confirmed = value,
+            "unroutable_returned_total" => exchange.returned = value,
+            "unroutable_dropped_total" => exchange.dropped = value,
+            _ => {}
         }
     }
 }
@@ -154,6 +173,7 @@ enum Metric {
     DeliverGet,
     Ack,
     Redeliver,
+    GetEmpty,
 }
 
 impl Metric {
@@ -170,6 +190,7 @@ impl Metric {
             | "messages_delivered_total" => Some(Self::DeliverGet),
             "messages_acked_total" => Some(Self::Ack),
             "messages_redelivered_total" => Some(Self::Redeliver),
+            "get_empty_total" => Some(Self::GetEmpty),
             _ => None,
         }
     }
@@ -219,6 +240,7 @@ mod tests {
                 deliver_get: Some(3),
                 ack: Some(0),
                 redeliver: Some(1),
+                get_empty: Some(0),
             })
         );
         let idle = scrape.queues.get(r#"v "x"\"#, "idle").unwrap();

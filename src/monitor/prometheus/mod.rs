@@ -8,11 +8,35 @@ mod detailed;
 mod node;
 mod row;
 
-pub(super) use detailed::{DetailedScrape, ScrapedQueue};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+pub(super) use detailed::{DetailedScrape, ScrapedExchange, ScrapedQueue};
 pub(super) use node::NodeScrape;
 
-/// The families that are asked for; a broker leaves out, without a word, those it does not know.
-pub(super) const DETAILED_PATH: &str = "/metrics/detailed?family=queue_coarse_metrics\
-    &family=queue_consumer_count&family=queue_delivery_metrics&family=queue_exchange_metrics";
+/// What is asked for with each poll; a broker leaves out, without a word, what it does not know.
+const FAMILIES: &str = "/metrics/detailed?family=queue_coarse_metrics\
+    &family=queue_delivery_metrics&family=queue_exchange_metrics&family=exchange_metrics";
+/// What costs the broker as much as all others together.
+const CONSUMERS: &str = "&family=queue_consumer_count";
 /// The aggregated numbers of one node.
 pub(super) const NODE_PATH: &str = "/metrics";
+
+/// Path and query of a scrape; of all virtual hosts if none are given.
+pub(super) fn detailed_path(consumers: Consumers, vhosts: &[String]) -> String {
+    let mut path = FAMILIES.to_owned();
+    if consumers == Consumers::Asked {
+        path.push_str(CONSUMERS);
+    }
+    for vhost in vhosts {
+        path.push_str("&vhost=");
+        path.extend(utf8_percent_encode(vhost, NON_ALPHANUMERIC));
+    }
+    path
+}
+
+/// Whether consumers are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consumers {
+    Asked,
+    LeftOut,
+}

@@ -1,11 +1,11 @@
 //! `/metrics`: one node and what it adds to the totals, for when the management API is away.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::row::{labels, number, split_metric, whole};
-use crate::model::{NodeSample, OverviewSample};
+use crate::model::{GlobalSample, NodeSample, OverviewSample};
 
 /// The aggregated numbers of one node.
 #[derive(Clone, Debug, Default)]
@@ -13,14 +13,40 @@ pub(crate) struct NodeScrape {
     node: Arc<str>,
     version: Option<Arc<str>>,
     sums: HashMap<&'static str, f64>,
+    globals: BTreeMap<[String; 3], Vec<(&'static str, u64)>>,
 }
+
+/// What comes behind `global_messages_`, and the names that the counts have here.
+const GLOBALS: &[(&str, &str)] = &[
+    ("acknowledged_total", "acked"),
+    ("confirmed_total", "confirmed"),
+    ("dead_lettered_confirmed_total", "dead_lettered_confirmed"),
+    (
+        "dead_lettered_delivery_limit_total",
+        "dead_lettered_delivery_limit",
+    ),
+    ("dead_lettered_expired_total", "dead_lettered_expired"),
+    ("dead_lettered_maxlen_total", "dead_lettered_maxlen"),
+    ("dead_lettered_rejected_total", "dead_lettered_rejected"),
+    ("delivered_total", "delivered"),
+    ("get_empty_total", "get_empty"),
+    ("received_total", "received"),
+    ("redelivered_total", "redelivered"),
+    ("routed_total", "routed"),
+    ("unroutable_dropped_total", "unroutable_dropped"),
+    ("unroutable_returned_total", "unroutable_returned"),
+];
 
 /// Metrics that are read; the rows of one are added up, whatever their labels.
 const READ: &[&str] = &[
     "alarms_free_disk_space_watermark",
     "alarms_memory_used_watermark",
     "channels",
+    "channels_closed_total",
+    "channels_opened_total",
     "connections",
+    "connections_closed_total",
+    "connections_opened_total",
     "consumers",
     "disk_space_available_bytes",
     "disk_space_available_limit_bytes",
@@ -40,7 +66,11 @@ const READ: &[&str] = &[
     "queue_messages_ready",
     "queue_messages_unacked",
     "queues",
+    "queues_created_total",
+    "queues_declared_total",
+    "queues_deleted_total",
     "resident_memory_limit_bytes",
+    "unreachable_cluster_peers_count",
 ];
 
 impl NodeScrape {
@@ -65,6 +95,9 @@ impl NodeScrape {
                 });
             }
             _ => {
+                if let Some(name) = name.strip_prefix("global_messages_") {
+                    self.read_global(name, rest);
+                }
                 let Ok(index) = READ.binary_search(&name) else {
                     return;
                 };
@@ -74,6 +107,40 @@ impl NodeScrape {
                 }
             }
         }
+    }
+
+    fn read_global(&mut self, name: &str, rest: &str) {
+        let place = GLOBALS.binary_search_by_key(&name, |(theirs, _)| theirs);
+        let Some((_, name)) = place.ok().and_then(|place| GLOBALS.get(place)) else {
+            return;
+        };
+        let mut of = [const { String::new() }; 3];
+        let [protocol, queue_type, strategy] = &mut of;
+        let value = labels(rest, |key, value| match key {
+            "protocol" => *protocol = value.into_owned(),
+            "queue_type" => {
+                let name = value.strip_prefix("rabbit_").unwrap_or(&value);
+                *queue_type = name.strip_suffix("_queue").unwrap_or(name).to_owned();
+            }
+            "dead_letter_strategy" => *strategy = value.into_owned(),
+            _ => {}
+        });
+        if let Some(count) = value.and_then(number).and_then(whole) {
+            self.globals.entry(of).or_default().push((name, count));
+        }
+    }
+
+    /// What it counted over all of its queues, since it started.
+    pub(crate) fn globals(&self) -> Vec<GlobalSample> {
+        let sample =
+            |([protocol, queue_type, strategy], counts): (&[String; 3], &Vec<_>)| GlobalSample {
+                node: self.node.clone(),
+                protocol: protocol.as_str().into(),
+                queue_type: queue_type.as_str().into(),
+                dead_letter_strategy: strategy.as_str().into(),
+                counts: counts.clone(),
+            };
+        self.globals.iter().map(sample).collect()
     }
 
     fn count(&self, name: &str) -> Option<u64> {
@@ -104,6 +171,14 @@ impl NodeScrape {
             proc_total: self.count("erlang_processes_limit"),
             run_queue: self.count("erlang_scheduler_run_queue"),
             uptime: uptime.and_then(|seconds| Duration::try_from_secs_f64(*seconds).ok()),
+            connections_opened: self.count("connections_opened_total"),
+            connections_closed: self.count("connections_closed_total"),
+            channels_opened: self.count("channels_opened_total"),
+            channels_closed: self.count("channels_closed_total"),
+            queues_declared: self.count("queues_declared_total"),
+            queues_created: self.count("queues_created_total"),
+            queues_deleted: self.count("queues_deleted_total"),
+            unreachable_peers: self.count("unreachable_cluster_peers_count"),
             version: self.version.clone(),
         }
     }
@@ -142,12 +217,13 @@ impl NodeScrape {
 
 #[cfg(test)]
 mod tests {
-    use super::{NodeScrape, READ};
+    use super::{GLOBALS, NodeScrape, READ};
     use crate::model::OverviewSample;
 
     #[test]
     fn the_names_are_sorted() {
         assert!(READ.is_sorted());
+        assert!(GLOBALS.is_sorted());
     }
 
     #[test]
@@ -165,6 +241,24 @@ mod tests {
         assert_eq!(overview.queues, Some(22), "two nodes");
         assert_eq!(overview.messages_published, Some(66));
         assert_eq!(overview.exchanges, None);
+    }
+
+    #[test]
+    fn counts_by_protocol_and_type_of_queue() {
+        let text = concat!(
+            include_str!("../fixtures/metrics-3.10.8.txt"),
+            "rabbitmq_global_messages_dead_lettered_expired_total{queue_type=\"rabbit_classic_queue\",",
+            "dead_letter_strategy=\"at_most_once\"} 4\n"
+        );
+        let globals = NodeScrape::parse(text).unwrap().globals();
+        let of = |protocol: &str, queue_type: &str| {
+            let mut all = globals.iter();
+            let found = all.find(|of| &*of.protocol == protocol && &*of.queue_type == queue_type);
+            found.unwrap().counts.clone()
+        };
+        assert_eq!(of("amqp091", ""), [("received", 33)]);
+        assert_eq!(of("amqp091", "quorum"), [("acked", 0), ("delivered", 0)]);
+        assert_eq!(of("", "classic"), [("dead_lettered_expired", 4)]);
     }
 
     #[test]

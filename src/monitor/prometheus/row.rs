@@ -57,6 +57,17 @@ fn escaped_row(text: &str) -> Option<QueueRow<'_>> {
     })
 }
 
+/// Reads `{vhost="…",exchange="…"} value`; only brokers that escape have such rows.
+pub(super) fn exchange_row(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>, Option<u64>)> {
+    let (mut vhost, mut exchange) = (None, None);
+    let rest = labels(text, |key, value| match key {
+        "vhost" => vhost = Some(value),
+        "exchange" => exchange = Some(value),
+        _ => {}
+    })?;
+    Some((vhost?, exchange?, count(rest)?))
+}
+
 fn raw_row(text: &str) -> Option<QueueRow<'_>> {
     const BETWEEN: &str = "\",queue=\"";
     let (names, value) = text.strip_prefix("{vhost=\"")?.rsplit_once("\"} ")?;

@@ -10,7 +10,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
-use rabtrace::config::{self, Secret};
+use rabtrace::config::{self, Config, Secret};
 use rabtrace::demo::broker::Broker;
 use rabtrace::health::Health;
 use rabtrace::metrics::Metrics;
@@ -52,6 +52,7 @@ pub(super) fn broker_config(broker: &Broker) -> config::Broker {
         prometheus_urls: vec![Secret::new(broker.prometheus_url())],
         poll_interval: Duration::from_millis(500),
         poll_timeout: Duration::from_secs(5),
+        ..Config::default().broker
     }
 }
 

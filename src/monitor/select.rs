@@ -1,0 +1,309 @@
+//! Which queues have a series of their own.
+//!
+//! Input: the queues of a round. Output: those that the configuration lets in; generated and
+//! exclusive ones as one series for each name and virtual host, and those beyond the cap, the
+//! shallowest, as one series `_other`. Nothing is cut silently: the sums stay whole, and how many
+//! were cut is told. A series that stands for several has no counters, for their members change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::Selection;
+use crate::model::QueueSample;
+
+/// The name of what is beyond the cap.
+pub(super) const OTHER: &str = "_other";
+/// The word in `fold_queues` for those that belong to one connection.
+const EXCLUSIVE: &str = "(exclusive)";
+
+/// The choice of the configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Selector(Selection);
+
+/// What is left of the queues of a round.
+#[derive(Debug, Default)]
+pub(super) struct Selected {
+    pub(super) queues: Vec<QueueSample>,
+    /// How many are in the series [`OTHER`].
+    pub(super) cut: u64,
+}
+
+impl Selector {
+    pub(super) fn new(selection: &Selection) -> Self {
+        Self(selection.clone())
+    }
+
+    /// Whether a queue is watched at all.
+    pub(super) fn admits(&self, vhost: &str, queue: &str) -> bool {
+        let any = |patterns: &[String], name| patterns.iter().any(|pattern| fits(pattern, name));
+        any(&self.0.include_vhosts, vhost)
+            && any(&self.0.include_queues, queue)
+            && !any(&self.0.exclude_vhosts, vhost)
+            && !any(&self.0.exclude_queues, queue)
+    }
+
+    /// Folds and caps.
+    pub(super) fn select(&self, queues: Vec<QueueSample>) -> Selected {
+        let mut own = Vec::with_capacity(queues.len());
+        let mut folds: HashMap<(Arc<str>, &str), QueueSample> = HashMap::new();
+        for queue in queues {
+            match self.fold_of(&queue) {
+                Some(name) => {
+                    let fold = folds
+                        .entry((queue.vhost.clone(), name))
+                        .or_insert_with(|| empty(queue.vhost.clone(), Arc::from(name)));
+                    add(fold, &queue);
+                }
+                None => own.push(queue),
+            }
+        }
+        let cut = own.len().saturating_sub(self.0.max_queues);
+        if cut > 0 {
+            let depth = |queue: &QueueSample| queue.messages.or(queue.messages_ready);
+            // By name where depths are equal: the choice must not change from poll to poll.
+            own.sort_unstable_by(|a, b| {
+                let names = || (&a.vhost, &a.queue).cmp(&(&b.vhost, &b.queue));
+                depth(b).cmp(&depth(a)).then_with(names)
+            });
+            let mut other = empty(Arc::from(OTHER), Arc::from(OTHER));
+            own.drain(self.0.max_queues..)
+                .for_each(|queue| add(&mut other, &queue));
+            own.push(other);
+        }
+        own.extend(folds.into_values());
+        Selected {
+            queues: own,
+            cut: cut as u64,
+        }
+    }
+
+    fn fold_of(&self, queue: &QueueSample) -> Option<&str> {
+        let is_of = |pattern: &&String| {
+            fits(pattern, &queue.queue) || (*pattern == EXCLUSIVE && queue.exclusive == Some(true))
+        };
+        self.0.fold_queues.iter().find(is_of).map(String::as_str)
+    }
+}
+
+fn empty(vhost: Arc<str>, queue: Arc<str>) -> QueueSample {
+    QueueSample {
+        vhost,
+        queue,
+        folded: Some(0),
+        ..QueueSample::default()
+    }
+}
+
+fn add(sum: &mut QueueSample, queue: &QueueSample) {
+    let count = |place: &mut Option<u64>, value: Option<u64>| {
+        if let Some(value) = value {
+            *place = Some(place.unwrap_or(0).saturating_add(value));
+        }
+    };
+    count(&mut sum.folded, Some(1));
+    count(&mut sum.messages, queue.messages);
+    count(&mut sum.messages_ready, queue.messages_ready);
+    count(&mut sum.messages_unack, queue.messages_unack);
+    count(&mut sum.consumers, queue.consumers);
+    count(&mut sum.memory, queue.memory);
+    count(&mut sum.message_bytes, queue.message_bytes);
+    let rate = |place: &mut Option<f64>, value: Option<f64>| {
+        if let Some(value) = value {
+            *place = Some(place.unwrap_or(0.0) + value);
+        }
+    };
+    rate(&mut sum.messages_publish_rate, queue.messages_publish_rate);
+    rate(
+        &mut sum.messages_deliver_get_rate,
+        queue.messages_deliver_get_rate,
+    );
+    rate(&mut sum.messages_ack_rate, queue.messages_ack_rate);
+    rate(
+        &mut sum.messages_redeliver_rate,
+        queue.messages_redeliver_rate,
+    );
+}
+
+/// Whether a name fits a pattern in which `*` is any text and `?` any one sign.
+fn fits(pattern: &str, name: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    let (mut at, mut in_name) = (0, 0);
+    // Where the last `*` stands, and how much of the name it has taken.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(sign) = name.get(in_name) {
+        match (pattern.get(at), star) {
+            (Some('*'), _) => {
+                star = Some((at, in_name));
+                at += 1;
+            }
+            (Some(wanted), _) if *wanted == '?' || wanted == sign => {
+                at += 1;
+                in_name += 1;
+            }
+            (_, Some((star_at, taken))) => {
+                star = Some((star_at, taken + 1));
+                at = star_at + 1;
+                in_name = taken + 1;
+            }
+            _ => return false,
+        }
+    }
+    pattern
+        .get(at..)
+        .is_some_and(|rest| rest.iter().all(|sign| *sign == '*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OTHER, Selector, fits};
+    use crate::config::Selection;
+    use crate::model::QueueSample;
+    use proptest::prelude::*;
+
+    fn selection() -> Selection {
+        Selection {
+            include_vhosts: vec!["*".to_owned()],
+            include_queues: vec!["*".to_owned()],
+            max_queues: 10,
+            ..Selection::default()
+        }
+    }
+
+    fn queue(name: &str, depth: u64) -> QueueSample {
+        QueueSample {
+            vhost: "/".into(),
+            queue: name.into(),
+            messages: Some(depth),
+            messages_publish: Some(3),
+            messages_publish_rate: Some(0.5),
+            ..QueueSample::default()
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, expect) in [
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("a*", "a", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abcb", false),
+            ("a*b*c", "axbxbxc", true),
+            ("a?c", "a\u{1f600}c", true),
+            ("a?c", "ac", false),
+            ("amq.gen-*", "amq.gen-x/y", true),
+            ("*.dead", "orders.dead", true),
+        ] {
+            assert_eq!(fits(pattern, name), expect, "{pattern:?} {name:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_wins_over_what_is_let_in() {
+        let selector = Selector::new(&Selection {
+            include_queues: vec!["orders*".to_owned(), "bills".to_owned()],
+            exclude_queues: vec!["*.tmp".to_owned()],
+            exclude_vhosts: vec!["test-?".to_owned()],
+            ..selection()
+        });
+        for (vhost, queue, expect) in [
+            ("/", "orders", true),
+            ("/", "bills", true),
+            ("/", "orders.tmp", false),
+            ("/", "others", false),
+            ("test-1", "orders", false),
+        ] {
+            assert_eq!(selector.admits(vhost, queue), expect, "{vhost} {queue}");
+        }
+    }
+
+    #[test]
+    fn the_deepest_stay_and_the_others_are_one_series_with_their_number() {
+        let selector = Selector::new(&Selection {
+            max_queues: 2,
+            ..selection()
+        });
+        let queues =
+            [("a", 1), ("b", 9), ("c", 1), ("d", 5)].map(|(name, depth)| queue(name, depth));
+        let selected = selector.select(queues.to_vec());
+        let seen: Vec<_> = selected
+            .queues
+            .iter()
+            .map(|queue| {
+                (
+                    &*queue.queue,
+                    queue.messages,
+                    queue.folded,
+                    queue.messages_publish,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("b", Some(9), None, Some(3)),
+                ("d", Some(5), None, Some(3)),
+                (OTHER, Some(2), Some(2), None),
+            ]
+        );
+        assert_eq!(
+            (selected.cut, selected.queues[2].messages_publish_rate),
+            (2, Some(1.0))
+        );
+    }
+
+    #[test]
+    fn generated_and_exclusive_queues_share_a_series() {
+        let selector = Selector::new(&Selection {
+            fold_queues: vec!["amq.gen-*".to_owned(), "(exclusive)".to_owned()],
+            ..selection()
+        });
+        let own = QueueSample {
+            exclusive: Some(true),
+            ..queue("reply-17", 1)
+        };
+        let queues = vec![
+            queue("amq.gen-a", 1),
+            queue("amq.gen-b", 2),
+            own,
+            queue("orders", 4),
+        ];
+        let mut selected = selector.select(queues).queues;
+        selected.sort_by(|a, b| a.queue.cmp(&b.queue));
+        let seen: Vec<_> = selected
+            .iter()
+            .map(|queue| (&*queue.queue, queue.messages, queue.folded))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("(exclusive)", Some(1), Some(1)),
+                ("amq.gen-*", Some(3), Some(2)),
+                ("orders", Some(4), None),
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_cut_the_sum_stays(depths in proptest::collection::vec(0..1_000u64, 0..40), most in 1..20usize) {
+            let selector = Selector::new(&Selection { max_queues: most, ..selection() });
+            let queues = depths.iter().enumerate().map(|(at, depth)| queue(&at.to_string(), *depth));
+            let selected = selector.select(queues.collect());
+            let sum: u64 = selected.queues.iter().filter_map(|queue| queue.messages).sum();
+            prop_assert_eq!(sum, depths.iter().sum::<u64>());
+            prop_assert_eq!(selected.queues.len(), depths.len().min(most) + usize::from(selected.cut > 0));
+        }
+
+        #[test]
+        fn any_pattern_against_any_name_ends(pattern in "[ab*?]{0,12}", name in "[ab]{0,24}") {
+            let _ = fits(&pattern, &name);
+            prop_assert!(fits(&name, &name));
+        }
+    }
+}
