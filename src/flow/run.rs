@@ -82,7 +82,7 @@ impl FlowTask {
         let (mut batches_open, mut polls_open) = (true, true);
         let mut stopping = false;
         // Windows that ended while no agent ran are closed at once.
-        let mut next_end = Duration::ZERO;
+        let mut next_end = tokio::time::Instant::now();
         while batches_open || polls_open {
             let output = tokio::select! {
                 batch = self.batches.recv(), if batches_open => match batch {
@@ -111,10 +111,13 @@ impl FlowTask {
                     self.polls.close();
                     continue;
                 }
-                () = tokio::time::sleep(next_end) => flow.close_windows(self.now()),
+                () = tokio::time::sleep_until(next_end) => {
+                    let output = flow.close_windows(self.now());
+                    next_end = tokio::time::Instant::now() + self.until_end();
+                    output
+                }
             };
             self.hand_over(&flow, output, &mut handed).await;
-            next_end = self.until_end();
         }
         let last = flow.finish(self.now());
         self.hand_over(&flow, last, &mut handed).await;

@@ -76,7 +76,8 @@ impl Series {
                     instance: state.instance,
                     start: state.start_unix_nano,
                     end: state.end_unix_nano,
-                    seen: state.seen_unix_nano,
+                    // No time without an agent makes them idle.
+                    seen: now_unix_nano,
                     value: state.value,
                 },
             );

@@ -12,7 +12,12 @@
 //! One table per hour and kind, dropped whole by retention (age, then bytes). Names, services,
 //! destinations, paths, tag sets and resources are small integer keys into dictionaries that
 //! shrink with the hours. The index by trace id is made when an hour is closed, so that inserting
-//! stays cheap. `paths` reads the 10 s roll-ups, never the spans.
+//! stays cheap. `paths` reads the 10 s roll-ups, never the spans; those of a closed hour are summed
+//! for 5 minutes as well.
+//!
+//! What the flow goes on from after a restart is written in the same transaction as the windows:
+//! the newest point of every series of path metrics, and the steps of paths. A receipt that a
+//! batch carries is confirmed when its transaction is on the disk.
 //!
 //! When the disk is full or fails, the batch is kept and tried again; the channel fills and holds
 //! the flow back, which makes the receiver refuse. Nothing is dropped for that, and the component

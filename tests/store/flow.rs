@@ -202,6 +202,24 @@ fn a_closed_hour_is_summed_and_late_rows_are_in_it_too() {
 }
 
 #[test]
+fn what_found_no_place_has_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    set_clock(0);
+    let mut store = open(folder.path());
+    let batch = StoreBatch {
+        windows: vec![window(u64::MAX, BASE, &[0.5]), window(5, BASE, &[0.5])],
+        ..StoreBatch::default()
+    };
+    store.write(&[batch]).unwrap();
+    let text = "SELECT path, path_hash, kind FROM message_flow ORDER BY path";
+    let rows = json!([
+        ["?", "0000000000000005", "forward"],
+        ["_other", "ffffffffffffffff", "forward"]
+    ]);
+    assert_eq!(asked(&store, text), rows);
+}
+
+#[test]
 fn steps_stay_while_what_goes_on_from_them_is_used() {
     let folder = tempfile::tempdir().unwrap();
     set_clock(0);

@@ -132,7 +132,11 @@ fn what_was_stored_goes_on_after_a_restart() {
         stored_unix_nano: at(1_020),
         ..Resume::default()
     };
-    let mut series = Series::resume(&mut resume, at(2_000));
+    let mut series = Series::resume(&mut resume, at(9_000));
+    assert!(
+        series.forget(at(9_010)).is_empty(),
+        "only the agent was away"
+    );
     check(
         &mut series,
         &count(8, 1_001, 1_020),

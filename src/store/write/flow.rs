@@ -10,6 +10,9 @@ use super::{Session, Written};
 use crate::model::{Direction, FlowWindow, Histogram, PathText, StepRow, StoreBatch};
 use crate::store::schema::Kind;
 
+/// Hash of the paths that a library or the flow has no room for.
+const OTHER_PATHS: u64 = u64::MAX;
+
 /// The columns of a row of path statistics, without its id.
 pub(in crate::store) const COLUMNS: &str = "time, width, checkpoint, count, errors, redelivered, \
      skewed, max_attempt, edge_p50, edge_p95, edge_p99, edge_max, edge_sum, duration_p50, \
@@ -92,7 +95,10 @@ impl Session<'_> {
         self.catalogue.open_flow(self.database, hour)?;
         let path = Path {
             hash: window.hash,
-            text: UNKNOWN_PATH,
+            text: match window.hash {
+                OTHER_PATHS => "_other",
+                _ => UNKNOWN_PATH,
+            },
             ends_in_delivery: window.direction == Direction::In,
         };
         let checkpoint = Checkpoint {
