@@ -59,7 +59,11 @@ impl Reader {
             until: now.until.saturating_sub(asked.earlier_nanos),
         };
         let open = Span::open(now.since);
-        let [now_sums, before_sums] = gather(&snapshot, &book, [open, before], Depth::Means)?;
+        let [now_sums, before_sums] = gather(
+            &snapshot,
+            &book,
+            [open, before].map(|span| (span, Depth::Means)),
+        )?;
         let filter = Filter::new(&asked.filters);
         let side = |span: Span, sums: super::sums::Sums| {
             let first = sums.first.unwrap_or(span.since).max(span.since);

@@ -172,7 +172,7 @@ impl<'a> Listed<'a> {
             since: asked.since_unix_nano.saturating_sub(HOUR_NANOS),
             until: asked.now_unix_nano.saturating_sub(HOUR_NANOS),
         };
-        let [now, before] = gather(snapshot, book, [now, before], depth)?;
+        let [now, before] = gather(snapshot, book, [(now, depth), (before, Depth::Ends)])?;
         let first = now.first.unwrap_or(i64::MAX).max(asked.since_unix_nano);
         let filter = Filter::new(&asked.filters);
         let steps = Steps::new(book, now);

@@ -17,6 +17,8 @@ const COLUMNS: &str = "time, width, checkpoint, count, errors, redelivered, skew
 /// How much is made of the times of each step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
+    /// The histogram of the whole path alone, where something was delivered.
+    Ends,
     /// Means of the steps, and the histogram of the whole path where something was delivered.
     Means,
     /// Every histogram.
@@ -102,10 +104,10 @@ pub(super) struct Sums {
 pub(super) fn gather<const N: usize>(
     snapshot: &Snapshot,
     book: &Book,
-    spans: [Span; N],
-    depth: Depth,
+    asked: [(Span, Depth); N],
 ) -> rusqlite::Result<[Sums; N]> {
     let mut gathered = std::array::from_fn(|_| Sums::default());
+    let spans = asked.map(|(span, _)| span);
     let catalogue = &snapshot.catalogue;
     for hour in &catalogue.flow {
         let has_sums = catalogue.flow_sums.contains(hour);
@@ -114,9 +116,9 @@ pub(super) fn gather<const N: usize>(
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let (time, width) = (row.get(0)?, row.get(1)?);
-                let held = spans.iter().zip(&mut gathered);
-                for (_, sums) in held.filter(|(span, _)| span.holds(time, width)) {
-                    add(sums, row, book, depth)?;
+                let held = asked.iter().zip(&mut gathered);
+                for ((_, depth), sums) in held.filter(|((span, _), _)| span.holds(time, width)) {
+                    add(sums, row, book, *depth)?;
                 }
             }
         }
@@ -159,7 +161,9 @@ fn add(sums: &mut Sums, row: &Row<'_>, book: &Book, depth: Depth) -> rusqlite::R
     sum.sampled |= row.get::<_, bool>(8)?;
     sum.last_seen = sum.last_seen.max(time.saturating_add(width));
     let edge = row.get_ref(9)?.as_blob()?;
-    if let Some((of, count)) = Histogram::encoded_sum(edge) {
+    if depth != Depth::Ends
+        && let Some((of, count)) = Histogram::encoded_sum(edge)
+    {
         sum.edge.merge(Mean::of(of, count));
     }
     let ends = book.direction(checkpoint) == Some(Direction::In);
