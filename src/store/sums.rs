@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row};
 use super::Store;
 use super::schema::Kind;
 use super::write::{insert_flow, write_flow_row};
-use crate::model::{Checkpoint, Direction, EdgeKind, FlowWindow, Histogram, Slowest, TraceId};
+use crate::model::{Checkpoint, Direction, EdgeKind, FlowWindow, Slowest, TraceId};
 
 /// Width of a sum.
 const WIDTH: Duration = Duration::from_secs(300);
@@ -105,10 +105,7 @@ fn add(sum: &mut FlowWindow, row: &Row<'_>) -> rusqlite::Result<()> {
         (9, &mut sum.total),
         (10, &mut sum.process),
     ] {
-        let bytes = row.get_ref(place)?.as_blob()?;
-        if let Some(histogram) = Histogram::decode(bytes) {
-            into.merge(&histogram);
-        }
+        into.merge_encoded(row.get_ref(place)?.as_blob()?);
     }
     let trace = row.get_ref(11)?.as_blob_or_null()?;
     let slowest = trace.and_then(TraceId::from_bytes);

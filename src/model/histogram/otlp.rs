@@ -140,7 +140,13 @@ impl Histogram {
                 edges => histogram.spread(edges, *number),
             }
         }
-        Some(histogram.with(*told))
+        let mut histogram = histogram.with(*told);
+        // The greatest value may lie anywhere in the last bucket, not only where it was spread to.
+        let last = filled().next_back().map(|(at, _)| edges(at));
+        if let (Some((from, to)), Some(max)) = (last, told.max.filter(|max| max.is_finite())) {
+            histogram.max = max.clamp(from, to.max(from));
+        }
+        Some(histogram)
     }
 
     /// What came on top of `earlier`; none if that is no earlier state of it.
