@@ -478,6 +478,8 @@ fn a_path_is_found_by_its_text_a_part_of_it_or_its_hash() {
     // The whole text of one is a part of the other's.
     assert_eq!(find(TEXTS[1].1).as_deref(), Some(TEXTS[1].1));
     assert_eq!(find("> weather").as_deref(), Some(WEATHER));
+    // A part of both, the end of one.
+    assert_eq!(find("planner").as_deref(), Some(TEXTS[1].1));
     assert_eq!(find("0000000000000004").as_deref(), Some(WEATHER));
     assert_eq!(find("nothing"), None);
     assert_eq!(find("0000000000000003"), None, "no path ends there");

@@ -78,10 +78,10 @@ fn hops_stand_in_order_above_the_slowest_trace() {
         gateway > events > weather_queue > weather
         hash 00000000000000a1   1200 messages, 0.3/s   errors 12 (1.0 %)   redelivered 3   p50 45ms  p95 120ms  p99 1.50s  mean 50ms
 
-         STEP                                    KIND        MESSAGES  ERRORS                   WAIT p50  p95    p99    WORK p50  p95   p99   SHARE      ATTEMPTS  SKEWED
-         gateway > events                        forward         1200  0                               -      -      -       0µs   0µs   0µs   work 0 %         -       0
-         weather_queue > weather (via events) *  forward         1200  12 (sampled: timeout 2)      45ms   90ms  135ms     5.0ms  10ms  15ms  wait 90 %         -       4
-         weather_queue > weather                 redelivery         3  0                           900ms  1.80s  2.70s         -     -     -          -         2       0
+         STEP                                    KIND        MESSAGES  ERRORS        WAIT p50  p95    p99    WORK p50  p95   p99   SHARE      ATTEMPTS  SKEWED
+         gateway > events                        forward         1200  0                    -      -      -       0µs   0µs   0µs   work 0 %         -       0
+         weather_queue > weather (via events) *  forward         1200  12 (timeout)      45ms   90ms  135ms     5.0ms  10ms  15ms  wait 90 %         -       4
+         weather_queue > weather                 redelivery         3  0                900ms  1.80s  2.70s         -     -     -          -         2       0
 
         shares are of the mean from origin to end, 50ms; the hops are 5.0ms (10 %) short of it: messages that came again, or hops that are not seen
         * counted from sampled spans only

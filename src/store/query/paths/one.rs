@@ -19,8 +19,9 @@ const MAX_CANDIDATES: usize = 20;
 const MIN_DIGITS: usize = 4;
 
 impl Reader {
-    /// The path whose text is `wanted`, or the only one with that part in its text, or the one
-    /// whose hash begins so (4 digits at least); none if there is none since then.
+    /// The path whose text is `wanted`, or the only one that ends with it, or the only one with that
+    /// part in its text, or the one whose hash begins so (4 digits at least); none if there is none
+    /// since then.
     ///
     /// # Errors
     /// [`StoreError::AmbiguousPath`] if several fit; else if the file cannot be read.
@@ -60,6 +61,11 @@ fn find<'a>(groups: &'a [Group], wanted: &str) -> Result<Option<&'a Group>, Stor
         group.text.to_lowercase().contains(&lower) || is_hash && group.hashes.iter().any(hash)
     };
     let mut fitting: Vec<&Group> = groups.iter().filter(fits).collect();
+    // `planner` means the path that ends there rather than all that go on from it.
+    let at_end = |group: &&&Group| group.text.to_lowercase().ends_with(&format!("> {lower}"));
+    if let [ending] = fitting.iter().filter(at_end).collect::<Vec<_>>()[..] {
+        return Ok(Some(ending));
+    }
     if fitting.len() > 1 {
         fitting.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.text.cmp(&b.text)));
         return Err(StoreError::AmbiguousPath {
