@@ -16,7 +16,7 @@ test: install-tests
 # Runs every benchmark and writes docs/performance.md.
 bench: install-bench
 	$(CARGO) bench -p rabtrace-lapin --bench cost --features bound-metrics
-	$(CARGO) bench --features rabtrace-lapin/bound-metrics --bench publish_consume --bench otlp_ingest --bench line_protocol --bench store_insert --bench monitor
+	$(CARGO) bench --features rabtrace-lapin/bound-metrics --bench publish_consume --bench otlp_ingest --bench line_protocol --bench store_insert --bench flow --bench monitor
 	python3 scripts/performance.py
 
 lint:

@@ -1,8 +1,10 @@
-// Which paths do messages take: messages, errors, and the worst window's p95 in the last hour.
+// Which paths do messages take: messages, errors, and the worst window's p95 of those that came the
+// first time, in the last hour.
 from(bucket: "rabtrace")
     |> range(start: -1h)
     |> filter(fn: (r) => r._measurement == "message_flow" and r.direction == "in")
     |> filter(fn: (r) => r._field == "count" or r._field == "errors" or r._field == "duration_p95")
+    |> filter(fn: (r) => r._field != "duration_p95" or r.kind == "forward" or r.kind == "reply")
     |> map(fn: (r) => ({r with _value: float(v: r._value)}))
     |> group(columns: ["path", "_field"])
     |> reduce(

@@ -1,9 +1,12 @@
--- Which paths do messages take: messages, errors, average and the worst window's p95, last hour.
+-- Which paths do messages take: messages, errors, redeliveries, average and the worst window's p95
+-- of those that came the first time, last hour.
 SELECT path,
        sum(count) AS messages,
        sum(errors) AS errors,
-       sum(duration_sum) / sum(count) AS avg_ms,
-       max(duration_p95) AS worst_p95_ms
+       sum(redelivered) AS redelivered,
+       sum(CASE WHEN kind IN ('forward', 'reply') THEN duration_sum END)
+         / sum(CASE WHEN kind IN ('forward', 'reply') THEN count END) AS avg_ms,
+       max(CASE WHEN kind IN ('forward', 'reply') THEN duration_p95 END) AS worst_p95_ms
 FROM message_flow
 WHERE time >= now() - INTERVAL '1 hour' AND direction = 'in'
 GROUP BY path

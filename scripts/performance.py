@@ -180,11 +180,42 @@ def ingest():
     return "\n".join([f"| request of {spans} spans | time | spans per second |", "|---|--:|--:|", *rows])
 
 
+def paths(checkpoints, flow):
+    """What a checkpoint costs a service, and what paths cost the agent."""
+    names = (
+        ("out", "`out`, a publish"),
+        ("in", "`in`, a delivery"),
+        ("in_to_end", "`in`, and the delivery's end"),
+        ("write", "the context as text"),
+        ("read", "the context from text"),
+    )
+    known = {key.replace(" ", "_"): value for key, value in checkpoints.items()}
+    rows = []
+    for key, meaning in names:
+        if key in known:
+            of = known[key]
+            counts = [f"{of[what]:,.{digits}f}" if of[what] is not None else "-"
+                      for what, digits in (("instructions", 0), ("allocations", 1))]
+            rows.append((meaning, time(of["ns"]), *counts))
+    text = table(("checkpoint, of a service", "time", "instructions", "allocations"), rows)
+    rate = {number: 3 * number / median_ns("flow", f"records_of_{number}_checkpoints") * 1e9 for number in (20, 10000)}
+    rows = [
+        ("records merged per second, one core: 20 checkpoints", f"{rate[20]:,.0f}"),
+        ("the same: 10,000 checkpoints", f"{rate[10000]:,.0f}"),
+        ("memory at 10,000 paths, a window of each open", f"{flow['memory_kib_of_10000_paths'] / 1024:,.0f} MiB"),
+        ("a day of windows of 20 checkpoints merged, by sums of 5 minutes", time(median_ns("flow", "merge_a_day_of_flow_sums"))),
+        ("the same without sums: 172,800 rows", time(median_ns("flow", "merge_a_day_of_flow"))),
+        ("making the sums of an hour", f"{flow['sum_of_an_hour_ms']:.0f} ms"),
+    ]
+    return text + "\n\n" + table(("the agent", "measured"), rows)
+
+
 def main():
     try:
         own, crate = (median_ns("line_protocol", name) for name in ("rabtrace", "influxdb-line-protocol"))
         insert = median_ns("store_insert", "1000_spans")
         cost, broker, received = report("cost.json"), report("publish_consume.json"), ingest()
+        steps = paths(cost["checkpoints"], report("flow.json"))
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename} is missing\n  fix    make bench")
     counts, alone = cost["counts"], cost["rounds"]
@@ -220,6 +251,13 @@ scripted server is faster than any broker: here, a client's own time is nearly a
 modes taking turns of 512.
 
 {chr(10).join(timed(broker, side, title) + chr(10) for side, title in BROKER)}
+## Paths
+
+`cargo bench -p rabtrace-lapin --bench cost --features bound-metrics -- checkpoints` has a checkpoint by itself, with histograms of
+320 exponential buckets in the SDK; `cargo bench --bench flow` the agent.
+
+{steps}
+
 ## OTLP in
 
 {received}
