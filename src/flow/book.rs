@@ -34,6 +34,9 @@ struct Entry {
     via: Option<Arc<str>>,
     dead_letter: bool,
     text: Arc<str>,
+    /// The hour in which the step from each parent was told last: what nobody uses any more goes
+    /// from the store with its hours.
+    told: Vec<i64>,
     /// Whether it was used since the last time that room was looked for.
     used: bool,
 }
@@ -44,12 +47,30 @@ impl Entry {
             && self.direction == direction
             && &*self.destination == destination
     }
+
+    /// Its text as it is told.
+    fn told(&self, hash: u64) -> PathText {
+        PathText {
+            hash,
+            text: Arc::clone(&self.text),
+            ends_in_delivery: self.direction == Direction::In,
+        }
+    }
+
+    /// Whether the step from that parent was told in that hour; from now on it was.
+    fn tell(&mut self, parent: Option<u64>, hour: i64) -> bool {
+        let place = parent.and_then(|parent| self.parents.iter().position(|own| *own == parent));
+        let told = self.told.get_mut(place.unwrap_or(0));
+        told.is_none_or(|told| std::mem::replace(told, hour.max(*told)) >= hour)
+    }
 }
 
 /// What a step brought.
 enum Entered {
     /// Nothing that was not known.
     Known,
+    /// Nothing that was not known, but not in this hour yet.
+    Again,
     /// That messages come to it from a queue that gave them up.
     DeadLetter,
     /// Itself, or a further parent.
@@ -66,15 +87,20 @@ pub struct PathBook {
 }
 
 impl PathBook {
-    /// Takes a step in; gives the texts that are new or better known by it, and whether the step
-    /// itself was new.
-    pub fn learn(&mut self, step: &StepRow) -> (Vec<PathText>, bool) {
+    /// Takes a step in that came in that hour; gives the texts that are new or better known by it,
+    /// and whether the step itself was new. Both once an hour also where nothing is.
+    pub fn learn(&mut self, step: &StepRow, hour: i64) -> (Vec<PathText>, bool) {
         // A repeat is no step, and what stands for others has none.
         if step.hash == OTHER_HASH || step.parent == Some(step.hash) {
             return (Vec::new(), false);
         }
-        match self.enter(step) {
+        match self.enter(step, hour) {
             Entered::Known => return (Vec::new(), false),
+            Entered::Again => {
+                let entry = self.entries.get(&step.hash);
+                let told = entry.map(|entry| entry.told(step.hash));
+                return (told.into_iter().collect(), true);
+            }
             Entered::DeadLetter => {}
             Entered::Step => {
                 if let Some(parent) = step.parent {
@@ -112,19 +138,22 @@ impl PathBook {
     }
 
     /// Notes a step.
-    fn enter(&mut self, step: &StepRow) -> Entered {
+    fn enter(&mut self, step: &StepRow, hour: i64) -> Entered {
         if let Some(entry) = self.entries.get_mut(&step.hash) {
             entry.used = true;
+            let is_told = entry.tell(step.parent, hour);
             let newly_dead = step.dead_letter && !entry.dead_letter;
             entry.dead_letter |= step.dead_letter;
             let another = step.parent.filter(|parent| !entry.parents.contains(parent));
             return match another.filter(|_| entry.parents.len() < MAX_PARENTS) {
                 Some(parent) => {
                     entry.parents.push(parent);
+                    entry.told.push(hour);
                     Entered::Step
                 }
                 None if newly_dead => Entered::DeadLetter,
-                None => Entered::Known,
+                None if is_told => Entered::Known,
+                None => Entered::Again,
             };
         }
         if self.entries.len() >= MAX_PATHS {
@@ -138,6 +167,7 @@ impl PathBook {
             via: step.via.clone(),
             dead_letter: step.dead_letter,
             text: Arc::from(UNKNOWN),
+            told: vec![hour],
             used: false,
         };
         self.entries.insert(step.hash, entry);
@@ -197,13 +227,8 @@ impl PathBook {
             if entry.text == text {
                 continue;
             }
-            entry.text = Arc::clone(&text);
-            let ends_in_delivery = entry.direction == Direction::In;
-            changed.push(PathText {
-                hash,
-                text,
-                ends_in_delivery,
-            });
+            entry.text = text;
+            changed.push(entry.told(hash));
             left.extend(self.children.get(&hash).into_iter().flatten());
         }
         changed

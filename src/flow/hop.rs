@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::model::{AttributeValue, Direction, EdgeKind, Hop, PathStep, Span, SpanKind};
 
+/// Bytes that a name may have: no exchange or queue has a longer one (AMQP 0-9-1, short strings).
+const MAX_NAME: usize = 255;
+
 /// Makes a hop of a span. Spans that have nothing to do with messaging have no destination.
 #[must_use]
 pub fn hop(span: Span) -> Hop {
@@ -35,6 +38,16 @@ fn step(span: &Span) -> Option<PathStep> {
         "in" => Direction::In,
         _ => return None,
     };
+    let names = ["rabtrace.destination", "rabtrace.path.via"].map(|name| span.text(name));
+    let is_long = |name: &Arc<str>| name.len() > MAX_NAME;
+    if names
+        .into_iter()
+        .flatten()
+        .chain([&span.service])
+        .any(is_long)
+    {
+        return None;
+    }
     Some(PathStep {
         // No step has hash 0: there it means that there is none.
         hash: hash(span, "rabtrace.path.hash").filter(|hash| *hash != 0)?,

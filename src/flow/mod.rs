@@ -19,7 +19,6 @@ mod platform;
 mod points;
 mod run;
 mod series;
-mod services;
 mod windows;
 
 use std::collections::HashMap;
@@ -64,11 +63,12 @@ pub struct Output {
     pub skipped: Vec<Skipped>,
 }
 
+const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
+
 /// The whole state of the flow.
 pub struct Flow {
     book: PathBook,
     series: Series,
-    services: services::Services,
     windows: Windows,
     platform: Platform,
     ancestry: ancestry::Ancestry,
@@ -82,12 +82,11 @@ impl Flow {
         let mut resume = setup.resume;
         let mut book = PathBook::default();
         for step in resume.steps.drain(..) {
-            book.learn(&step);
+            book.learn(&step, 0);
         }
         Self {
             book,
             series: Series::resume(&mut resume, setup.now_unix_nano),
-            services: services::Services::default(),
             windows: Windows::resume(setup.window, &mut resume),
             platform: Platform::default(),
             ancestry: ancestry::Ancestry::default(),
@@ -114,7 +113,8 @@ impl Flow {
         let mut hops: Vec<Hop> = spans.into_iter().map(hop).collect();
         for hop in &hops {
             if let Some(step) = &hop.step {
-                self.learn(of_span(&hop.span.service, step), &mut output.store);
+                let step = of_span(&hop.span.service, step);
+                self.learn(step, now_unix_nano, &mut output.store);
             }
         }
         for hop in &mut hops {
@@ -124,7 +124,8 @@ impl Flow {
         let start = self.windows.start_at(now_unix_nano);
         for hop in &hops {
             if let Some(step) = &hop.step {
-                let sampled = self.services.counts(&hop.span, now_unix_nano);
+                // Where a service measures its paths every message is counted already.
+                let sampled = !hop.span.paths_measured;
                 let checkpoint = self.checkpoint(Checkpoint {
                     hash: step.hash,
                     kind: step.kind,
@@ -148,11 +149,10 @@ impl Flow {
         let start = self.windows.start_at(now_unix_nano);
         let mut parts: HashMap<Checkpoint, FlowWindow> = HashMap::new();
         for record in records {
-            self.services.measured(&record.service);
             let (outcome, state) = self.series.take(&record, now_unix_nano);
             output.store.series.extend(state);
             // Where it stands is known even if its value does not count.
-            self.learn(of_record(&record), &mut output.store);
+            self.learn(of_record(&record), now_unix_nano, &mut output.store);
             let value = match outcome {
                 Ok(value) => value,
                 Err(skipped) => {
@@ -174,6 +174,7 @@ impl Flow {
                 Entry::Vacant(place) => {
                     let checkpoint = place.key().clone();
                     let width = self.windows.width();
+                    self.windows.reserve(start, checkpoint.clone());
                     place.insert(FlowWindow::new(checkpoint, start, width))
                 }
             };
@@ -241,8 +242,9 @@ impl Flow {
         points
     }
 
-    fn learn(&mut self, step: StepRow, batch: &mut StoreBatch) {
-        let (texts, is_new) = self.book.learn(&step);
+    fn learn(&mut self, step: StepRow, now_unix_nano: i64, batch: &mut StoreBatch) {
+        let hour = now_unix_nano.div_euclid(NANOS_PER_HOUR);
+        let (texts, is_new) = self.book.learn(&step, hour);
         batch.paths.extend(texts);
         if is_new {
             batch.steps.push(step);

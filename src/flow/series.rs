@@ -1,9 +1,10 @@
 //! The series of path metrics: what came since the point before.
 //!
 //! Input: data points of any temporality. Output: what is to be counted, as a [`PathValue`], or
-//! why it is not ([`Skipped`]). A delta point that ends no later than the one before came twice.
-//! A cumulative one is counted as what it has more than the one before; whole when its start is
-//! newer or its count fell, as its process began anew. The first one of a series is whole if it
+//! why it is not ([`Skipped`]). A delta point that ends when one of the newest of its series
+//! ended came twice; one that only comes late counts. A cumulative one is counted as what it has
+//! more than the one before, whole when its count fell. Another start is another series: a process
+//! began anew, or is another one of the same name. The first point of a series is whole if it
 //! started after the agent began to look, else it is what later ones are measured from.
 //!
 //! Bounded: [`MAX_SERIES`] series and [`MAX_BYTES`] of their values; beyond it new ones are
@@ -18,7 +19,7 @@ use crate::model::{PathRecord, PathValue, Resume, SeriesKey, SeriesState};
 
 /// Series that are kept.
 const MAX_SERIES: usize = 200_000;
-/// Bytes of their cumulative values.
+/// Bytes of what is kept of them.
 const MAX_BYTES: usize = 128 << 20;
 /// Processes whose series were forgotten that are remembered.
 const MAX_FORGOTTEN: usize = 100_000;
@@ -38,9 +39,9 @@ pub enum Skipped {
 
 struct State {
     instance: u64,
-    start: i64,
     end: i64,
     seen: i64,
+    /// Its value, or when its delta points ended: see [`value`].
     value: Option<std::sync::Arc<[u8]>>,
 }
 
@@ -74,7 +75,6 @@ impl Series {
                 key,
                 State {
                     instance: state.instance,
-                    start: state.start_unix_nano,
                     end: state.end_unix_nano,
                     // No time without an agent makes them idle.
                     seen: now_unix_nano,
@@ -103,11 +103,11 @@ impl Series {
         let known = self.states.get(&key);
         let start = nanos(record.start_unix_nano);
         let again = known.is_some_and(|known| {
-            let older = start < known.start || start == known.start && end <= known.end;
             if record.cumulative {
-                older
-            } else {
                 end <= known.end
+            } else {
+                let bytes = known.value.as_deref().unwrap_or_default();
+                value::ends(bytes).any(|known| known == end)
             }
         });
         if again {
@@ -117,14 +117,22 @@ impl Series {
         let is_new = known.is_none();
         let outcome = match known {
             _ if !record.cumulative => Ok(record.value.clone()),
-            Some(known) => Ok(since(&record.value, known, start)),
+            Some(known) => Ok(since(&record.value, known)),
             None if start > self.since_of(instance) => Ok(record.value.clone()),
             None => Err(Skipped::Baseline),
         };
-        let value = record.cumulative.then(|| value::encode(&record.value));
-        let size = value.as_ref().map_or(0, |value| value.len());
+        let value = match record.cumulative {
+            true => value::encode(&record.value),
+            false => value::with_end(known.and_then(|known| known.value.as_deref()), end),
+        };
+        let size = value.len();
         if is_new && (self.states.len() >= MAX_SERIES || self.bytes + size > MAX_BYTES) {
-            return (Err(Skipped::Full), None);
+            // A delta counts all the same: only that it came before cannot be told.
+            let outcome = outcome.and_then(|value| match record.cumulative {
+                true => Err(Skipped::Full),
+                false => Ok(value),
+            });
+            return (outcome, None);
         }
         let state = SeriesState {
             key,
@@ -132,13 +140,12 @@ impl Series {
             start_unix_nano: start,
             end_unix_nano: end,
             seen_unix_nano: now_unix_nano,
-            value: value.map(Into::into),
+            value: Some(value.into()),
         };
         self.put(
             key,
             State {
                 instance,
-                start,
                 end,
                 seen: now_unix_nano,
                 value: state.value.clone(),
@@ -163,7 +170,7 @@ impl Series {
             };
             self.bytes -= state.value.as_ref().map_or(0, |value| value.len());
             // What comes of it again must not be counted from its start a second time.
-            if state.value.is_some() {
+            if state.value.as_deref().is_some_and(value::is_cumulative) {
                 let until = self.forgotten.entry(state.instance).or_insert(state.end);
                 *until = (*until).max(state.end);
             }
@@ -190,8 +197,8 @@ impl Series {
 }
 
 /// What a cumulative value has more than the one before; all of it if its process began anew.
-fn since(value: &PathValue, known: &State, start: i64) -> PathValue {
-    let before = known.value.as_deref().filter(|_| start == known.start);
+fn since(value: &PathValue, known: &State) -> PathValue {
+    let before = known.value.as_deref();
     before
         .and_then(value::decode)
         .and_then(|before| value::since(value, &before))

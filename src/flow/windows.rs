@@ -88,6 +88,12 @@ impl Windows {
         if full { others(checkpoint) } else { checkpoint }
     }
 
+    /// Makes sure that the checkpoint has its place.
+    pub(super) fn reserve(&mut self, start: i64, checkpoint: Checkpoint) {
+        let cells = self.open.entry(start).or_default();
+        cells.entry(checkpoint).or_default();
+    }
+
     /// Adds a part that the store is handed as well.
     pub(super) fn add_handed(&mut self, part: FlowWindow) {
         let cells = self.open.entry(part.start_unix_nano).or_default();

@@ -18,7 +18,7 @@ pub fn paths(rows: &[PathRow]) -> String {
 #[must_use]
 pub fn paths_within(rows: &[PathRow], width: Option<usize>) -> String {
     if rows.is_empty() {
-        return "no paths in this time: a delivery is counted up to 20 s after it ended\n"
+        return "no paths in this time: do the services export their metrics to the agent?\n"
             .to_owned();
     }
     let longest = rows.iter().map(|row| length(&row.path)).max().unwrap_or(0);

@@ -58,9 +58,6 @@ impl Store {
             self.drop_hours(&BTreeSet::from([oldest]))?;
             done.hours_dropped_by_size += 1;
         }
-        let open = hour_of(now.saturating_sub(LATE_NANOS));
-        done.hours_closed = self.close_hours(open)?;
-        done.hours_summed = self.sum_hours(open)?;
         if done.hours_dropped_by_age + done.hours_dropped_by_size > 0 {
             self.shrink()?;
             tracing::info!(
@@ -69,6 +66,9 @@ impl Store {
                 "retention dropped hours of the store"
             );
         }
+        let open = hour_of(now.saturating_sub(LATE_NANOS));
+        done.hours_closed = self.close_hours(open)?;
+        done.hours_summed = self.sum_hours(open)?;
         Ok(done)
     }
 

@@ -496,6 +496,37 @@ fn a_path_is_found_by_its_text_a_part_of_it_or_its_hash() {
 }
 
 #[test]
+fn a_text_with_an_unknown_beginning_stays_when_windows_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let step: [Step; 1] = [(7, &[], "worker", In, "jobs")];
+    let mut store = open(folder.path());
+    let windows = vec![at(step[0], BASE - 10 * SECOND, &[(1.0, 1.0)])];
+    store
+        .write(&[batch(&step, &[(7, "? > jobs > worker")], windows)])
+        .unwrap();
+    let reader = store.reader().unwrap();
+    let rows = reader.paths(BASE - HOUR, BASE, 10).unwrap();
+    assert_eq!((&*rows[0].path, rows[0].count), ("? > jobs > worker", 1));
+}
+
+#[test]
+fn a_window_that_only_brings_a_trace_is_no_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let step: [Step; 1] = [(7, &[], "worker", In, "jobs")];
+    let windows = vec![at(step[0], BASE - 10 * SECOND, &[])];
+    let mut store = open(folder.path());
+    store
+        .write(&[batch(&step, &[(7, "? > jobs > worker")], windows)])
+        .unwrap();
+    let rows = store
+        .reader()
+        .unwrap()
+        .paths(BASE - HOUR, BASE, 10)
+        .unwrap();
+    assert!(rows.is_empty(), "{rows:?}");
+}
+
+#[test]
 fn a_circle_of_parents_ends() {
     let folder = tempfile::tempdir().unwrap();
     let steps: [Step; 2] = [(1, &[2], "a", Out, "q"), (2, &[1], "b", In, "q")];

@@ -30,10 +30,10 @@ fn via(step: Step, via: &str) -> StepRow {
 fn books(steps: &[StepRow]) -> [PathBook; 2] {
     let mut books = [PathBook::default(), PathBook::default()];
     for step in steps {
-        books[0].learn(step);
+        books[0].learn(step, 0);
     }
     for step in steps.iter().rev() {
-        books[1].learn(step);
+        books[1].learn(step, 0);
     }
     books
 }
@@ -76,21 +76,50 @@ fn an_unknown_parent_is_shown_and_mended() {
     let mut book = PathBook::default();
     let chain = chain();
     for step in &chain[2..4] {
-        book.learn(step);
+        book.learn(step, 0);
     }
     assert_eq!(
         book.text(4).as_deref(),
         Some("? > planner > weather_queue > weather")
     );
-    book.learn(&chain[1]);
+    book.learn(&chain[1], 0);
     assert_eq!(
         book.text(2).as_deref(),
         Some("? > events > planner_queue > planner")
     );
-    let (mended, new) = book.learn(&chain[0]);
+    let (mended, new) = book.learn(&chain[0], 0);
     let hashes: Vec<u64> = mended.iter().map(|path| path.hash).collect();
     assert_eq!((hashes, new), (vec![1, 2, 3, 4], true));
-    assert_eq!(book.learn(&chain[0]), (Vec::new(), false), "nothing is new");
+    assert_eq!(
+        book.learn(&chain[0], 0),
+        (Vec::new(), false),
+        "nothing is new"
+    );
+    // The store forgets what is not used: in another hour it is told once more.
+    let (told, new) = book.learn(&chain[0], 1);
+    assert_eq!((told.len(), told[0].hash, new), (1, 1, true));
+    assert_eq!(book.learn(&chain[0], 1), (Vec::new(), false));
+}
+
+#[test]
+fn a_text_without_end_is_cut_at_its_origin() {
+    let mut book = PathBook::default();
+    let long = "q".repeat(250);
+    for hash in 1..=40_u64 {
+        let step = StepRow {
+            service: format!("s{hash}").into(),
+            destination: long.as_str().into(),
+            ..row(("", hash, hash - 1, Out, ""))
+        };
+        book.learn(&step, 0);
+    }
+    let text = book.text(40).unwrap();
+    assert!(
+        text.len() <= 4_200 && text.starts_with("… > "),
+        "{}",
+        text.len()
+    );
+    assert!(text.ends_with(&long));
 }
 
 #[test]
@@ -129,13 +158,16 @@ fn a_dead_letter_was_moved_by_the_broker() {
     );
     // Before it is known as one it could be anybody's.
     let mut book = PathBook::default();
-    book.learn(&row(("gateway", 1, 0, Out, "orders")));
-    book.learn(&StepRow {
-        dead_letter: false,
-        ..moved.clone()
-    });
+    book.learn(&row(("gateway", 1, 0, Out, "orders")), 0);
+    book.learn(
+        &StepRow {
+            dead_letter: false,
+            ..moved.clone()
+        },
+        0,
+    );
     assert!(book.text(3).unwrap().contains('?'));
-    let (texts, new) = book.learn(&moved);
+    let (texts, new) = book.learn(&moved, 0);
     assert_eq!((texts.len(), new), (1, true));
     assert!(!book.text(3).unwrap().contains('?'));
 }
@@ -191,10 +223,10 @@ fn a_repeat_is_found_where_its_edge_stands() {
 fn circles_are_survived() {
     let mut book = PathBook::default();
     for (hash, parent) in [(1, 2), (2, 1), (3, 1), (3, 2), (1, 3), (2, 3)] {
-        book.learn(&row(("s", hash, parent, Out, "d")));
+        book.learn(&row(("s", hash, parent, Out, "d")), 0);
     }
     assert!(book.text(2).is_some());
-    book.learn(&row(("s", 7, 7, Out, "d")));
+    book.learn(&row(("s", 7, 7, Out, "d")), 0);
     assert!(book.text(7).is_none(), "a repeat is no step");
 }
 
@@ -202,12 +234,12 @@ fn circles_are_survived() {
 fn a_full_book_forgets_what_is_not_used_and_keeps_what_others_go_on_from() {
     let mut book = PathBook::default();
     for step in chain() {
-        book.learn(&step);
+        book.learn(&step, 0);
     }
     let last = 100 + 3 * MAX_PATHS as u64;
     for hash in 100..=last {
-        book.learn(&row(("s", hash, 0, Out, "d")));
-        book.learn(&chain()[3]);
+        book.learn(&row(("s", hash, 0, Out, "d")), 0);
+        book.learn(&chain()[3], 0);
         assert!(book.text(hash).is_some(), "the newest is never refused");
     }
     assert_eq!(book.entries.len(), MAX_PATHS);

@@ -19,6 +19,10 @@ pub(super) const MAX_STEPS: usize = 64;
 const MAX_MERGED_BYTES: usize = 1_024;
 
 const SEPARATOR: &str = " > ";
+/// Bytes that a text has at most; a longer one is cut at its origin.
+const MAX_BYTES: usize = 4_096;
+/// What stands for what was cut.
+const CUT: &str = "…";
 
 /// Parts of a text, and where in them each edge ends.
 #[derive(Default)]
@@ -74,6 +78,21 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// The parts as a text, the newest ones if not all have room.
+fn shortened(parts: &[&str]) -> String {
+    let mut room = MAX_BYTES;
+    let fits = |part: &&&str| {
+        let left = room.checked_sub(part.len() + SEPARATOR.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let number = parts.iter().rev().take_while(fits).count();
+    let kept = parts.get(parts.len() - number..).unwrap_or_default();
+    let cut = (number < parts.len()).then_some(CUT);
+    let parts: Vec<&str> = cut.into_iter().chain(kept.iter().copied()).collect();
+    parts.join(SEPARATOR)
+}
+
 impl PathBook {
     pub(super) fn render(&self, hash: u64) -> String {
         let mut chain: Vec<&Entry> = Vec::new();
@@ -103,7 +122,7 @@ impl PathBook {
             text.step(entry, parent);
             parent = Some(*entry);
         }
-        text.parts.join(SEPARATOR)
+        shortened(&text.parts)
     }
 
     /// The texts of what was merged, without the service that merged it.

@@ -47,6 +47,9 @@ pub(super) fn of(record: &PathRecord) -> SeriesKey {
     mixer.number(record.parent.unwrap_or(0));
     mixer.number(record.direction as u64 | (record.kind as u64) << 8);
     mixer.number(record.measure as u64);
+    if record.cumulative {
+        mixer.number(record.start_unix_nano);
+    }
     let [one, other] = mixer.0.map(|lane| mix(lane).to_le_bytes());
     let mut key = [0; 16];
     key.iter_mut()

@@ -71,12 +71,9 @@ fn a_cumulative_series_counts_what_came_since() {
     // Its process began anew: by its start, or because the count fell.
     check(&mut series, &count(9, 1_025, 1_030), Ok(9));
     check(&mut series, &count(2, 1_025, 1_040), Ok(2));
-    // A point of the process before that comes late.
-    check(
-        &mut series,
-        &count(99, 1_001, 1_050),
-        Err(Skipped::Retransmitted),
-    );
+    // Another process of the same name, which began earlier, goes on beside it.
+    check(&mut series, &count(10, 1_001, 1_050), Ok(2));
+    check(&mut series, &count(3, 1_025, 1_060), Ok(1));
 }
 
 #[test]
@@ -100,6 +97,10 @@ fn delta_points_count_whole_and_once() {
     check(&mut series, &delta(5, 500), Ok(5));
     check(&mut series, &delta(5, 500), Err(Skipped::Retransmitted));
     check(&mut series, &delta(5, 510), Ok(5));
+    // One that was overtaken counts, and once.
+    check(&mut series, &delta(7, 505), Ok(7));
+    check(&mut series, &delta(7, 505), Err(Skipped::Retransmitted));
+    check(&mut series, &delta(5, 500), Err(Skipped::Retransmitted));
     for other in [
         PathRecord {
             instance: Arc::from("two"),
@@ -217,10 +218,12 @@ fn series_without_number_are_refused_and_those_that_are_known_go_on() {
     for number in 0..MAX_SERIES as u64 {
         check(&mut series, &of(number, 1_010), Ok(1));
     }
-    check(
-        &mut series,
-        &of(MAX_SERIES as u64, 1_010),
-        Err(Skipped::Full),
-    );
+    let cumulative = PathRecord {
+        cumulative: true,
+        ..of(MAX_SERIES as u64, 1_010)
+    };
+    check(&mut series, &cumulative, Err(Skipped::Full));
+    // What came since the last time is known of a delta without what was before.
+    check(&mut series, &of(MAX_SERIES as u64, 1_010), Ok(1));
     check(&mut series, &of(0, 1_020), Ok(1));
 }

@@ -1,4 +1,5 @@
-//! Values of cumulative series as bytes, and what one has more than another.
+//! What is kept of a series as bytes: of a cumulative one its value, and what another has more; of
+//! delta points when the newest ended.
 
 use crate::model::{ExplicitHistogram, Histogram, PathValue, Told};
 
@@ -17,6 +18,35 @@ pub(super) fn encode(value: &PathValue) -> Vec<u8> {
                 .collect()
         }
     }
+}
+
+/// Ends of delta points that are kept.
+const RECENT: usize = 8;
+/// The kind of bytes that hold ends.
+const ENDS: u8 = 3;
+
+/// The ends that bytes hold, the newest first; none of them if they hold a value.
+pub(super) fn ends(bytes: &[u8]) -> impl Iterator<Item = i64> {
+    let rest = bytes.strip_prefix(&[ENDS]).unwrap_or_default();
+    rest.as_chunks::<8>()
+        .0
+        .iter()
+        .copied()
+        .map(i64::from_le_bytes)
+}
+
+/// The same with one more, as bytes; the oldest goes when there are too many.
+pub(super) fn with_end(bytes: Option<&[u8]>, end: i64) -> Vec<u8> {
+    let known = ends(bytes.unwrap_or_default()).take(RECENT - 1);
+    let ends = std::iter::once(end).chain(known);
+    std::iter::once(ENDS)
+        .chain(ends.flat_map(i64::to_le_bytes))
+        .collect()
+}
+
+/// Whether the bytes hold the value of a cumulative series.
+pub(super) fn is_cumulative(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|kind| *kind != ENDS)
 }
 
 /// The value of bytes that [`encode`] made.

@@ -20,6 +20,12 @@ use crate::model::{
 
 /// Bounds that a histogram may have.
 const MAX_BOUNDS: usize = 256;
+/// Bytes that a name may have: no exchange or queue has a longer one (AMQP 0-9-1, short strings).
+const MAX_NAME: usize = 255;
+/// Counts up to here add up without loss.
+const MAX_COUNT: u64 = 1 << 53;
+/// No message takes longer, in seconds.
+const MAX_SECONDS: f64 = 1e9;
 
 /// What all points of one metric share.
 pub(super) struct Source<'a> {
@@ -83,7 +89,18 @@ fn record(point: Bare, source: &Source<'_>, interner: &mut Interner) -> Option<P
     let value = point.value?;
     let fits = matches!(value, PathValue::Count(_))
         == matches!(source.measure, PathMeasure::Messages | PathMeasure::Errors);
-    if !fits {
+    if !fits || source.service.len() > MAX_NAME || !is_plausible(&value) {
+        return None;
+    }
+    let is_long = |name: &str| text(&point.attributes, name).is_some_and(|it| it.len() > MAX_NAME);
+    if [
+        "messaging.destination.name",
+        "rabtrace.path.via",
+        "error.type",
+    ]
+    .into_iter()
+    .any(is_long)
+    {
         return None;
     }
     let text = |name: &str| text(&point.attributes, name);
@@ -114,6 +131,16 @@ fn record(point: Bare, source: &Source<'_>, interner: &mut Interner) -> Option<P
         end_unix_nano: point.times.1,
         value,
     })
+}
+
+fn is_plausible(value: &PathValue) -> bool {
+    match value {
+        PathValue::Count(number) => *number <= MAX_COUNT,
+        PathValue::Exponential(histogram) => histogram.max() <= MAX_SECONDS,
+        PathValue::Explicit(explicit) => {
+            Histogram::of_explicit(explicit).is_some_and(|of| of.max() <= MAX_SECONDS)
+        }
+    }
 }
 
 fn text<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a str> {
@@ -185,7 +212,7 @@ fn explicit(point: HistogramDataPoint) -> Bare {
         counts,
         told,
     };
-    let readable = value.bounds.len() <= MAX_BOUNDS && Histogram::of_explicit(&value).is_some();
+    let readable = value.bounds.len() <= MAX_BOUNDS;
     Bare {
         attributes: point.attributes,
         times: (point.start_time_unix_nano, point.time_unix_nano),

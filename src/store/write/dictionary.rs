@@ -171,11 +171,12 @@ impl Dictionaries {
         if let Some(id) = self.paths.find(&path.hash, hour) {
             return Ok(id);
         }
-        // A text that begins with "?" has a parent that was not known; any other one is better.
+        // A text that begins with "?" has a parent that was not known: any other one is better, but
+        // not the placeholder of a row that knows nothing.
         let mut statement = database.prepare_cached(
             "INSERT INTO dictionary_paths (hash, text, ends_in_delivery, last_hour) \
              VALUES (?1, ?2, ?3, ?4) ON CONFLICT (hash) DO UPDATE SET \
-             text = CASE WHEN text LIKE '?%' THEN excluded.text ELSE text END, \
+             text = CASE WHEN text LIKE '?%' AND excluded.text <> '?' THEN excluded.text ELSE text END, \
              ends_in_delivery = max(ends_in_delivery, excluded.ends_in_delivery), \
              last_hour = max(last_hour, excluded.last_hour) RETURNING id",
         )?;

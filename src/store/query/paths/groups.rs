@@ -153,7 +153,13 @@ fn ends(
     counted: &Counted,
 ) -> Vec<(PathEnd, Option<u64>)> {
     if direction == Direction::In {
-        return vec![(PathEnd::Delivered, None)];
+        // A window that only brings a trace counted nothing.
+        let mut kinds = counted.messages();
+        let has_any = kinds.any(|(_, sum)| sum.count > 0 || sum.errors > 0);
+        return has_any
+            .then_some((PathEnd::Delivered, None))
+            .into_iter()
+            .collect();
     }
     let (count, errors) = published(counted);
     let unseen = if steps.was_received(hash) {

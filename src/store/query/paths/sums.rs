@@ -39,7 +39,7 @@ impl Mean {
 
     pub(super) fn merge(&mut self, other: Self) {
         self.sum += other.sum;
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
     }
 
     /// In milliseconds; none if nothing was measured.
@@ -153,10 +153,10 @@ fn add(sums: &mut Sums, row: &Row<'_>, book: &Book, depth: Depth) -> rusqlite::R
     sums.first = Some(sums.first.map_or(time, |first| first.min(time)));
     let sum = sums.by_checkpoint.entry(checkpoint).or_default();
     let number = |place: usize| row.get::<_, i64>(place).map(i64::unsigned_abs);
-    sum.count += number(3)?;
-    sum.errors += number(4)?;
-    sum.redelivered += number(5)?;
-    sum.skewed += number(6)?;
+    sum.count = sum.count.saturating_add(number(3)?);
+    sum.errors = sum.errors.saturating_add(number(4)?);
+    sum.redelivered = sum.redelivered.saturating_add(number(5)?);
+    sum.skewed = sum.skewed.saturating_add(number(6)?);
     sum.max_attempt = sum.max_attempt.max(number(7)?);
     sum.sampled |= row.get::<_, bool>(8)?;
     sum.last_seen = sum.last_seen.max(time.saturating_add(width));
