@@ -13,6 +13,7 @@
 //! entry lives as long as a delivery that it stands for.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -135,12 +136,13 @@ pub(crate) fn hold(worker: Worker, process: &Arc<Process>) {
 pub(crate) fn release(worker: Worker, is_stated: bool) {
     HELD.fetch_sub(1, Ordering::Relaxed);
     let mut shard = TABLE.shard(worker);
-    if let Some(holding) = shard.get_mut(&worker) {
+    if let Entry::Occupied(mut entry) = shard.entry(worker) {
+        let holding = entry.get_mut();
         if !is_stated {
             holding.held = holding.held.saturating_sub(1);
         }
         if holding.held == 0 && holding.current.strong_count() == 0 {
-            shard.remove(&worker);
+            entry.remove();
         }
     }
 }

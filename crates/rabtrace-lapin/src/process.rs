@@ -64,7 +64,7 @@ pub(crate) struct Traced {
     pub(crate) attempt: u64,
     pub(crate) begun: SystemTime,
     /// The message's own, where the application had none.
-    pub(crate) baggage: Option<Baggage>,
+    pub(crate) baggage: Option<Box<Baggage>>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -93,6 +93,7 @@ pub(crate) enum SpanState {
 
 impl Process {
     /// A delivery that nobody settled yet; it has ended where it has no span.
+    #[inline]
     pub(crate) fn new(
         source: Arc<Source>,
         (acker, delivery_tag): (lapin::Acker, DeliveryTag),

@@ -184,12 +184,13 @@ fn begin(
     let passed = cause.pass(telemetry, message, (&known, begun));
     let existing = cause.existing(&known, properties);
     let kind = existing.as_ref().map(|_| SpanKind::Client);
+    let beside = cause.link();
     let start = Start {
         operation: Operation::Publish,
         known: &known,
         parent: cause.parent(),
         kind,
-        links: [existing.clone(), cause.link()],
+        links: [existing.as_ref(), beside.as_ref()],
         time: begun,
     };
     let mut span = telemetry.start(start, |attributes| {

@@ -103,12 +103,13 @@ impl Settle {
         let parent = parent.filter(|parent| !telemetry.is_idle(parent));
         let span = parent.map(|parent| {
             let traced = named.and_then(|process| process.traced.as_ref());
+            let creation = traced.and_then(|traced| traced.creation.as_ref());
             let start = Start {
                 operation: self.operation(),
                 known: &known,
                 parent: &parent,
                 kind: None,
-                links: [traced.and_then(|traced| traced.creation.clone()), None],
+                links: [creation, None],
                 time: begun,
             };
             let mut span = telemetry.start(start, |attributes| {

@@ -34,7 +34,7 @@ pub(crate) struct Start<'a> {
     pub(crate) parent: &'a Context,
     /// None for the operation's own.
     pub(crate) kind: Option<SpanKind>,
-    pub(crate) links: [Option<SpanContext>; 2],
+    pub(crate) links: [Option<&'a SpanContext>; 2],
     pub(crate) time: SystemTime,
 }
 
@@ -119,18 +119,22 @@ impl Telemetry {
         let name = prepared.map(|prepared| prepared.name.clone());
         let own = prepared.map_or(&[][..], |prepared| &prepared.attributes);
         let attributes = || {
-            // Room for what is added now and when the span ends.
-            let mut attributes = Vec::with_capacity(own.len() + 14);
+            // Room for what is added now and when the span ends, most often. More than a kilobyte
+            // is dear: allocators keep no pieces of that size at hand.
+            let more = if start.operation.is_settlement() {
+                2
+            } else {
+                8
+            };
+            let mut attributes = Vec::with_capacity(own.len() + more);
             attributes.extend_from_slice(own);
             add(&mut attributes);
             attributes
         };
-        let links = start.links.into_iter().flatten();
-        let builder = self
-            .tracer
-            .span_builder(name.unwrap_or_default())
-            .with_kind(start.kind.unwrap_or_else(|| start.operation.kind()))
-            .with_start_time(start.time);
+        let links = start.links.into_iter().flatten().cloned();
+        let mut builder = self.tracer.span_builder(name.unwrap_or_default());
+        builder.span_kind = Some(start.kind.unwrap_or_else(|| start.operation.kind()));
+        builder.start_time = Some(start.time);
         let span = if self.late_attributes || is_unsampled(start.parent) {
             let mut span = self.tracer.build_with_context(builder, start.parent);
             if span.is_recording() {
@@ -139,9 +143,13 @@ impl Telemetry {
             }
             span
         } else {
-            let builder = builder
-                .with_attributes(attributes())
-                .with_links(links.map(Link::with_context).collect());
+            builder.attributes = Some(attributes());
+            let count = start.links.iter().flatten().count();
+            if count > 0 {
+                let mut linked = Vec::with_capacity(count);
+                linked.extend(links.map(Link::with_context));
+                builder.links = Some(linked);
+            }
             self.tracer.build_with_context(builder, start.parent)
         };
         if !has_ids(start.parent) && !start.parent.is_telemetry_suppressed() {
