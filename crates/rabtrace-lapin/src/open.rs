@@ -5,6 +5,7 @@
 //! deliveries that need no settlement never enter.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lapin::types::DeliveryTag;
@@ -38,9 +39,10 @@ impl Open {
     /// Removes the entry if it is this one's, not a later one's with the same tag.
     pub(crate) fn remove(&self, process: &Process) {
         let mut open = self.lock();
-        let own = |entry: &Weak<Process>| std::ptr::eq(entry.as_ptr(), process);
-        if open.get(&process.delivery_tag).is_some_and(own) {
-            open.remove(&process.delivery_tag);
+        if let Entry::Occupied(entry) = open.entry(process.delivery_tag)
+            && std::ptr::eq(entry.get().as_ptr(), process)
+        {
+            entry.remove();
         }
     }
 

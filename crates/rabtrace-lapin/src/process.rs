@@ -254,8 +254,13 @@ impl Process {
     }
 
     fn end_span(&self, traced: &Traced, settlement: Settlement) {
-        let now = SystemTime::now();
         let telemetry = &self.source.telemetry;
+        // A clock is read only where somebody wants to know.
+        let now = if telemetry.metrics.is_some() || self.is_recorded() {
+            SystemTime::now()
+        } else {
+            traced.begun
+        };
         let value = KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
         if telemetry.hooks.is_some() {
             // A hook is the application's: it may ask for this delivery, so it runs unlocked.
@@ -286,12 +291,12 @@ impl Process {
         if settlement.is_failure() {
             self.remember(traced, settlement);
         }
-        let took = between(traced.begun, now);
         if let Some(metrics) = &telemetry.metrics {
+            let took = between(traced.begun, now);
             let series = &traced.known.series;
             series.processed(metrics, (settlement, error), took.as_secs_f64());
+            telemetry.paths.processed(traced.place, took);
         }
-        telemetry.paths.processed(traced.place, took);
         let refused = settlement.is_refusal().then(|| settlement.as_str());
         if let Some(error_type) = error.or(refused) {
             telemetry.paths.failed(traced.place, error_type);

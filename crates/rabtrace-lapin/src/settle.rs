@@ -144,6 +144,10 @@ impl Targets {
         self.named.iter().chain(&self.others)
     }
 
+    fn named_traced(&self) -> Option<&Traced> {
+        self.named.as_ref()?.traced.as_ref()
+    }
+
     fn traced(&self) -> impl Iterator<Item = &Traced> {
         self.all().filter_map(|process| process.traced.as_ref())
     }
@@ -154,6 +158,9 @@ impl Targets {
 
     /// The destination, where it is the same for all of them.
     fn known(&self, telemetry: &Telemetry) -> Arc<Known> {
+        if let ([], Some(traced)) = (self.others.as_slice(), self.named_traced()) {
+            return Arc::clone(&traced.known);
+        }
         let mut known = self.traced().map(|traced| &traced.known);
         match known.next() {
             Some(first) if known.all(|known| Arc::ptr_eq(first, known)) => Arc::clone(first),

@@ -17,6 +17,7 @@ use crate::absence::Absence;
 use crate::body::BodyCapture;
 use crate::config::TraceConfig;
 use crate::destination::{Destinations, Known, Settings};
+use crate::fixed::Fixed;
 use crate::hooks::TraceHooks;
 use crate::metrics::Metrics;
 use crate::operation::Operation;
@@ -127,11 +128,11 @@ impl Telemetry {
                 8
             };
             let mut attributes = Vec::with_capacity(own.len() + more);
-            attributes.extend_from_slice(own);
+            attributes.extend(own.iter().map(Fixed::attribute));
             add(&mut attributes);
             attributes
         };
-        let links = start.links.into_iter().flatten().cloned();
+        let [first, second] = start.links;
         let mut builder = self.tracer.span_builder(name.unwrap_or_default());
         builder.span_kind = Some(start.kind.unwrap_or_else(|| start.operation.kind()));
         builder.start_time = Some(start.time);
@@ -139,16 +140,20 @@ impl Telemetry {
             let mut span = self.tracer.build_with_context(builder, start.parent);
             if span.is_recording() {
                 span.set_attributes(attributes());
-                links.for_each(|link| span.add_link(link, Vec::new()));
+                for link in first.into_iter().chain(second) {
+                    span.add_link(link.clone(), Vec::new());
+                }
             }
             span
         } else {
             builder.attributes = Some(attributes());
-            let count = start.links.iter().flatten().count();
+            let count = usize::from(first.is_some()) + usize::from(second.is_some());
             if count > 0 {
-                let mut linked = Vec::with_capacity(count);
-                linked.extend(links.map(Link::with_context));
-                builder.links = Some(linked);
+                let link = |context: &SpanContext| Link::with_context(context.clone());
+                let mut links = Vec::with_capacity(count);
+                links.extend(first.map(link));
+                links.extend(second.map(link));
+                builder.links = Some(links);
             }
             self.tracer.build_with_context(builder, start.parent)
         };
