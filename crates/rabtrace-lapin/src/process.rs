@@ -130,11 +130,7 @@ impl Process {
     /// Whether anything of its span is kept.
     pub(crate) fn is_recorded(&self) -> bool {
         let traced = self.traced.as_ref();
-        traced.is_some_and(|traced| match &traced.lock().span {
-            SpanState::Own(span) => span.is_recording(),
-            SpanState::Shared(context) => context.span().is_recording(),
-            SpanState::Ended(_) => false,
-        })
+        traced.is_some_and(|traced| traced.lock().span.is_recording())
     }
 
     /// The application says what its work is: see [`current`].
@@ -255,12 +251,6 @@ impl Process {
 
     fn end_span(&self, traced: &Traced, settlement: Settlement) {
         let telemetry = &self.source.telemetry;
-        // A clock is read only where somebody wants to know.
-        let now = if telemetry.metrics.is_some() || self.is_recorded() {
-            SystemTime::now()
-        } else {
-            traced.begun
-        };
         let value = KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
         if telemetry.hooks.is_some() {
             // A hook is the application's: it may ask for this delivery, so it runs unlocked.
@@ -268,6 +258,12 @@ impl Process {
         }
         // Span processors are the application's as well.
         let (span, error) = traced.take();
+        // A clock is read only where somebody wants to know.
+        let now = if telemetry.metrics.is_some() || span.is_recording() {
+            SystemTime::now()
+        } else {
+            traced.begun
+        };
         match span {
             SpanState::Own(mut span) => {
                 if span.is_recording() {
@@ -342,6 +338,15 @@ impl Traced {
 }
 
 impl SpanState {
+    /// Whether anything of it is kept.
+    fn is_recording(&self) -> bool {
+        match self {
+            Self::Own(span) => span.is_recording(),
+            Self::Shared(context) => context.span().is_recording(),
+            Self::Ended(_) => false,
+        }
+    }
+
     /// Trace id, span id and flags.
     pub(crate) fn context(&self) -> SpanContext {
         match self {

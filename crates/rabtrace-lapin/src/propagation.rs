@@ -243,7 +243,8 @@ pub(crate) fn inject(
     let state = tracestate(injection.context.trace_state(), injection.path);
     let state_is_there =
         state.is_some_and(|state| put(&mut headers, &mut room, (TRACESTATE, state)));
-    let baggage = injection.baggage.and_then(baggage::encode);
+    let there = injection.baggage.filter(|baggage| !baggage.is_empty());
+    let baggage = there.and_then(baggage::encode);
     let wanted = baggage.is_some();
     // Without what matters more, it has no place either.
     let baggage = baggage.filter(|_| state_is_there);

@@ -178,8 +178,9 @@ impl Source {
             creation: origin.creation.as_ref().map(ids),
             path: path.as_ref(),
         };
-        let facts = Facts::read(arrived, microseconds(begun));
-        let passed = self.pass((&arrived, &facts), &origin, (&known, begun));
+        let now_us = microseconds(begun);
+        let facts = Facts::read(arrived, now_us);
+        let passed = self.pass((&arrived, &facts), &origin, (&known, now_us));
         let path = passed.checkpoint.context;
         if telemetry.path_in_spans {
             origin.carry(&path);
@@ -242,13 +243,13 @@ impl Source {
         &self,
         (arrived, facts): (&Arrived<'_>, &Facts<'_>),
         origin: &Origin,
-        (known, begun): (&Arc<Known>, SystemTime),
+        (known, now_us): (&Arc<Known>, u64),
     ) -> Passed {
         let telemetry = &self.telemetry;
         let through = facts.destination(arrived);
         let through = through.map(|through| telemetry.destinations.find(&through));
         let known = through.as_ref().unwrap_or(known);
-        let checkpoint = advance(origin.before(facts), known.node(), microseconds(begun));
+        let checkpoint = advance(origin.before(facts), known.node(), now_us);
         let paths = &telemetry.paths;
         let passed = paths.pass(checkpoint, (known, facts.kind(arrived)));
         paths.record(&passed);
