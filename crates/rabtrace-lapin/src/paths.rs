@@ -220,7 +220,9 @@ impl Paths {
             (semconv::RABTRACE_PATH_DURATION, passed.checkpoint.total),
         ];
         for (key, duration) in seconds {
-            attributes.extend(duration.map(|value| KeyValue::new(key, value.as_secs_f64())));
+            if let Some(value) = duration {
+                attributes.push(KeyValue::new(key, value.as_secs_f64()));
+            }
         }
     }
 }

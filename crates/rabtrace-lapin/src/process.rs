@@ -127,12 +127,6 @@ impl Process {
         self.settling.load(Ordering::Acquire) > 0
     }
 
-    /// Whether anything of its span is kept.
-    pub(crate) fn is_recorded(&self) -> bool {
-        let traced = self.traced.as_ref();
-        traced.is_some_and(|traced| traced.lock().span.is_recording())
-    }
-
     /// The application says what its work is: see [`current`].
     pub(crate) fn state_work(&self) {
         if let Some(worker) = self.worker
@@ -192,18 +186,16 @@ impl Process {
         context
     }
 
-    /// A context to start a child of its span in; cheaper than [`Process::context`].
-    pub(crate) fn parent(&self) -> Context {
-        let Some(traced) = &self.traced else {
-            return self.ambient.clone();
-        };
-        match &traced.lock().span {
-            SpanState::Shared(context) => context.clone(),
-            SpanState::Own(span) => {
+    /// A context to start a child of its span in, cheaper than [`Process::context`]; none where
+    /// nothing of its span is kept.
+    pub(crate) fn recorded_parent(&self) -> Option<Context> {
+        match &self.traced.as_ref()?.lock().span {
+            SpanState::Own(span) if span.is_recording() => {
                 let context = span.span_context().clone();
-                self.ambient.with_remote_span_context(context)
+                Some(self.ambient.with_remote_span_context(context))
             }
-            SpanState::Ended(context) => self.ambient.with_remote_span_context(context.clone()),
+            SpanState::Shared(context) if context.span().is_recording() => Some(context.clone()),
+            _ => None,
         }
     }
 

@@ -98,9 +98,12 @@ impl Settle {
         let off = telemetry.is_off();
         let known = targets.known(telemetry);
         // Under a span that is not recorded nothing would be.
-        let wanted = telemetry.settle_spans && !off && named.is_none_or(Process::is_recorded);
-        let parent = wanted.then(|| named.map_or_else(Context::current, Process::parent));
-        let parent = parent.filter(|parent| !telemetry.is_idle(parent));
+        let wanted = telemetry.settle_spans && !off;
+        let parent = wanted.then(|| match named {
+            Some(named) => named.recorded_parent(),
+            None => Some(Context::current()),
+        });
+        let parent = parent.flatten().filter(|parent| !telemetry.is_idle(parent));
         let span = parent.map(|parent| {
             let traced = named.and_then(|process| process.traced.as_ref());
             let creation = traced.and_then(|traced| traced.creation.as_ref());

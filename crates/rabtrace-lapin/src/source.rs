@@ -99,7 +99,7 @@ impl Origin {
 
 impl Source {
     /// Starts the span of a delivery that is handed to the application now.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn hand_out(
         self: &Arc<Self>,
         delivery: lapin::message::Delivery,
