@@ -228,7 +228,12 @@ pub(crate) fn inject(
     if !injection.context.is_valid() {
         return (None, shed);
     }
-    let mut room = size::room(properties, injection.frame_max);
+    let there = injection.baggage.filter(|baggage| !baggage.is_empty());
+    let mut room = if there.is_none() && size::is_no_matter(properties, injection.frame_max) {
+        usize::MAX / 2
+    } else {
+        size::room(properties, injection.frame_max)
+    };
     let headers = properties.headers().as_ref().map(FieldTable::inner);
     let replaces = headers.is_some_and(|headers| headers.contains_key(TRACEPARENT));
     let mut headers = headers.cloned().unwrap_or_default();
@@ -243,7 +248,6 @@ pub(crate) fn inject(
     let state = tracestate(injection.context.trace_state(), injection.path);
     let state_is_there =
         state.is_some_and(|state| put(&mut headers, &mut room, (TRACESTATE, state)));
-    let there = injection.baggage.filter(|baggage| !baggage.is_empty());
     let baggage = there.and_then(baggage::encode);
     let wanted = baggage.is_some();
     // Without what matters more, it has no place either.
