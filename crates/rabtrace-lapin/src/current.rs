@@ -202,3 +202,31 @@ pub(crate) fn delivery() -> Option<Arc<Process>> {
     let worker = worker()?;
     TABLE.shard(worker).find(worker)?.current.upgrade()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_of_one_shard_do_not_mix() {
+        let thread = |_| std::thread::spawn(|| std::thread::current().id()).join();
+        let workers = [0, 1, 2, 3].map(|number| Worker::Thread(thread(number).unwrap()));
+        let mut shard = Shard::default();
+        for (held, worker) in (1..).zip(workers) {
+            shard.hold(worker).held = held;
+        }
+        shard.remove(workers[0]);
+        assert!(shard.find(workers[0]).is_none());
+        // The place of the first one is free now; those beside it are found where they are.
+        for (held, worker) in (1..).zip(workers).skip(1) {
+            assert_eq!(shard.hold(worker).held, held);
+            assert_eq!(
+                shard.find_mut(worker).map(|holding| holding.held),
+                Some(held)
+            );
+            shard.remove(worker);
+            assert!(shard.find(worker).is_none());
+        }
+        assert!(shard.first.is_none() && shard.others.is_empty());
+    }
+}
