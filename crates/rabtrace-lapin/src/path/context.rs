@@ -285,13 +285,16 @@ fn decode(text: &[u8]) -> Option<[u8; 3 * GROUPS]> {
     signs.get_mut(..text.len())?.copy_from_slice(text);
     let mut bytes = [0; 3 * GROUPS];
     let mut odd = 0;
-    let (groups, (signs, _)) = (bytes.as_chunks_mut::<3>().0, signs.as_chunks::<4>());
-    let groups = groups.iter_mut().zip(signs).take(text.len().div_ceil(4));
-    for ([a, b, c], signs) in groups {
-        let [first, second, third, fourth] = signs.map(|sign| u32::from(VALUES[usize::from(sign)]));
-        let bits = (first << 18) | (second << 12) | (third << 6) | fourth;
-        odd |= first | second | third | fourth;
-        [_, *a, *b, *c] = bits.to_be_bytes();
+    let groups = bytes.chunks_exact_mut(3).zip(signs.chunks_exact(4));
+    for (group, signs) in groups.take(text.len().div_ceil(4)) {
+        if let ([a, b, c], [first, second, third, fourth]) = (group, signs) {
+            let values = [first, second, third, fourth].map(|sign| VALUES[usize::from(*sign)]);
+            let [first, second, third, fourth] = values;
+            odd |= first | second | third | fourth;
+            *a = (first << 2) | (second >> 4);
+            *b = (second << 4) | (third >> 2);
+            *c = (third << 6) | fourth;
+        }
     }
-    (odd & u32::from(NONE ^ 0x3f) == 0).then_some(bytes)
+    (odd != NONE).then_some(bytes)
 }
