@@ -125,7 +125,8 @@ impl<'a> Cause<'a> {
         if known.handling.existing == ExistingContext::Replace {
             return None;
         }
-        let existing = propagation::creation(properties.headers().as_ref())?;
+        let headers = properties.headers().as_ref()?;
+        let existing = propagation::creation(Some(headers))?;
         let ids = (existing.trace_id(), existing.span_id());
         let own = self.handled.as_ref().and_then(|handled| handled.creation) == Some(ids);
         (!own && !recent::was_received(ids)).then_some(existing)

@@ -91,7 +91,7 @@ impl TracedChannel {
         routing_key: ShortString,
         options: BasicPublishOptions,
         payload: &[u8],
-        mut properties: BasicProperties,
+        properties: BasicProperties,
     ) -> Result<TracedConfirm> {
         let shared = &self.shared;
         let message = Outgoing {
@@ -100,9 +100,9 @@ impl TracedChannel {
             data: payload,
             mandatory: options.mandatory,
         };
-        let publish = {
+        let (publish, headers) = {
             let ambient = Context::current();
-            Publish::start(&shared.telemetry, message, &mut properties, &ambient)
+            Publish::begin(&shared.telemetry, message, &properties, &ambient)
         };
         // The confirm of one that is not traced may bring the message of another one.
         let is_followed = publish.is_traced() || shared.publishes.may_return();
@@ -110,6 +110,10 @@ impl TracedChannel {
             let how = (&shared.publishes, self.confirms());
             Sending::new(publish, how, shared.status.as_ref())
         });
+        let properties = match headers {
+            Some(headers) => properties.with_headers(headers),
+            None => properties,
+        };
         let published =
             self.inner
                 .basic_publish(exchange, routing_key, options, payload, properties);

@@ -52,8 +52,16 @@ impl Future for TracedConfirm {
             let done = lapin::ErrorKind::FutureCompleted;
             return Poll::Ready(Err(done.into()));
         };
-        let Poll::Ready(result) = Pin::new(inner).poll(task) else {
-            return Poll::Pending;
+        let result = match Pin::new(inner).poll(task) {
+            Poll::Pending => return Poll::Pending,
+            // Most often: there is no message that would have to be moved about.
+            Poll::Ready(Ok(lapin::Confirmation::Ack(None))) => {
+                if let Some(pending) = self.pending.take() {
+                    pending.acked();
+                }
+                return Poll::Ready(Ok(Confirmation::Ack(None)));
+            }
+            Poll::Ready(result) => result,
         };
         if let Some(pending) = self.pending.take() {
             pending.resolve(&result);

@@ -72,24 +72,26 @@ impl Stream for TracedConsumer {
     type Item = lapin::Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        let polled = Pin::new(&mut self.inner).poll_next(task);
-        polled.map(|item| {
-            let Some(result) = item else {
-                self.source.stopped(None);
-                return None;
-            };
-            if let Err(error) = &result {
-                self.source.stopped(Some(error));
-            }
-            Some(result.map(|delivery| {
+        // Deliveries are large: none is moved about more often than it need be.
+        match Pin::new(&mut self.inner).poll_next(task) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(delivery))) => {
                 let how = HandOut {
                     ambient: &Context::current(),
                     taken: Taken::ByTask,
                     operation: Operation::Process,
                 };
-                self.source.hand_out(delivery, how)
-            }))
-        })
+                Poll::Ready(Some(Ok(self.source.hand_out(delivery, how))))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.source.stopped(Some(&error));
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => {
+                self.source.stopped(None);
+                Poll::Ready(None)
+            }
+        }
     }
 }
 

@@ -43,10 +43,59 @@ struct Holding {
     current: Weak<Process>,
 }
 
-type Shard = HashMap<Worker, Holding, BuildHasherDefault<Mix>>;
+/// Workers whose ids mix to the same part of the table. Most often it is one at a time, which is
+/// found without a look-up.
+#[derive(Debug, Default)]
+struct Shard {
+    first: Option<(Worker, Holding)>,
+    others: HashMap<Worker, Holding, BuildHasherDefault<Mix>>,
+}
 
 #[derive(Debug, Default)]
 struct Table([Mutex<Shard>; SHARDS]);
+
+impl Shard {
+    fn is_first(&self, worker: Worker) -> bool {
+        self.first
+            .as_ref()
+            .is_some_and(|(first, _)| *first == worker)
+    }
+
+    fn find(&self, worker: Worker) -> Option<&Holding> {
+        match &self.first {
+            Some((first, holding)) if *first == worker => Some(holding),
+            _ => self.others.get(&worker),
+        }
+    }
+
+    fn find_mut(&mut self, worker: Worker) -> Option<&mut Holding> {
+        match &mut self.first {
+            Some((first, holding)) if *first == worker => Some(holding),
+            _ => self.others.get_mut(&worker),
+        }
+    }
+
+    /// What the worker holds, nothing so far if it is not there yet.
+    fn hold(&mut self, worker: Worker) -> &mut Holding {
+        let nothing = || Holding {
+            held: 0,
+            current: Weak::new(),
+        };
+        let is_free = self.first.is_none() && !self.others.contains_key(&worker);
+        if is_free || self.is_first(worker) {
+            return &mut self.first.get_or_insert_with(|| (worker, nothing())).1;
+        }
+        self.others.entry(worker).or_insert_with(nothing)
+    }
+
+    fn remove(&mut self, worker: Worker) {
+        if self.is_first(worker) {
+            self.first = None;
+        } else {
+            self.others.remove(&worker);
+        }
+    }
+}
 
 /// Ids of tasks and threads are numbers that count up: mixing them is enough.
 #[derive(Debug, Default)]
@@ -95,10 +144,7 @@ pub(crate) fn worker() -> Option<Worker> {
 pub(crate) fn take(worker: Worker, process: &Arc<Process>) {
     HELD.fetch_add(1, Ordering::Relaxed);
     let mut shard = TABLE.shard(worker);
-    let holding = shard.entry(worker).or_insert(Holding {
-        held: 0,
-        current: Weak::new(),
-    });
+    let holding = shard.hold(worker);
     holding.held += 1;
     holding.current = if holding.held == 1 {
         Arc::downgrade(process)
@@ -109,7 +155,7 @@ pub(crate) fn take(worker: Worker, process: &Arc<Process>) {
 
 /// The work on a delivery that `worker` took is stated: it does not stand in the way of the next.
 pub(crate) fn state(worker: Worker) {
-    if let Some(holding) = TABLE.shard(worker).get_mut(&worker) {
+    if let Some(holding) = TABLE.shard(worker).find_mut(worker) {
         holding.held = holding.held.saturating_sub(1);
     }
 }
@@ -117,10 +163,7 @@ pub(crate) fn state(worker: Worker) {
 /// Work that was stated runs in the task that took the delivery: it holds it after all.
 pub(crate) fn hold(worker: Worker, process: &Arc<Process>) {
     let mut shard = TABLE.shard(worker);
-    let holding = shard.entry(worker).or_insert(Holding {
-        held: 0,
-        current: Weak::new(),
-    });
+    let holding = shard.hold(worker);
     holding.held += 1;
     let current = holding.current.upgrade();
     let is_another = current.is_some_and(|current| !Arc::ptr_eq(&current, process));
@@ -135,12 +178,12 @@ pub(crate) fn hold(worker: Worker, process: &Arc<Process>) {
 pub(crate) fn release(worker: Worker, is_stated: bool) {
     HELD.fetch_sub(1, Ordering::Relaxed);
     let mut shard = TABLE.shard(worker);
-    if let Some(holding) = shard.get_mut(&worker) {
+    if let Some(holding) = shard.find_mut(worker) {
         if !is_stated {
             holding.held = holding.held.saturating_sub(1);
         }
         if holding.held == 0 && holding.current.strong_count() == 0 {
-            shard.remove(&worker);
+            shard.remove(worker);
         }
     }
 }
@@ -148,7 +191,7 @@ pub(crate) fn release(worker: Worker, is_stated: bool) {
 /// Whether `worker` is in the table.
 #[cfg(test)]
 pub(crate) fn holds(worker: Worker) -> bool {
-    TABLE.shard(worker).contains_key(&worker)
+    TABLE.shard(worker).find(worker).is_some()
 }
 
 /// The delivery that the running task works on.
@@ -157,5 +200,33 @@ pub(crate) fn delivery() -> Option<Arc<Process>> {
         return None;
     }
     let worker = worker()?;
-    TABLE.shard(worker).get(&worker)?.current.upgrade()
+    TABLE.shard(worker).find(worker)?.current.upgrade()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_of_one_shard_do_not_mix() {
+        let thread = |_| std::thread::spawn(|| std::thread::current().id()).join();
+        let workers = [0, 1, 2, 3].map(|number| Worker::Thread(thread(number).unwrap()));
+        let mut shard = Shard::default();
+        for (held, worker) in (1..).zip(workers) {
+            shard.hold(worker).held = held;
+        }
+        shard.remove(workers[0]);
+        assert!(shard.find(workers[0]).is_none());
+        // The place of the first one is free now; those beside it are found where they are.
+        for (held, worker) in (1..).zip(workers).skip(1) {
+            assert_eq!(shard.hold(worker).held, held);
+            assert_eq!(
+                shard.find_mut(worker).map(|holding| holding.held),
+                Some(held)
+            );
+            shard.remove(worker);
+            assert!(shard.find(worker).is_none());
+        }
+        assert!(shard.first.is_none() && shard.others.is_empty());
+    }
 }

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use opentelemetry::{KeyValue, StringValue};
 
 use self::names::{Label, Names};
+use crate::fixed::Fixed;
 use crate::intern;
 use crate::metrics::DestinationSeries;
 use crate::operation::Operation;
@@ -43,7 +44,7 @@ pub(crate) struct Known {
     key: [Box<str>; 3],
     direction: Direction,
     names: Option<Names>,
-    server: Vec<KeyValue>,
+    server: Vec<Fixed>,
     prepared: [OnceLock<Prepared>; Operation::COUNT],
     node: Node,
     touched: AtomicBool,
@@ -54,7 +55,7 @@ pub(crate) struct Known {
 /// The beginning of every span of one operation at one destination.
 pub(crate) struct Prepared {
     pub(crate) name: Cow<'static, str>,
-    pub(crate) attributes: Vec<KeyValue>,
+    pub(crate) attributes: Vec<Fixed>,
 }
 
 impl Known {
@@ -89,7 +90,7 @@ impl Known {
             direction: Direction::In,
             node: Node::of(&Step::new(&settings.service_name, Direction::In, "")),
             names: None,
-            series: Arc::new(DestinationSeries::new(server.clone())),
+            series: Arc::new(DestinationSeries::new(attributes_of(&server))),
             server,
             prepared: [const { OnceLock::new() }; Operation::COUNT],
             touched: AtomicBool::new(true),
@@ -113,9 +114,9 @@ impl Known {
 
     fn prepare(&self, operation: Operation) -> Prepared {
         let mut attributes = vec![
-            KeyValue::new(semconv::MESSAGING_SYSTEM, semconv::RABBITMQ),
-            KeyValue::new(semconv::MESSAGING_OPERATION_NAME, operation.name()),
-            KeyValue::new(
+            Fixed::constant(semconv::MESSAGING_SYSTEM, semconv::RABBITMQ),
+            Fixed::constant(semconv::MESSAGING_OPERATION_NAME, operation.name()),
+            Fixed::constant(
                 semconv::MESSAGING_OPERATION_TYPE,
                 operation.operation_type(),
             ),
@@ -126,9 +127,9 @@ impl Known {
         attributes.extend_from_slice(&self.server);
         if let (Some(names), Operation::Publish | Operation::Process) = (&self.names, operation) {
             let direction = self.direction.as_str();
-            let node = StringValue::from(Arc::clone(&names.node));
-            attributes.push(KeyValue::new(semconv::RABTRACE_DIRECTION, direction));
-            attributes.push(KeyValue::new(semconv::RABTRACE_DESTINATION, node));
+            let node = Arc::clone(&names.node);
+            attributes.push(Fixed::constant(semconv::RABTRACE_DIRECTION, direction));
+            attributes.push(Fixed::text(semconv::RABTRACE_DESTINATION, node));
         }
         let name = match self.label() {
             Some(label) => intern::name(format!("{} {label}", operation.name())),
@@ -142,7 +143,8 @@ impl Known {
         if let Some(names) = &self.names {
             return Some(Cow::Borrowed(names.label.as_str()));
         }
-        let parts: Vec<String> = self.server.iter().map(|at| at.value.to_string()).collect();
+        let server = self.server.iter().map(Fixed::attribute);
+        let parts: Vec<String> = server.map(|at| at.value.to_string()).collect();
         (!parts.is_empty()).then(|| Cow::Owned(parts.join(":")))
     }
 
@@ -179,12 +181,16 @@ impl Known {
     }
 }
 
-fn server_attributes(settings: &Settings) -> Vec<KeyValue> {
-    let address = settings.server_address.clone();
-    let address = address.map(|address| KeyValue::new(semconv::SERVER_ADDRESS, address));
+fn server_attributes(settings: &Settings) -> Vec<Fixed> {
+    let address = settings.server_address.as_ref();
+    let address = address.map(|address| Fixed::text(semconv::SERVER_ADDRESS, address.as_str()));
     let port = settings.server_port;
-    let port = port.map(|port| KeyValue::new(semconv::SERVER_PORT, port));
+    let port = port.map(|port| Fixed::number(semconv::SERVER_PORT, port));
     address.into_iter().chain(port).collect()
+}
+
+fn attributes_of(fixed: &[Fixed]) -> Vec<KeyValue> {
+    fixed.iter().map(Fixed::attribute).collect()
 }
 
 fn key_of<'a>(destination: &Destination<'a>) -> [&'a str; 3] {
@@ -226,7 +232,7 @@ impl Destinations {
             semconv::MESSAGING_DESTINATION_TEMPLATE,
             OTHER_DESTINATION,
         )];
-        attributes.extend(server_attributes(&settings));
+        attributes.extend(attributes_of(&server_attributes(&settings)));
         Self {
             nowhere: Arc::new(Known::nowhere(&settings)),
             others: Arc::new(DestinationSeries::new(attributes)),
@@ -291,7 +297,8 @@ impl Destinations {
         if cache.series.len() >= self.settings.limit {
             return None;
         }
-        let attributes = names.metric_attributes(&server_attributes(&self.settings));
+        let server = attributes_of(&server_attributes(&self.settings));
+        let attributes = names.metric_attributes(&server);
         let series = Arc::new(DestinationSeries::new(attributes));
         cache.series.insert(label, Arc::clone(&series));
         Some(series)

@@ -167,7 +167,9 @@ impl<'a> Facts<'a> {
             ),
         ];
         for (key, wait) in waits {
-            attributes.extend(wait.map(|wait| KeyValue::new(key, wait.as_secs_f64())));
+            if let Some(wait) = wait {
+                attributes.push(KeyValue::new(key, wait.as_secs_f64()));
+            }
         }
     }
 }

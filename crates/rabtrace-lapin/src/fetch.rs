@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use opentelemetry::Context;
+use opentelemetry::trace::SpanContext;
 
 use crate::operation::Operation;
 use crate::propagation;
@@ -28,15 +29,13 @@ impl Source {
             return;
         }
         let creation = propagation::creation(delivery.properties.headers().as_ref());
+        let heard = |_: &&SpanContext| known.handling.relation != Relation::Ignore;
         let start = Start {
             operation: Operation::Receive,
             known: &known,
             parent: ambient,
             kind: None,
-            links: [
-                creation.filter(|_| known.handling.relation != Relation::Ignore),
-                None,
-            ],
+            links: [creation.as_ref().filter(heard), None],
             time: begun,
         };
         let span = telemetry.start(start, |attributes| {

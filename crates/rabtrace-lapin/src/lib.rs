@@ -105,6 +105,7 @@ mod destination;
 mod facts;
 mod fan_in;
 mod fetch;
+mod fixed;
 pub mod guard;
 mod hex;
 mod history;

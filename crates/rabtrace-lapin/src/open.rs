@@ -4,17 +4,19 @@
 //! is weak and goes when its span ends, so nothing is kept that the application does not keep;
 //! deliveries that need no settlement never enter.
 
-use std::collections::BTreeMap;
+mod by_tag;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lapin::types::DeliveryTag;
 
+use self::by_tag::ByTag;
 use crate::outcome::Settlement;
 use crate::process::Process;
 
 /// Open deliveries by tag.
 #[derive(Debug, Default)]
-pub(crate) struct Open(Mutex<BTreeMap<DeliveryTag, Weak<Process>>>);
+pub(crate) struct Open(Mutex<ByTag<Weak<Process>>>);
 
 impl Open {
     /// A tag that is taken belongs to a channel that lapin opened again since: tags begin anew. A
@@ -39,14 +41,14 @@ impl Open {
     pub(crate) fn remove(&self, process: &Process) {
         let mut open = self.lock();
         let own = |entry: &Weak<Process>| std::ptr::eq(entry.as_ptr(), process);
-        if open.get(&process.delivery_tag).is_some_and(own) {
-            open.remove(&process.delivery_tag);
-        }
+        let removed = open.remove_if(process.delivery_tag, own);
+        drop(open);
+        drop(removed);
     }
 
     /// The delivery with that tag.
     pub(crate) fn one(&self, tag: DeliveryTag) -> Option<Arc<Process>> {
-        let found = self.lock().get(&tag).and_then(Weak::upgrade)?;
+        let found = self.lock().find(tag).and_then(Weak::upgrade)?;
         is_open(&found).then_some(found)
     }
 
@@ -69,7 +71,7 @@ impl Open {
     pub(crate) fn end_lost(&self) {
         let last = {
             let open = self.lock();
-            open.last_key_value().and_then(|(_, last)| last.upgrade())
+            open.last().and_then(Weak::upgrade)
         };
         if last.is_some_and(|last| last.acker.poisoned()) {
             for process in self.all() {
@@ -80,8 +82,7 @@ impl Open {
 
     fn within(&self, last: DeliveryTag) -> Vec<Arc<Process>> {
         let open = self.lock();
-        let entries = open.range(..=last);
-        entries.filter_map(|(_, entry)| entry.upgrade()).collect()
+        open.up_to(last).filter_map(Weak::upgrade).collect()
     }
 
     /// How many there are.
@@ -90,7 +91,7 @@ impl Open {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<DeliveryTag, Weak<Process>>> {
+    fn lock(&self) -> MutexGuard<'_, ByTag<Weak<Process>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

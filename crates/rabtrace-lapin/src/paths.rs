@@ -17,6 +17,7 @@ use opentelemetry::KeyValue;
 use self::series::{Edge, Series};
 use self::table::Table;
 use crate::destination::Known;
+use crate::fixed::Fixed;
 use crate::metrics::{Metrics, PathInstruments};
 use crate::path::{Checkpoint, Direction, EdgeKind, Merge, Merged, mix};
 use crate::semconv;
@@ -212,13 +213,16 @@ impl Paths {
 
     /// Adds what a span says of a checkpoint.
     pub(crate) fn add_to(&self, attributes: &mut Vec<KeyValue>, passed: &Passed) {
-        attributes.extend_from_slice(self.series(passed.place).own());
+        let own = self.series(passed.place).own();
+        attributes.extend(own.iter().map(Fixed::attribute));
         let seconds = [
             (semconv::RABTRACE_PATH_EDGE_DURATION, passed.checkpoint.edge),
             (semconv::RABTRACE_PATH_DURATION, passed.checkpoint.total),
         ];
         for (key, duration) in seconds {
-            attributes.extend(duration.map(|value| KeyValue::new(key, value.as_secs_f64())));
+            if let Some(value) = duration {
+                attributes.push(KeyValue::new(key, value.as_secs_f64()));
+            }
         }
     }
 }

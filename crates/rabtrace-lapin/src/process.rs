@@ -64,7 +64,7 @@ pub(crate) struct Traced {
     pub(crate) attempt: u64,
     pub(crate) begun: SystemTime,
     /// The message's own, where the application had none.
-    pub(crate) baggage: Option<Baggage>,
+    pub(crate) baggage: Option<Box<Baggage>>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -93,6 +93,7 @@ pub(crate) enum SpanState {
 
 impl Process {
     /// A delivery that nobody settled yet; it has ended where it has no span.
+    #[inline]
     pub(crate) fn new(
         source: Arc<Source>,
         (acker, delivery_tag): (lapin::Acker, DeliveryTag),
@@ -124,16 +125,6 @@ impl Process {
     /// Whether the answer to a settlement is still to come.
     pub(crate) fn is_settling(&self) -> bool {
         self.settling.load(Ordering::Acquire) > 0
-    }
-
-    /// Whether anything of its span is kept.
-    pub(crate) fn is_recorded(&self) -> bool {
-        let traced = self.traced.as_ref();
-        traced.is_some_and(|traced| match &traced.lock().span {
-            SpanState::Own(span) => span.is_recording(),
-            SpanState::Shared(context) => context.span().is_recording(),
-            SpanState::Ended(_) => false,
-        })
     }
 
     /// The application says what its work is: see [`current`].
@@ -195,18 +186,16 @@ impl Process {
         context
     }
 
-    /// A context to start a child of its span in; cheaper than [`Process::context`].
-    pub(crate) fn parent(&self) -> Context {
-        let Some(traced) = &self.traced else {
-            return self.ambient.clone();
-        };
-        match &traced.lock().span {
-            SpanState::Shared(context) => context.clone(),
-            SpanState::Own(span) => {
+    /// A context to start a child of its span in, cheaper than [`Process::context`]; none where
+    /// nothing of its span is kept.
+    pub(crate) fn recorded_parent(&self) -> Option<Context> {
+        match &self.traced.as_ref()?.lock().span {
+            SpanState::Own(span) if span.is_recording() => {
                 let context = span.span_context().clone();
-                self.ambient.with_remote_span_context(context)
+                Some(self.ambient.with_remote_span_context(context))
             }
-            SpanState::Ended(context) => self.ambient.with_remote_span_context(context.clone()),
+            SpanState::Shared(context) if context.span().is_recording() => Some(context.clone()),
+            _ => None,
         }
     }
 
@@ -253,7 +242,6 @@ impl Process {
     }
 
     fn end_span(&self, traced: &Traced, settlement: Settlement) {
-        let now = SystemTime::now();
         let telemetry = &self.source.telemetry;
         let value = KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
         if telemetry.hooks.is_some() {
@@ -262,6 +250,12 @@ impl Process {
         }
         // Span processors are the application's as well.
         let (span, error) = traced.take();
+        // A clock is read only where somebody wants to know.
+        let now = if telemetry.metrics.is_some() || span.is_recording() {
+            SystemTime::now()
+        } else {
+            traced.begun
+        };
         match span {
             SpanState::Own(mut span) => {
                 if span.is_recording() {
@@ -285,12 +279,12 @@ impl Process {
         if settlement.is_failure() {
             self.remember(traced, settlement);
         }
-        let took = between(traced.begun, now);
         if let Some(metrics) = &telemetry.metrics {
+            let took = between(traced.begun, now);
             let series = &traced.known.series;
             series.processed(metrics, (settlement, error), took.as_secs_f64());
+            telemetry.paths.processed(traced.place, took);
         }
-        telemetry.paths.processed(traced.place, took);
         let refused = settlement.is_refusal().then(|| settlement.as_str());
         if let Some(error_type) = error.or(refused) {
             telemetry.paths.failed(traced.place, error_type);
@@ -336,6 +330,15 @@ impl Traced {
 }
 
 impl SpanState {
+    /// Whether anything of it is kept.
+    fn is_recording(&self) -> bool {
+        match self {
+            Self::Own(span) => span.is_recording(),
+            Self::Shared(context) => context.span().is_recording(),
+            Self::Ended(_) => false,
+        }
+    }
+
     /// Trace id, span id and flags.
     pub(crate) fn context(&self) -> SpanContext {
         match self {

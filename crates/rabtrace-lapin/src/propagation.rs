@@ -218,17 +218,22 @@ pub(crate) struct Injection<'a> {
     pub(crate) frame_max: u32,
 }
 
-/// Puts the context into a copy of the headers, in place of one that is there. An invalid context
-/// leaves everything as it is. Gives what did not fit into the frame.
+/// A copy of the headers with the context, in place of one that is there; none where everything
+/// stays as it is, as it does for an invalid context. Gives what did not fit into the frame, too.
 pub(crate) fn inject(
-    properties: &mut BasicProperties,
+    properties: &BasicProperties,
     injection: &Injection<'_>,
-) -> Vec<&'static str> {
+) -> (Option<FieldTable>, Vec<&'static str>) {
     let mut shed = Vec::new();
     if !injection.context.is_valid() {
-        return shed;
+        return (None, shed);
     }
-    let mut room = size::room(properties, injection.frame_max);
+    let there = injection.baggage.filter(|baggage| !baggage.is_empty());
+    let mut room = if there.is_none() && size::is_no_matter(properties, injection.frame_max) {
+        usize::MAX / 2
+    } else {
+        size::room(properties, injection.frame_max)
+    };
     let headers = properties.headers().as_ref().map(FieldTable::inner);
     let replaces = headers.is_some_and(|headers| headers.contains_key(TRACEPARENT));
     let mut headers = headers.cloned().unwrap_or_default();
@@ -238,12 +243,12 @@ pub(crate) fn inject(
         (TRACEPARENT, traceparent(injection.context)),
     ) {
         shed.push(TRACEPARENT);
-        return shed;
+        return (None, shed);
     }
     let state = tracestate(injection.context.trace_state(), injection.path);
     let state_is_there =
         state.is_some_and(|state| put(&mut headers, &mut room, (TRACESTATE, state)));
-    let baggage = injection.baggage.and_then(baggage::encode);
+    let baggage = there.and_then(baggage::encode);
     let wanted = baggage.is_some();
     // Without what matters more, it has no place either.
     let baggage = baggage.filter(|_| state_is_there);
@@ -259,30 +264,34 @@ pub(crate) fn inject(
     if replaces && !baggage_is_there && injection.baggage.is_some() {
         headers.remove(BAGGAGE);
     }
-    *properties = std::mem::take(properties).with_headers(FieldTable::from(headers));
-    shed
+    (Some(FieldTable::from(headers)), shed)
 }
 
-/// Puts the path alone into `tracestate`, beside the members that are there: where messages are
-/// measured without a tracer. Others ignore a `tracestate` without `traceparent`, as W3C says;
-/// [`Found::creation`] reads the path all the same. Gives what did not fit into the frame.
+/// A copy of the headers with the path alone in `tracestate`, beside the members that are there:
+/// where messages are measured without a tracer. Others ignore a `tracestate` without
+/// `traceparent`, as W3C says; [`Found::creation`] reads the path all the same.
+///
+/// # Errors
+///
+/// What did not fit into the frame.
 pub(crate) fn inject_path(
-    properties: &mut BasicProperties,
+    properties: &BasicProperties,
     path: &PathContext,
     frame_max: u32,
-) -> Option<&'static str> {
+) -> Result<Option<FieldTable>, &'static str> {
     let mut room = size::room(properties, frame_max);
     let headers = properties.headers().as_ref().map(FieldTable::inner);
     let others = headers
         .and_then(|headers| bytes(headers.get(TRACESTATE)?))
         .map(|state| trace_state(state).1);
     let mut headers = headers.cloned().unwrap_or_default();
-    let state = tracestate(&others.unwrap_or_default(), path)?;
+    let Some(state) = tracestate(&others.unwrap_or_default(), path) else {
+        return Ok(None);
+    };
     if !put(&mut headers, &mut room, (TRACESTATE, state)) {
-        return Some(TRACESTATE);
+        return Err(TRACESTATE);
     }
-    *properties = std::mem::take(properties).with_headers(FieldTable::from(headers));
-    None
+    Ok(Some(FieldTable::from(headers)))
 }
 
 /// Whether it fits and is there now.

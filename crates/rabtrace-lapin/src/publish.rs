@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use lapin::BasicProperties;
 use lapin::message::BasicReturnMessage;
-use lapin::types::ShortString;
+use lapin::types::{FieldTable, ShortString};
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanKind};
@@ -47,7 +47,8 @@ struct Started {
     known: Arc<Known>,
     passed: Passed,
     begun: SystemTime,
-    /// How long it took until the message was on the socket.
+    is_written: bool,
+    /// How long it took until the message was on the socket, where the span is recorded.
     written: Option<Duration>,
     /// What the message's `traceparent` says; none if it has none.
     sent: Option<Ids>,
@@ -57,18 +58,33 @@ struct Started {
 
 impl Publish {
     /// Starts the span and puts its context into the properties.
+    #[cfg(test)]
     pub(crate) fn start(
         telemetry: &Arc<Telemetry>,
         message: Outgoing<'_>,
         properties: &mut BasicProperties,
         ambient: &Context,
     ) -> Self {
+        let (publish, headers) = Self::begin(telemetry, message, properties, ambient);
+        if let Some(headers) = headers {
+            *properties = std::mem::take(properties).with_headers(headers);
+        }
+        publish
+    }
+
+    /// Starts the span, and gives the headers with its context; none where they stay as they are.
+    pub(crate) fn begin(
+        telemetry: &Arc<Telemetry>,
+        message: Outgoing<'_>,
+        properties: &BasicProperties,
+        ambient: &Context,
+    ) -> (Self, Option<FieldTable>) {
         if telemetry.is_off() {
-            return Self(None);
+            return (Self(None), None);
         }
         let cause = Cause::find(telemetry, ambient);
         if telemetry.is_idle(cause.parent()) {
-            return Self(None);
+            return (Self(None), None);
         }
         let destination = Destination {
             exchange: message.exchange.as_str(),
@@ -77,16 +93,19 @@ impl Publish {
         };
         let known = telemetry.destinations.find(&destination);
         if known.handling.untraced {
-            return Self(None);
+            return (Self(None), None);
         }
-        let started = begin(telemetry, (&message, known), &cause, properties);
-        Self(Some(Box::new(started)))
+        let (started, headers) = begin(telemetry, (&message, known), &cause, properties);
+        (Self(Some(started)), headers)
     }
 
     /// The message is on the socket.
     pub(crate) fn written(&mut self) {
         if let Some(started) = &mut self.0 {
-            started.written = Some(between(started.begun, SystemTime::now()));
+            started.is_written = true;
+            if started.span.is_recording() {
+                started.written = Some(between(started.begun, SystemTime::now()));
+            }
             if let Some(metrics) = &started.telemetry.metrics {
                 started.known.series.sent(metrics, None);
             }
@@ -127,14 +146,15 @@ impl Publish {
 
     /// Ends the span, the first time only.
     pub(crate) fn end(&mut self, outcome: PublishOutcome) {
-        if self.0.is_some() {
-            self.end_at(outcome, SystemTime::now());
+        if let Some(mut started) = self.0.take() {
+            let time = started.now();
+            started.end(outcome, time);
         }
     }
 
     /// Ends the span as of a time that has passed.
     pub(crate) fn end_at(&mut self, outcome: PublishOutcome, time: SystemTime) {
-        if let Some(started) = self.0.take() {
+        if let Some(mut started) = self.0.take() {
             started.end(outcome, time);
         }
     }
@@ -158,18 +178,19 @@ fn begin(
     telemetry: &Arc<Telemetry>,
     (message, known): (&Outgoing<'_>, Arc<Known>),
     cause: &Cause<'_>,
-    properties: &mut BasicProperties,
-) -> Started {
+    properties: &BasicProperties,
+) -> (Box<Started>, Option<FieldTable>) {
     let begun = SystemTime::now();
     let passed = cause.pass(telemetry, message, (&known, begun));
     let existing = cause.existing(&known, properties);
     let kind = existing.as_ref().map(|_| SpanKind::Client);
+    let beside = cause.link();
     let start = Start {
         operation: Operation::Publish,
         known: &known,
         parent: cause.parent(),
         kind,
-        links: [existing.clone(), cause.link()],
+        links: [existing.as_ref(), beside.as_ref()],
         time: begun,
     };
     let mut span = telemetry.start(start, |attributes| {
@@ -182,18 +203,23 @@ fn begin(
     }
     let path = &passed.checkpoint.context;
     let kept = existing.map(|existing| (existing.trace_id(), existing.span_id()));
-    let sent = kept.or_else(|| inject(telemetry, (&span, path), cause, properties));
-    Started {
+    let (sent, headers) = match kept {
+        Some(kept) => (Some(kept), None),
+        None => inject(telemetry, (&span, path), cause, properties),
+    };
+    let started = Box::new(Started {
         span,
         telemetry: Arc::clone(telemetry),
         known,
         passed,
         begun,
+        is_written: false,
         written: None,
         sent,
         mandatory: message.mandatory,
         error: None,
-    }
+    });
+    (started, headers)
 }
 
 /// The body and the hooks of a span that is recorded.
@@ -221,13 +247,13 @@ fn observe(
     );
 }
 
-/// The ids that the message carries then; none if they did not fit.
+/// The ids that the message carries then, none if they did not fit, and its headers with them.
 fn inject(
     telemetry: &Telemetry,
     (span, path): (&BoxedSpan, &PathContext),
     cause: &Cause<'_>,
-    properties: &mut BasicProperties,
-) -> Option<Ids> {
+    properties: &BasicProperties,
+) -> (Option<Ids>, Option<FieldTable>) {
     let context = span.span_context();
     let injection = Injection {
         context,
@@ -235,21 +261,34 @@ fn inject(
         baggage: telemetry.baggage.then(|| cause.parent().baggage()),
         frame_max: telemetry.frame_max,
     };
-    let shed = if context.is_valid() || !telemetry.sends_path_alone(cause.parent()) {
+    let (headers, shed) = if context.is_valid() || !telemetry.sends_path_alone(cause.parent()) {
         propagation::inject(properties, &injection)
     } else {
-        let shed = propagation::inject_path(properties, path, telemetry.frame_max);
-        shed.into_iter().collect()
+        let injected = propagation::inject_path(properties, path, telemetry.frame_max);
+        match injected {
+            Ok(headers) => (headers, Vec::new()),
+            Err(shed) => (None, vec![shed]),
+        }
     };
     if let Some(metrics) = &telemetry.metrics {
         shed.iter().for_each(|part| metrics.shed(part));
     }
     let written = context.is_valid() && !shed.contains(&propagation::TRACEPARENT);
-    written.then(|| (context.trace_id(), context.span_id()))
+    let sent = written.then(|| (context.trace_id(), context.span_id()));
+    (sent, headers)
 }
 
 impl Started {
-    fn end(mut self, outcome: PublishOutcome, time: SystemTime) {
+    /// When it ends. A clock is read only where somebody wants to know.
+    fn now(&self) -> SystemTime {
+        if self.span.is_recording() || self.telemetry.metrics.is_some() {
+            SystemTime::now()
+        } else {
+            self.begun
+        }
+    }
+
+    fn end(&mut self, outcome: PublishOutcome, time: SystemTime) {
         if self.span.is_recording() {
             let value = KeyValue::new(semconv::RABTRACE_PUBLISH_OUTCOME, outcome.as_str());
             self.span.set_attribute(value);
@@ -272,7 +311,7 @@ impl Started {
     fn measure(&self, outcome: PublishOutcome, time: SystemTime) {
         if outcome.is_failure() {
             let paths = &self.telemetry.paths;
-            if self.written.is_none() {
+            if !self.is_written {
                 paths.record(&self.passed);
             }
             let error = self.error.unwrap_or(semconv::ERROR_TYPE_OTHER);
@@ -281,7 +320,7 @@ impl Started {
         if let Some(metrics) = &self.telemetry.metrics {
             let (series, error) = (&self.known.series, self.error);
             let seconds = between(self.begun, time).as_secs_f64();
-            if outcome == PublishOutcome::Failed && self.written.is_none() {
+            if outcome == PublishOutcome::Failed && !self.is_written {
                 series.sent(metrics, error);
             }
             series.operated(metrics, (Operation::Publish, error), seconds);

@@ -93,6 +93,18 @@ impl Pending {
         }
     }
 
+    /// The confirm came and says that the broker has the message, and no other message with it.
+    pub(crate) fn acked(mut self) {
+        if self.publish.expects_return().is_some() {
+            return self.resolve(&Ok(Confirmation::Ack(None)));
+        }
+        if let Some(token) = self.token.take() {
+            let endings = self.publishes.lock().ledger.passed(token);
+            self.publish.end(PublishOutcome::Acked);
+            endings.end();
+        }
+    }
+
     /// Nobody waits for the confirm any more.
     pub(crate) fn unwatch(self, confirm: PublisherConfirm) {
         let publishes = Arc::clone(&self.publishes);

@@ -98,17 +98,21 @@ impl Settle {
         let off = telemetry.is_off();
         let known = targets.known(telemetry);
         // Under a span that is not recorded nothing would be.
-        let wanted = telemetry.settle_spans && !off && named.is_none_or(Process::is_recorded);
-        let parent = wanted.then(|| named.map_or_else(Context::current, Process::parent));
-        let parent = parent.filter(|parent| !telemetry.is_idle(parent));
+        let wanted = telemetry.settle_spans && !off;
+        let parent = wanted.then(|| match named {
+            Some(named) => named.recorded_parent(),
+            None => Some(Context::current()),
+        });
+        let parent = parent.flatten().filter(|parent| !telemetry.is_idle(parent));
         let span = parent.map(|parent| {
             let traced = named.and_then(|process| process.traced.as_ref());
+            let creation = traced.and_then(|traced| traced.creation.as_ref());
             let start = Start {
                 operation: self.operation(),
                 known: &known,
                 parent: &parent,
                 kind: None,
-                links: [traced.and_then(|traced| traced.creation.clone()), None],
+                links: [creation, None],
                 time: begun,
             };
             let mut span = telemetry.start(start, |attributes| {
@@ -143,6 +147,10 @@ impl Targets {
         self.named.iter().chain(&self.others)
     }
 
+    fn named_traced(&self) -> Option<&Traced> {
+        self.named.as_ref()?.traced.as_ref()
+    }
+
     fn traced(&self) -> impl Iterator<Item = &Traced> {
         self.all().filter_map(|process| process.traced.as_ref())
     }
@@ -153,6 +161,9 @@ impl Targets {
 
     /// The destination, where it is the same for all of them.
     fn known(&self, telemetry: &Telemetry) -> Arc<Known> {
+        if let ([], Some(traced)) = (self.others.as_slice(), self.named_traced()) {
+            return Arc::clone(&traced.known);
+        }
         let mut known = self.traced().map(|traced| &traced.known);
         match known.next() {
             Some(first) if known.all(|known| Arc::ptr_eq(first, known)) => Arc::clone(first),

@@ -13,7 +13,7 @@ use opentelemetry::trace::{Span, SpanContext, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
 use crate::acker::Acker;
-use crate::current;
+use crate::current::{self, Worker};
 use crate::delivery::Delivery;
 use crate::destination::Known;
 use crate::facts::{Arrived, Facts};
@@ -61,7 +61,7 @@ pub(crate) struct HandOut<'a> {
 struct Origin {
     creation: Option<SpanContext>,
     path: Option<PathContext>,
-    baggage: Option<Baggage>,
+    baggage: Option<Box<Baggage>>,
     parent: Context,
     /// Whether what the message says is looked at.
     is_heard: bool,
@@ -99,6 +99,7 @@ impl Origin {
 
 impl Source {
     /// Starts the span of a delivery that is handed to the application now.
+    #[inline(never)]
     pub(crate) fn hand_out(
         self: &Arc<Self>,
         delivery: lapin::message::Delivery,
@@ -109,18 +110,11 @@ impl Source {
             self.open.end_lost();
         }
         let traced = self.trace(&delivery, how);
-        let by_task = how.taken == Taken::ByTask && self.telemetry.task_parent;
-        let worker = traced.as_ref().filter(|_| by_task);
-        let worker = worker.and_then(|_| current::worker());
+        let worker = traced.as_ref().and_then(|_| self.worker(how));
         let named = (delivery.acker, delivery.delivery_tag);
         let taken = (how.ambient.clone(), worker);
         let process = Arc::new(Process::new(Arc::clone(self), named, traced, taken));
-        if let Some(worker) = worker {
-            current::take(worker, &process);
-        }
-        if self.ack_mode == AckMode::Manual && process.is_traced() {
-            self.open.insert(&process);
-        }
+        self.register(&process);
         Delivery {
             delivery_tag: delivery.delivery_tag,
             exchange: delivery.exchange,
@@ -129,6 +123,22 @@ impl Source {
             properties: delivery.properties,
             data: delivery.data,
             acker: Acker::new(process),
+        }
+    }
+
+    /// Who takes a delivery, where its publishes belong to it.
+    fn worker(&self, how: HandOut<'_>) -> Option<Worker> {
+        let by_task = how.taken == Taken::ByTask && self.telemetry.task_parent;
+        by_task.then(current::worker).flatten()
+    }
+
+    /// Puts a delivery where it is found again.
+    fn register(&self, process: &Arc<Process>) {
+        if let Some(worker) = process.worker {
+            current::take(worker, process);
+        }
+        if self.ack_mode == AckMode::Manual && process.is_traced() {
+            self.open.insert(process);
         }
     }
 
@@ -168,8 +178,9 @@ impl Source {
             creation: origin.creation.as_ref().map(ids),
             path: path.as_ref(),
         };
-        let facts = Facts::read(arrived, microseconds(begun));
-        let passed = self.pass((&arrived, &facts), &origin, (&known, begun));
+        let now_us = microseconds(begun);
+        let facts = Facts::read(arrived, now_us);
+        let passed = self.pass((&arrived, &facts), &origin, (&known, now_us));
         let path = passed.checkpoint.context;
         if telemetry.path_in_spans {
             origin.carry(&path);
@@ -206,13 +217,13 @@ impl Source {
         (known, passed, begun): (&Known, &Passed, SystemTime),
     ) -> BoxedSpan {
         let (telemetry, delivery) = (&self.telemetry, arrived.delivery);
-        let previous = facts.previous.as_ref().map(|attempt| attempt.span.clone());
+        let previous = facts.previous.as_ref().map(|attempt| &attempt.span);
         let start = Start {
             operation: Operation::Process,
             known,
             parent: &origin.parent,
             kind: None,
-            links: [origin.creation.clone(), previous],
+            links: [origin.creation.as_ref(), previous],
             time: begun,
         };
         let mut span = telemetry.start(start, |attributes| {
@@ -232,13 +243,13 @@ impl Source {
         &self,
         (arrived, facts): (&Arrived<'_>, &Facts<'_>),
         origin: &Origin,
-        (known, begun): (&Arc<Known>, SystemTime),
+        (known, now_us): (&Arc<Known>, u64),
     ) -> Passed {
         let telemetry = &self.telemetry;
         let through = facts.destination(arrived);
         let through = through.map(|through| telemetry.destinations.find(&through));
         let known = through.as_ref().unwrap_or(known);
-        let checkpoint = advance(origin.before(facts), known.node(), microseconds(begun));
+        let checkpoint = advance(origin.before(facts), known.node(), now_us);
         let paths = &telemetry.paths;
         let passed = paths.pass(checkpoint, (known, facts.kind(arrived)));
         paths.record(&passed);
@@ -273,7 +284,7 @@ impl Source {
         Origin {
             creation,
             path,
-            baggage: baggage.filter(|baggage| !baggage.is_empty()),
+            baggage: baggage.filter(|baggage| !baggage.is_empty()).map(Box::new),
             parent,
             is_heard: true,
         }

@@ -17,6 +17,7 @@ use crate::absence::Absence;
 use crate::body::BodyCapture;
 use crate::config::TraceConfig;
 use crate::destination::{Destinations, Known, Settings};
+use crate::fixed::Fixed;
 use crate::hooks::TraceHooks;
 use crate::metrics::Metrics;
 use crate::operation::Operation;
@@ -34,7 +35,7 @@ pub(crate) struct Start<'a> {
     pub(crate) parent: &'a Context,
     /// None for the operation's own.
     pub(crate) kind: Option<SpanKind>,
-    pub(crate) links: [Option<SpanContext>; 2],
+    pub(crate) links: [Option<&'a SpanContext>; 2],
     pub(crate) time: SystemTime,
 }
 
@@ -119,29 +120,41 @@ impl Telemetry {
         let name = prepared.map(|prepared| prepared.name.clone());
         let own = prepared.map_or(&[][..], |prepared| &prepared.attributes);
         let attributes = || {
-            // Room for what is added now and when the span ends.
-            let mut attributes = Vec::with_capacity(own.len() + 14);
-            attributes.extend_from_slice(own);
+            // Room for what is added now and when the span ends, most often. More than a kilobyte
+            // is dear: allocators keep no pieces of that size at hand.
+            let more = if start.operation.is_settlement() {
+                2
+            } else {
+                8
+            };
+            let mut attributes = Vec::with_capacity(own.len() + more);
+            attributes.extend(own.iter().map(Fixed::attribute));
             add(&mut attributes);
             attributes
         };
-        let links = start.links.into_iter().flatten();
-        let builder = self
-            .tracer
-            .span_builder(name.unwrap_or_default())
-            .with_kind(start.kind.unwrap_or_else(|| start.operation.kind()))
-            .with_start_time(start.time);
+        let [first, second] = start.links;
+        let mut builder = self.tracer.span_builder(name.unwrap_or_default());
+        builder.span_kind = Some(start.kind.unwrap_or_else(|| start.operation.kind()));
+        builder.start_time = Some(start.time);
         let span = if self.late_attributes || is_unsampled(start.parent) {
             let mut span = self.tracer.build_with_context(builder, start.parent);
             if span.is_recording() {
                 span.set_attributes(attributes());
-                links.for_each(|link| span.add_link(link, Vec::new()));
+                for link in first.into_iter().chain(second) {
+                    span.add_link(link.clone(), Vec::new());
+                }
             }
             span
         } else {
-            let builder = builder
-                .with_attributes(attributes())
-                .with_links(links.map(Link::with_context).collect());
+            builder.attributes = Some(attributes());
+            let count = usize::from(first.is_some()) + usize::from(second.is_some());
+            if count > 0 {
+                let link = |context: &SpanContext| Link::with_context(context.clone());
+                let mut links = Vec::with_capacity(count);
+                links.extend(first.map(link));
+                links.extend(second.map(link));
+                builder.links = Some(links);
+            }
             self.tracer.build_with_context(builder, start.parent)
         };
         if !has_ids(start.parent) && !start.parent.is_telemetry_suppressed() {

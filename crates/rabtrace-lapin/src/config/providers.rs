@@ -56,6 +56,8 @@ impl TraceConfig {
         match &self.meters {
             Meters::None => (None, false),
             Meters::Own(metrics) => (Some(Arc::clone(metrics)), true),
+            // Nobody would ever see what is measured.
+            Meters::Global if !has_global_meters() => (None, false),
             Meters::Global => {
                 let meter = global::meter_with_scope(scope());
                 (Some(Arc::new(Metrics::new(&meter))), false)
@@ -77,8 +79,7 @@ impl TraceConfig {
         let is_measured = match &self.meters {
             Meters::None => false,
             Meters::Own(_) => true,
-            // The one that stands there until an application installs its own holds nothing.
-            Meters::Global => size_of_val(&*global::meter_provider()) > 0,
+            Meters::Global => has_global_meters(),
         };
         match &self.tracer {
             Some(tracers) if is_measured => Arc::clone(&tracers.measured),
@@ -86,6 +87,12 @@ impl TraceConfig {
             None => Arc::new(global::tracer_with_scope(tracer_scope(is_measured))),
         }
     }
+}
+
+/// Whether an application installed a meter provider: the one that stands there before holds
+/// nothing.
+fn has_global_meters() -> bool {
+    size_of_val(&*global::meter_provider()) > 0
 }
 
 /// Of spans; who counts messages by spans has to know whether they are counted already.

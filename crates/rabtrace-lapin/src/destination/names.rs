@@ -5,6 +5,7 @@ use std::sync::Arc;
 use opentelemetry::{KeyValue, StringValue};
 
 use super::Settings;
+use crate::fixed::Fixed;
 use crate::operation::Operation;
 use crate::rules::template_of;
 use crate::semconv::{self, Destination, OTHER_DESTINATION};
@@ -71,28 +72,23 @@ impl Names {
         self.anonymous
     }
 
-    pub(super) fn add_to(&self, attributes: &mut Vec<KeyValue>, operation: Operation) {
-        let mut add = |key, value: opentelemetry::Value| attributes.push(KeyValue::new(key, value));
-        add(
-            semconv::MESSAGING_DESTINATION_NAME,
-            self.name.clone().into(),
-        );
+    pub(super) fn add_to(&self, attributes: &mut Vec<Fixed>, operation: Operation) {
+        let mut add = |attribute| attributes.push(attribute);
+        let text = |key, value: &StringValue| Fixed::text(key, value.as_str());
+        add(text(semconv::MESSAGING_DESTINATION_NAME, &self.name));
         if self.templated {
-            add(
-                semconv::MESSAGING_DESTINATION_TEMPLATE,
-                self.label.clone().into(),
-            );
+            add(text(semconv::MESSAGING_DESTINATION_TEMPLATE, &self.label));
         }
         if operation.is_settlement() {
             return;
         }
         if self.anonymous {
-            add(semconv::MESSAGING_DESTINATION_ANONYMOUS, true.into());
-            add(semconv::MESSAGING_DESTINATION_TEMPORARY, true.into());
+            add(Fixed::flag(semconv::MESSAGING_DESTINATION_ANONYMOUS, true));
+            add(Fixed::flag(semconv::MESSAGING_DESTINATION_TEMPORARY, true));
         }
         if !self.routing_key.as_str().is_empty() {
             let key = semconv::MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY;
-            add(key, self.routing_key.clone().into());
+            add(text(key, &self.routing_key));
         }
     }
 

@@ -176,7 +176,7 @@ impl PathContext {
         let mut text = [0; HEAD.len() + 4 * GROUPS];
         text[..HEAD.len()].copy_from_slice(HEAD);
         let length = self.encode(&mut text[HEAD.len()..]);
-        text.iter().take(HEAD.len() + length).copied().collect()
+        text.get(..HEAD.len() + length).unwrap_or_default().to_vec()
     }
 
     /// Writes the value without its version, and gives its length.
@@ -191,14 +191,11 @@ impl PathContext {
             pair.copy_from_slice(&mark.to_be_bytes());
         }
         let length = FIXED + 2 * self.recent.count;
-        let groups = bytes.chunks_exact(3).zip(text.chunks_exact_mut(4));
-        for (group, text) in groups.take(length.div_ceil(3)) {
-            if let ([a, b, c], [first, second, third, fourth]) = (group, text) {
-                *first = sign(a >> 2);
-                *second = sign((a << 4) | (b >> 4));
-                *third = sign((b << 2) | (c >> 6));
-                *fourth = sign(*c);
-            }
+        let (groups, (signs, _)) = (bytes.as_chunks::<3>().0, text.as_chunks_mut::<4>());
+        let groups = groups.iter().zip(signs).take(length.div_ceil(3));
+        for ([a, b, c], signs) in groups {
+            let bits = u32::from_be_bytes([0, *a, *b, *c]);
+            *signs = [bits >> 18, bits >> 12, bits >> 6, bits].map(sign);
         }
         characters(length)
     }
@@ -277,8 +274,9 @@ const fn values() -> [u8; 256] {
 }
 
 /// The sign of the low six bits.
-fn sign(value: u8) -> u8 {
-    SIGNS[usize::from(value & 0x3f)]
+fn sign(value: u32) -> u8 {
+    let [.., low] = value.to_be_bytes();
+    SIGNS[usize::from(low & 0x3f)]
 }
 
 /// The bytes that the signs stand for, filled up with zeros; none if one is no sign.

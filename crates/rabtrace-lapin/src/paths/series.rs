@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use opentelemetry::{KeyValue, StringValue};
 
+use crate::fixed::Fixed;
 use crate::hex;
 use crate::metrics::PathInstruments;
 use crate::metrics::bound::{self, CounterSeries, HistogramSeries};
@@ -44,7 +45,7 @@ pub(super) struct Series {
     /// Of its measurements.
     attributes: Vec<KeyValue>,
     /// Of its spans.
-    own: Vec<KeyValue>,
+    own: Vec<Fixed>,
     messages: OnceLock<CounterSeries>,
     edge: OnceLock<HistogramSeries>,
     total: OnceLock<HistogramSeries>,
@@ -53,20 +54,19 @@ pub(super) struct Series {
 
 impl Series {
     pub(super) fn new(edge: Edge) -> Self {
-        let hash = StringValue::from(hex::text(edge.hash));
-        let mut own = vec![KeyValue::new(semconv::RABTRACE_PATH_HASH, hash)];
+        let hash = hex::text(edge.hash);
+        let mut own = vec![Fixed::text(semconv::RABTRACE_PATH_HASH, hash)];
         if let Some(parent) = edge.parent.map(hex::text) {
-            let parent = StringValue::from(parent);
-            own.push(KeyValue::new(semconv::RABTRACE_PATH_PARENT, parent));
+            own.push(Fixed::text(semconv::RABTRACE_PATH_PARENT, parent));
         }
         if edge.kind != EdgeKind::Forward {
             let kind = edge.kind.as_str();
-            own.push(KeyValue::new(semconv::RABTRACE_EDGE_KIND, kind));
+            own.push(Fixed::constant(semconv::RABTRACE_EDGE_KIND, kind));
         }
-        if let Some(via) = edge.via.map(StringValue::from) {
-            own.push(KeyValue::new(semconv::RABTRACE_PATH_VIA, via));
+        if let Some(via) = edge.via {
+            own.push(Fixed::text(semconv::RABTRACE_PATH_VIA, via));
         }
-        let mut attributes = own.clone();
+        let mut attributes: Vec<KeyValue> = own.iter().map(Fixed::attribute).collect();
         let direction = edge.direction.as_str();
         let destination = StringValue::from(edge.destination);
         attributes.push(KeyValue::new(semconv::RABTRACE_DIRECTION, direction));
@@ -83,7 +83,7 @@ impl Series {
     }
 
     /// What a span says of the edge.
-    pub(super) fn own(&self) -> &[KeyValue] {
+    pub(super) fn own(&self) -> &[Fixed] {
         &self.own
     }
 

@@ -11,6 +11,15 @@ const FRAME: usize = 22;
 /// Kept free, so that no rounding of ours or of the broker's ever closes a connection.
 const MARGIN: usize = 32;
 
+/// The smallest `frame_max` that AMQP allows.
+const SMALLEST: u32 = 4_096;
+
+/// Whether properties without headers leave room for both headers of a trace, whatever else they
+/// say: ten short strings of 256 bytes, `traceparent`, and the longest `tracestate` make 3,300.
+pub(super) fn is_no_matter(properties: &BasicProperties, frame_max: u32) -> bool {
+    properties.headers().is_none() && (frame_max == 0 || frame_max >= SMALLEST)
+}
+
 /// The bytes left in the header frame for further headers; `frame_max` 0 is without limit.
 pub(super) fn room(properties: &BasicProperties, frame_max: u32) -> usize {
     if frame_max == 0 {

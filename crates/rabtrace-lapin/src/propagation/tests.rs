@@ -58,7 +58,9 @@ fn injected(properties: BasicProperties, state: &TraceState, frame_max: u32) -> 
 }
 
 fn inject_into(mut properties: BasicProperties, injection: &Injection<'_>) -> BasicProperties {
-    inject(&mut properties, injection);
+    if let (Some(headers), _) = inject(&properties, injection) {
+        properties = properties.with_headers(headers);
+    }
     properties
 }
 

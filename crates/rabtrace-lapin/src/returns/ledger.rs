@@ -119,6 +119,11 @@ impl Ledger {
         if let Some(ids) = publish.expects_return() {
             self.mandatory.remove(&ids);
         }
+        self.passed(token)
+    }
+
+    /// A confirm brought no message, and its publish is not looked for.
+    pub(super) fn passed(&mut self, token: Token) -> Endings {
         drop(token);
         let mut endings = Endings::default();
         self.settle(&mut endings.others);
@@ -210,8 +215,12 @@ pub(super) struct Endings {
 
 impl Endings {
     pub(super) fn end(self) {
-        self.own.into_iter().for_each(Ended::end);
-        self.others.into_iter().for_each(Ended::end);
+        if let Some(own) = self.own {
+            own.end();
+        }
+        if !self.others.is_empty() {
+            self.others.into_iter().for_each(Ended::end);
+        }
     }
 }
 

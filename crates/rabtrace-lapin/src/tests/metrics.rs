@@ -280,7 +280,8 @@ fn from_tomorrow(service: &Service) {
     let step = Step::new("gateway", Direction::Out, "events");
     let path = checkpoint(None, &step, microseconds(tomorrow)).context;
     let mut properties = BasicProperties::default();
-    propagation::inject_path(&mut properties, &path, 131_072);
+    let headers = propagation::inject_path(&properties, &path, 131_072);
+    properties = properties.with_headers(headers.unwrap().unwrap());
     let mut received = message((1, "events", "a"), properties);
     received.redelivered = true;
     let source = service.source("tasks", AckMode::Manual);
