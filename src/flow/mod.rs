@@ -251,11 +251,8 @@ impl Flow {
         }
     }
 
-    /// A repeat counts where the path has the edge that is gone again.
+    /// An edge that is gone again counts where the path has it.
     fn checkpoint(&self, checkpoint: Checkpoint) -> Checkpoint {
-        if checkpoint.kind != EdgeKind::Repeat {
-            return checkpoint;
-        }
         let edge = (
             &*checkpoint.service,
             checkpoint.direction,

@@ -112,7 +112,7 @@ impl TraceConfig {
     }
 
     /// Measurements go to this provider, not to the global one, and are made also where there is no
-    /// tracer. (Through the global one, only where there is a tracer.)
+    /// tracer.
     ///
     /// Without a tracer a message has no `traceparent`, and its path travels in `tracestate` alone.
     /// The next service with this crate reads it there. Services with another instrumentation drop
@@ -204,7 +204,7 @@ impl TraceConfig {
     /// ```
     /// use rabtrace_lapin::TraceConfig;
     ///
-    /// let config = TraceConfig::new().with_path_limit(4_096);
+    /// let config = TraceConfig::new().with_path_limit(256);
     /// ```
     #[must_use]
     pub fn with_path_limit(mut self, paths: usize) -> Self {

@@ -76,16 +76,15 @@ impl Paths {
     }
 
     /// A checkpoint at a destination, reached in a way of that kind; a step that the path held
-    /// already is a repeat, whatever led to it.
+    /// already is a repeat, if the broker did not bring it again.
     pub(crate) fn pass(
         &self,
         mut checkpoint: Checkpoint,
         (known, kind): (&Known, EdgeKind),
     ) -> Passed {
-        let kind = if checkpoint.is_repeat {
-            EdgeKind::Repeat
-        } else {
-            kind
+        let kind = match kind {
+            EdgeKind::Forward | EdgeKind::Reply if checkpoint.is_repeat => EdgeKind::Repeat,
+            kind => kind,
         };
         let hash = checkpoint.context.hash();
         let place = self.find(known, (hash, checkpoint.parent_hash), kind);

@@ -309,11 +309,12 @@ impl Started {
     }
 
     fn measure(&self, outcome: PublishOutcome, time: SystemTime) {
+        let paths = &self.telemetry.paths;
+        // Given up on the way it was most likely sent: lapin hands the frames over first.
+        if !self.is_written && (outcome.is_failure() || outcome == PublishOutcome::Dropped) {
+            paths.record(&self.passed);
+        }
         if outcome.is_failure() {
-            let paths = &self.telemetry.paths;
-            if !self.is_written {
-                paths.record(&self.passed);
-            }
             let error = self.error.unwrap_or(semconv::ERROR_TYPE_OTHER);
             paths.failed(self.passed.place, error);
         }

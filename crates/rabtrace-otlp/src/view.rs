@@ -8,13 +8,17 @@ use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, Stream
 /// Buckets at most. Values between 1 ms and 1 s fill them at a width of 2.2 %, values between
 /// 10 µs and 100 s at 9 %; a quantile is off by half of that at most.
 const MAX_BUCKETS: u32 = 320;
+/// Series of one instrument, of all channels of a process; beyond it the SDK adds up without
+/// their paths. The SDK's own limit is 2,000.
+const MAX_SERIES: usize = 8_192;
 /// The finest scale that the data model has; the SDK lowers it as values spread.
 const MAX_SCALE: i8 = 20;
 
 /// For [`with_view`]: the histograms `rabtrace.path.*` in seconds are kept as exponential
 /// histograms of 320 buckets, so that p95 is exact to a percent or a few, whatever its size, and
 /// merges without loss. Without it the SDK keeps them in buckets of fixed width, and quantiles are
-/// as coarse as these.
+/// as coarse as these. And all instruments `rabtrace.path.*` may have 8,192 series, where the SDK's
+/// default is 2,000.
 ///
 /// Source: metrics data model, "Exponential Histogram".
 ///
@@ -30,18 +34,17 @@ const MAX_SCALE: i8 = 20;
 /// [`with_view`]: opentelemetry_sdk::metrics::MeterProviderBuilder::with_view
 #[must_use]
 pub fn path_view(instrument: &Instrument) -> Option<Stream> {
-    let is_path = instrument.name().starts_with("rabtrace.path.")
-        && instrument.kind() == InstrumentKind::Histogram
-        && instrument.unit() == "s";
-    if !is_path {
+    if !instrument.name().starts_with("rabtrace.path.") {
         return None;
     }
-    let aggregation = Aggregation::Base2ExponentialHistogram {
-        max_size: MAX_BUCKETS,
-        max_scale: MAX_SCALE,
-        record_min_max: true,
-    };
-    let stream = Stream::builder().with_aggregation(aggregation);
+    let mut stream = Stream::builder().with_cardinality_limit(MAX_SERIES);
+    if instrument.kind() == InstrumentKind::Histogram && instrument.unit() == "s" {
+        stream = stream.with_aggregation(Aggregation::Base2ExponentialHistogram {
+            max_size: MAX_BUCKETS,
+            max_scale: MAX_SCALE,
+            record_min_max: true,
+        });
+    }
     stream.build().ok()
 }
 

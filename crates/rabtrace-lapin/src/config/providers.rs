@@ -60,7 +60,7 @@ impl TraceConfig {
             Meters::Global if !has_global_meters() => (None, false),
             Meters::Global => {
                 let meter = global::meter_with_scope(scope());
-                (Some(Arc::new(Metrics::new(&meter))), false)
+                (Some(Arc::new(Metrics::new(&meter))), true)
             }
         }
     }

@@ -127,17 +127,14 @@ impl Book {
         ordered
     }
 
-    /// The hash of the step at which a checkpoint counted: the path's own, but for a repeat that
-    /// of the step before which it repeats.
+    /// The hash of the step at which a checkpoint counted: the path's own, but that of the step
+    /// before which it repeats for an edge that is gone again.
     pub(super) fn home(&self, checkpoint: &Checkpoint) -> u64 {
         let same = |step: &Step| {
             step.direction == checkpoint.direction
                 && step.service == checkpoint.service
                 && step.destination == checkpoint.destination
         };
-        if checkpoint.kind != EdgeKind::Repeat {
-            return checkpoint.hash;
-        }
         let steps = self.steps_to(checkpoint.hash);
         let home = steps
             .into_iter()

@@ -28,7 +28,7 @@ async fn what_does_not_succeed_is_an_error_of_its_path() {
     publish(PublishOutcome::ChannelLost, Some("CONNECTION_FORCED"), true);
     publish(PublishOutcome::Failed, Some("InvalidChannelState"), false);
     publish(PublishOutcome::Dropped, None, false);
-    check(&meters, MESSAGES, &["out tasks | 5"]);
+    check(&meters, MESSAGES, &["out tasks | 6"]);
     let expect = [
         "out tasks CONNECTION_FORCED | 1",
         "out tasks InvalidChannelState | 1",
