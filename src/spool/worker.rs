@@ -110,6 +110,8 @@ impl Worker {
             last_segment: setup.found.last_segment,
             segment_bytes: setup.limits.segment_bytes,
         });
+        let bytes = log.bytes();
+        setup.shared.count(|stats| stats.disk_bytes = bytes);
         Self {
             log,
             feed: Feed::new(setup.found.start),
