@@ -35,8 +35,11 @@ pub(crate) fn payload(number: u64, length: usize) -> Bytes {
     let mut random = fastrand::Rng::with_seed(number);
     let mut bytes = number.to_le_bytes().to_vec();
     bytes.extend((length as u64).to_le_bytes());
-    let varied = number.is_multiple_of(2);
-    bytes.extend((0..length).map(|_| if varied { random.u8(..) } else { b'x' }));
+    let mut content = vec![b'x'; length];
+    if number.is_multiple_of(2) {
+        random.fill(&mut content);
+    }
+    bytes.extend(content);
     bytes.into()
 }
 

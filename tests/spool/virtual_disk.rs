@@ -93,6 +93,14 @@ impl VirtualDisk {
         platter.names.iter().map(content).collect()
     }
 
+    /// Turns bytes of a file over.
+    pub(crate) fn spoil(&self, name: &str, range: std::ops::Range<usize>) {
+        let mut platter = self.0.lock().unwrap();
+        let file = platter.names[name];
+        let bytes = &mut platter.files[file].current[range];
+        bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+
     /// The disk that is found when the power is back.
     pub(crate) fn restart(&self) -> Self {
         let mut platter = self.0.lock().unwrap();
