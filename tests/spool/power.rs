@@ -165,3 +165,55 @@ async fn after_a_failed_sync_the_spool_goes_on_elsewhere() {
     let found: BTreeSet<u64> = drain(writer, reader).await.into_iter().collect();
     assert!(found.is_superset(&taken));
 }
+
+/// Takes records, and gets them done until the power goes.
+async fn deliver_until_the_cut(disk: &VirtualDisk, cut_after: u64) {
+    let opened = Spool::open_on(
+        Box::new(disk.clone()),
+        setup(Path::new("virtual"), limits()),
+    );
+    let (writer, mut reader) = opened.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..15 {
+        held.push(reader.next().await.unwrap());
+    }
+    disk.behave(Nature {
+        cut_after: Some(cut_after),
+        ..Nature::default()
+    });
+    for record in held {
+        reader.done(record).await;
+    }
+    crate::support::close(writer, reader).await;
+}
+
+/// Of the cursor's two slots the one that is synced outlives a cut while the other is written.
+#[tokio::test]
+async fn a_torn_cursor_goes_back_to_the_last_one_that_was_synced() {
+    for seed in 0..300 {
+        let disk = VirtualDisk::new(seed);
+        let opened = Spool::open_on(Box::new(disk.clone()), setup(Path::new("virtual"), small()));
+        let (writer, mut reader) = opened.unwrap();
+        for number in 0..50 {
+            append(&writer, number, 20).await.unwrap();
+        }
+        for _ in 0..10 {
+            let record = reader.next().await.unwrap();
+            reader.done(record).await;
+        }
+        crate::support::close(writer, reader).await;
+        let mut disk = disk.restart();
+        for cut_after in [seed % 20, seed / 20] {
+            deliver_until_the_cut(&disk, cut_after).await;
+            disk = disk.restart();
+        }
+        let opened = Spool::open_on(Box::new(disk), setup(Path::new("virtual"), small()));
+        let (writer, reader) = opened.unwrap();
+        let found = writer.spool().stats().found.records;
+        assert!(
+            (1..=40).contains(&found),
+            "seed {seed}: {found} of 40 are left"
+        );
+        assert_eq!(drain(writer, reader).await.len() as u64, found);
+    }
+}
