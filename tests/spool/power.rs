@@ -95,6 +95,7 @@ fn chain(seed: u64, lies: bool) -> (u64, usize) {
             disk.behave(Nature {
                 cut_after: Some(random.u64(0..160)),
                 failing_syncs: random.bool().then(|| random.u64(5..40)),
+                never_cuts_files: random.bool(),
                 lies,
                 ..Nature::default()
             });
@@ -146,6 +147,7 @@ async fn after_a_failed_sync_the_spool_goes_on_elsewhere() {
     let disk = VirtualDisk::new(7);
     disk.behave(Nature {
         failing_syncs: Some(5),
+        never_cuts_files: true,
         ..Nature::default()
     });
     let limits = Limits {
@@ -195,7 +197,7 @@ async fn a_torn_cursor_goes_back_to_the_last_one_that_was_synced() {
         let opened = Spool::open_on(Box::new(disk.clone()), setup(Path::new("virtual"), small()));
         let (writer, mut reader) = opened.unwrap();
         for number in 0..50 {
-            append(&writer, number, 20).await.unwrap();
+            append(&writer, number, 500).await.unwrap();
         }
         for _ in 0..10 {
             let record = reader.next().await.unwrap();

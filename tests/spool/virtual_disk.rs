@@ -32,6 +32,8 @@ pub(crate) struct Nature {
     pub(crate) lies: bool,
     /// Every so many syncs of a file one fails.
     pub(crate) failing_syncs: Option<u64>,
+    /// Files cannot be made shorter or longer.
+    pub(crate) never_cuts_files: bool,
 }
 
 struct Platter {
@@ -287,6 +289,9 @@ impl DiskFile for VirtualFile {
         if platter.off {
             return platter.tick();
         }
+        if platter.nature.never_cuts_files {
+            return Err(Error::other("input/output error"));
+        }
         let content = &mut platter.files[self.file];
         content.current.resize(size, 0);
         content.pending.push(Change::Size(size));
@@ -302,8 +307,11 @@ impl DiskFile for VirtualFile {
             .failing_syncs
             .is_some_and(|every| platter.syncs.is_multiple_of(every))
         {
-            // As Linux does: the pages count as clean, and may never have been written.
-            platter.files[self.file].pending.clear();
+            // As Linux does: the pages count as clean, and any of them may have been written.
+            let Platter { files, random, .. } = &mut *platter;
+            let content = &mut files[self.file];
+            content.durable = content.after_cut(random);
+            content.pending.clear();
             return Err(Error::other("input/output error"));
         }
         if !platter.nature.lies {
