@@ -155,13 +155,13 @@ async fn append(writers: usize, points: u32, live: bool) -> Value {
     spool.closed().await;
     times.sort_unstable();
     let number = times.len() as u64;
-    let at = |share: f64| milliseconds(times[((number - 1) as f64 * share) as usize]);
+    let at = |percent: usize| milliseconds(times[(times.len() - 1) * percent / 100]);
     let mut row = json!({
         "appends_per_second": rate(number, took),
         "points_per_second": rate(number * u64::from(points), took),
         "mb_per_second": megabytes(number * bytes, took),
-        "p50_ms": at(0.5),
-        "p99_ms": at(0.99),
+        "p50_ms": at(50),
+        "p99_ms": at(99),
         "appends_per_commit": number as f64 / stats.commits as f64,
         "peak_memory_mib": peak_memory(),
     });

@@ -13,6 +13,8 @@ const NAME: &str = "cursor";
 const MAGIC: u64 = u64::from_le_bytes(*b"rabcurs1");
 /// Bytes of a slot, its checksum included.
 const SLOT: usize = 68;
+/// Bytes of the file; the first slot has one half of it.
+const SIZE: usize = 8192;
 /// Where the second slot begins: in another page and sector than the first.
 const SECOND: u64 = 4096;
 
@@ -111,7 +113,7 @@ fn create(disk: &dyn Disk) -> Result<Box<dyn DiskFile>> {
         // It was there and could not be opened, or what follows failed the last time.
         Err(_) => disk.open(NAME)?,
     };
-    file.write_all_at(&[0; 2 * SECOND as usize], 0)?;
+    file.write_all_at(&[0; SIZE], 0)?;
     file.sync()?;
     disk.sync()?;
     Ok(file)

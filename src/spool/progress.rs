@@ -38,7 +38,9 @@ impl Progress {
         let out = self.out.get_mut(at).filter(|out| !out.done)?;
         out.done = true;
         let count = Count::one(out.items);
-        while self.out.pop_front_if(|out| out.done).is_some() {}
+        while self.out.front().is_some_and(|out| out.done) {
+            self.out.pop_front();
+        }
         Some(count)
     }
 

@@ -135,9 +135,10 @@ impl Shared {
     pub(super) fn discard(&self, before: u64) -> Option<u64> {
         let mut state = self.lock();
         let oldest = state.ready.front().map(|record| record.number);
-        while let Some(record) = state.ready.pop_front_if(|record| record.number < before) {
-            state.bytes -= record.payload.len() + OVERHEAD;
-        }
+        let gone = state.ready.partition_point(|record| record.number < before);
+        let bytes = |record: Record| record.payload.len() + OVERHEAD;
+        let freed: usize = state.ready.drain(..gone).map(bytes).sum();
+        state.bytes -= freed;
         oldest
     }
 

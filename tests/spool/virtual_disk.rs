@@ -181,19 +181,18 @@ impl Platter {
         }
     }
 
-    fn room(&self, file: usize, size: usize) -> Result<usize> {
-        let linked = |file: &&usize| &self.files[**file];
-        let used: usize = self
+    fn room(&self, file: usize, size: usize) -> usize {
+        let sizes = self
             .names
             .values()
-            .filter_map(|file| Some(linked(&file).current.len()))
-            .sum();
+            .map(|file| self.files[*file].current.len());
+        let used: usize = sizes.sum();
         let grows = size.saturating_sub(self.files[file].current.len());
         let free = self
             .nature
             .capacity
             .map_or(usize::MAX, |all| all.saturating_sub(used));
-        Ok(grows.min(free))
+        grows.min(free)
     }
 }
 
@@ -265,7 +264,7 @@ impl DiskFile for VirtualFile {
             return platter.tick();
         }
         let end = at + bytes.len();
-        let grows = platter.room(self.file, end)?;
+        let grows = platter.room(self.file, end);
         let content = &mut platter.files[self.file];
         let fits = bytes
             .len()

@@ -92,7 +92,13 @@ impl Worker {
         let due = self
             .dirty_since
             .is_some_and(|since| since.elapsed() >= SOON);
-        if !(removable || due) || !self.sync_cursor() || !removable {
+        if !removable {
+            if due {
+                self.sync_cursor();
+            }
+            return;
+        }
+        if !self.sync_cursor() {
             return;
         }
         while let Some(oldest) = self.log.segments.front() {
