@@ -8,8 +8,10 @@ use std::io::Result;
 use super::count::{Count, Position};
 use super::disk::{Disk, DiskFile};
 use super::format::checksum;
+use super::recover::is_of_this_process;
 
-const NAME: &str = "cursor";
+/// The file.
+pub(super) const NAME: &str = "cursor";
 const MAGIC: u64 = u64::from_le_bytes(*b"rabcurs1");
 /// Bytes of a slot, its checksum included.
 const SLOT: usize = 68;
@@ -40,16 +42,23 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Reads the cursor; what cannot be read is as if it were not there.
-    pub(super) fn open(disk: &dyn Disk) -> (Self, Option<Mark>) {
+    ///
+    /// # Errors
+    /// If this process may not open it, or cannot now.
+    pub(super) fn open(disk: &dyn Disk) -> Result<(Self, Option<Mark>)> {
+        let file = match disk.open(NAME) {
+            Err(error) if is_of_this_process(&error) => return Err(error),
+            file => file.ok(),
+        };
         let mut cursor = Self {
-            file: disk.open(NAME).ok(),
+            file,
             second: false,
             turn: 0,
             written: None,
             synced: None,
         };
         let Some(file) = &mut cursor.file else {
-            return (cursor, None);
+            return Ok((cursor, None));
         };
         let slots = [0, SECOND].map(|at| read(file.as_ref(), at));
         // What was written last may be in memory alone; the other slot may be written only after.
@@ -61,13 +70,13 @@ impl Cursor {
             [None, None] => None,
         };
         let Some((in_second, Slot(turn, mark))) = newest else {
-            return (cursor, None);
+            return Ok((cursor, None));
         };
         cursor.second = in_second != synced;
         cursor.turn = turn;
         cursor.written = Some(mark);
         cursor.synced = synced.then_some(mark);
-        (cursor, Some(mark))
+        Ok((cursor, Some(mark)))
     }
 
     /// Whether what was written is not durable yet.

@@ -29,6 +29,10 @@ impl Folder {
     /// # Errors
     /// [`SpoolError::Unusable`] if it cannot be made or written, or if another process has it.
     pub(super) fn take(path: &Path) -> std::result::Result<Self, SpoolError> {
+        let missing: Vec<_> = path
+            .ancestors()
+            .take_while(|above| !above.exists())
+            .collect();
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(path).map_err(|error| {
@@ -40,6 +44,15 @@ impl Folder {
             };
             SpoolError::unusable("the spool's folder cannot be made", path, why, OTHER_FOLDER)
         })?;
+        for made in missing {
+            // A folder whose name is not durable takes everything in it along.
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+            let synced = File::open(above.unwrap_or(Path::new("."))).and_then(|it| it.sync_all());
+            synced.map_err(|error| {
+                let what = "the spool's folder cannot be made durable";
+                SpoolError::unusable(what, made, error, OTHER_FOLDER)
+            })?;
+        }
         let lock = lock(path)?;
         let itself = File::open(path).map_err(|error| {
             let what = "the spool's folder cannot be read";

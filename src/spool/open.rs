@@ -9,7 +9,7 @@ use super::error::SpoolError;
 use super::folder::Folder;
 use super::limits::Limits;
 use super::ready::Shared;
-use super::recover::{recover, refusal};
+use super::recover::{Refusal, recover};
 use super::stats::Stats;
 use super::worker::{Worker, WorkerSetup};
 use super::writer::Door;
@@ -44,7 +44,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError::Unusable`] if the folder cannot be made or written, if another process has
-    /// it, or if a newer version wrote it.
+    /// it, if its files may not be opened, or if a newer version wrote it.
     pub fn open(setup: SpoolSetup) -> Result<(Writer, Reader), SpoolError> {
         let folder = Folder::take(&setup.folder)?;
         Self::open_on(Box::new(folder), setup)
@@ -56,7 +56,9 @@ impl Spool {
     /// [`SpoolError::Unusable`] if the disk cannot be read.
     pub fn open_on(disk: Box<dyn Disk>, setup: SpoolSetup) -> Result<(Writer, Reader), SpoolError> {
         let limits = setup.limits.sound();
-        let found = recover(disk.as_ref()).map_err(|why| refusal(&setup.folder, &why))?;
+        let found = recover(disk.as_ref()).map_err(|Refusal { why, fix }| {
+            SpoolError::unusable("the spool cannot be read", &setup.folder, why, fix)
+        })?;
         let waiting = found.next.minus(found.start.before);
         let shared = Arc::new(Shared::new(limits.memory_bytes, waiting));
         if waiting.records > 0 {

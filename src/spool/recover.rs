@@ -5,11 +5,13 @@
 //! until the cursor has passed it: the disk may give it back later.
 
 use std::collections::VecDeque;
+use std::io::{Error, ErrorKind};
+
+use rustix::io::Errno;
 
 use super::count::{Count, Position};
-use super::cursor::{Cursor, Mark};
+use super::cursor::{self, Cursor, Mark};
 use super::disk::{Disk, DiskFile};
-use super::error::SpoolError;
 use super::format::{SEGMENT_HEADER, SegmentHeader, segment_name, segment_number};
 use super::log::Segment;
 use super::scan::Scan;
@@ -33,15 +35,17 @@ pub(super) struct Found {
 /// Reads what is on `disk`.
 ///
 /// # Errors
-/// The reason, if the folder cannot be read, or if it belongs to a newer version.
-pub(super) fn recover(disk: &dyn Disk) -> Result<Found, String> {
-    let names = disk.list().map_err(|error| error.to_string())?;
+/// If the folder or its files cannot be opened, or if a newer version wrote them.
+pub(super) fn recover(disk: &dyn Disk) -> Result<Found, Refusal> {
+    let names = disk
+        .list()
+        .map_err(|error| no_access("the folder", &error))?;
     let mut numbers: Vec<u64> = names
         .iter()
         .filter_map(|name| segment_number(name))
         .collect();
     numbers.sort_unstable();
-    let (cursor, mark) = Cursor::open(disk);
+    let (cursor, mark) = Cursor::open(disk).map_err(|error| no_access(cursor::NAME, &error))?;
     let Mark { delivered, durable } = mark.unwrap_or_default();
     let last_segment = numbers.last().copied().unwrap_or(0).max(delivered.segment);
     let mut segments = VecDeque::new();
@@ -72,20 +76,18 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Found, String> {
 }
 
 /// A segment, if anything in it can be read.
-fn look_at(disk: &dyn Disk, number: u64) -> Result<Option<Segment>, String> {
+fn look_at(disk: &dyn Disk, number: u64) -> Result<Option<Segment>, Refusal> {
     let name = segment_name(number);
-    let Ok(file) = disk.open(&name) else {
-        return Ok(None);
+    let file = match disk.open(&name) {
+        Ok(file) => file,
+        Err(error) if is_of_this_process(&error) => return Err(no_access(&name, &error)),
+        Err(_) => return Ok(None),
     };
     let size = file.size().unwrap_or(0);
     let mut header = [0; SEGMENT_HEADER];
     let whole = read_header(file.as_ref(), &mut header);
     let first = match SegmentHeader::decode(&header, number) {
-        SegmentHeader::OtherVersion(version) => {
-            return Err(format!(
-                "{name} is of version {version}, which this program does not know"
-            ));
-        }
+        SegmentHeader::OtherVersion(version) => return Err(other_version(&name, version)),
         SegmentHeader::First(first) if whole => Some(first),
         // The first record tells it as well.
         _ => {
@@ -146,11 +148,30 @@ fn remove(disk: &dyn Disk, number: u64) {
     }
 }
 
-/// What an unreadable folder means to whoever opens it.
-pub(super) fn refusal(folder: &std::path::Path, why: &str) -> SpoolError {
-    let fix = format!(
-        "move it away: mv {0} {0}.old; a new one is made at the next start",
-        folder.display()
-    );
-    SpoolError::unusable("the spool cannot be read", folder, why, fix)
+/// Why a spool is not opened; its contents are left as they are.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) why: String,
+    pub(super) fix: &'static str,
+}
+
+/// Whether it is not the file that is wrong, but what this process may or can do now.
+pub(super) fn is_of_this_process(error: &Error) -> bool {
+    let kinds = [ErrorKind::PermissionDenied, ErrorKind::OutOfMemory];
+    let too_many = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    kinds.contains(&error.kind()) || too_many.contains(&error.raw_os_error())
+}
+
+fn no_access(name: &str, error: &Error) -> Refusal {
+    Refusal {
+        why: format!("{name}: {error}"),
+        fix: "run as the user that owns it, and allow enough open files",
+    }
+}
+
+fn other_version(name: &str, version: u32) -> Refusal {
+    Refusal {
+        why: format!("{name} is of version {version}, which this program does not know"),
+        fix: "use the version that wrote it, or move the folder away: a new one is made",
+    }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rabtrace::spool::{Limits, Spool, Stats};
 
 use crate::support::{append, close, drain, items, limits, open, setup};
-use crate::virtual_disk::VirtualDisk;
+use crate::virtual_disk::{Nature, VirtualDisk};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -227,6 +227,34 @@ async fn what_a_newer_version_wrote_is_left_alone() {
         setup(Path::new("virtual"), limits()),
     );
     let text = refused.err().unwrap().to_string();
-    assert!(text.contains("version 2") && text.contains("mv "), "{text}");
+    assert!(
+        text.contains("version 2") && text.contains("move the folder away"),
+        "{text}"
+    );
     assert_eq!(disk.files(), files);
+}
+
+/// What this process cannot open now is not damaged: nothing is given up for it.
+#[tokio::test]
+async fn too_many_open_files_are_no_damage() {
+    let files = pristine().await;
+    let disk = VirtualDisk::holding(files.clone(), 1);
+    disk.behave(Nature {
+        too_many_open: true,
+        ..Nature::default()
+    });
+    let virtually = || setup(Path::new("virtual"), limits());
+    let refused = Spool::open_on(Box::new(disk.clone()), virtually());
+    let text = refused.err().unwrap().to_string();
+    assert!(text.contains("allow enough open files"), "{text}");
+    assert_eq!(disk.files(), files);
+    disk.behave(Nature::default());
+    let (writer, reader) = Spool::open_on(Box::new(disk), virtually()).unwrap();
+    let spool = writer.spool();
+    check(
+        &drain(writer, reader).await,
+        &spool.stats(),
+        &BTreeSet::new(),
+        false,
+    );
 }

@@ -34,6 +34,8 @@ pub(crate) struct Nature {
     pub(crate) failing_syncs: Option<u64>,
     /// Files cannot be made shorter or longer.
     pub(crate) never_cuts_files: bool,
+    /// No file can be opened: the process has too many.
+    pub(crate) too_many_open: bool,
 }
 
 struct Platter {
@@ -219,6 +221,9 @@ impl Disk for VirtualDisk {
     fn open(&self, name: &str) -> Result<Box<dyn DiskFile>> {
         let mut platter = self.0.lock().unwrap();
         platter.tick()?;
+        if platter.nature.too_many_open {
+            return Err(Error::from_raw_os_error(24));
+        }
         let file = *platter.names.get(name).ok_or(ErrorKind::NotFound)?;
         let disk = self.clone();
         Ok(Box::new(VirtualFile { disk, file }))
