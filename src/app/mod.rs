@@ -6,9 +6,11 @@
 
 mod listeners;
 mod running;
+mod spools;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,17 +18,19 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Addresses, Api, ApiSetup};
 use crate::config::Config;
 use crate::flow::{FlowTask, InfluxQueue, Sinks};
-use crate::forward::{Forward, ForwardSetup};
+use crate::forward::{Forward, ForwardSetup, spool_numbers};
 use crate::health::Health;
 use crate::influx::{Influx, InfluxSetup};
 use crate::metrics::Metrics;
-use crate::model::{Batch, BrokerSnapshot};
+use crate::model::{Batch, BrokerSnapshot, Signal};
 use crate::monitor::{Monitor, MonitorSetup};
 use crate::receiver::{self, Intake};
+use crate::spool::Writer;
 use crate::store::{Reader, Store};
 
 use listeners::Listeners;
 use running::{Running, Stage};
+use spools::{Ends, Spools};
 
 /// Width of the windows of path statistics.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -36,6 +40,7 @@ pub struct App {
     config: Config,
     listeners: Listeners,
     store: Store,
+    spools: Spools,
     client: reqwest::Client,
     health: Health,
     metrics: Metrics,
@@ -43,10 +48,10 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the listeners and opens the store.
+    /// Binds the listeners and opens the store, and the spool of each sink that is configured.
     ///
     /// # Errors
-    /// A port in use, a store that cannot be opened: each with its key and what to do.
+    /// A port in use, a store or spool that cannot be opened: each with its key and what to do.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&config).await?;
         let begun = Instant::now();
@@ -55,11 +60,13 @@ impl App {
         // It was opened and written just now: the agent is ready without waiting for data.
         health.component("store").healthy(begun.elapsed());
         let metrics = Metrics::new()?;
+        let spools = Spools::open(&config, &metrics)?;
         let client = http_client()?;
         Ok(Self {
             config,
             listeners,
             store,
+            spools,
             client,
             health,
             metrics,
@@ -106,6 +113,7 @@ impl App {
             config,
             listeners,
             mut store,
+            spools,
             client,
             health,
             metrics,
@@ -121,8 +129,15 @@ impl App {
             metrics: &metrics,
         };
         let resume = store.resume(window, config.influx.url.is_some())?;
-        let (batches, polls) = parts.inputs(&mut running, grpc, http);
-        let sinks = parts.sinks(&mut running, store)?;
+        let watched = spools.watched();
+        let spool = spools.forward.as_ref().map(|ends| ends.writer.clone());
+        let (batches, polls) = parts.inputs(&mut running, Inputs { grpc, http, spool });
+        let sinks = parts.sinks(&mut running, store, spools)?;
+        if !watched.is_empty() {
+            let stop = running.token(Stage::Sinks);
+            let watch = watched.clone().run(health.component("spool"), stop);
+            running.spawn(Stage::Sinks, "spool", done(watch));
+        }
         let flow = FlowTask {
             batches,
             polls,
@@ -146,8 +161,17 @@ impl App {
         };
         let api_stop = running.token(Stage::Api);
         running.spawn(Stage::Api, "api", Api::new(setup).serve(api, api_stop));
-        running.until(stop).await
+        let outcome = running.until(stop).await;
+        watched.closed().await;
+        outcome
     }
+}
+
+/// What comes in, and where requests are kept for the upstream.
+struct Inputs {
+    grpc: TcpListener,
+    http: TcpListener,
+    spool: Option<Writer>,
 }
 
 /// What the parts are made of.
@@ -163,14 +187,15 @@ impl Parts<'_> {
     fn inputs(
         &self,
         running: &mut Running,
-        grpc: TcpListener,
-        http: TcpListener,
+        inputs: Inputs,
     ) -> (mpsc::Receiver<Batch>, mpsc::Receiver<BrokerSnapshot>) {
         let receiver = &self.config.receiver;
         let (batches, batches_in) = mpsc::channel(receiver.queue_batches);
         let (polls, polls_in) = mpsc::channel(2);
         let stop = running.token(Stage::Inputs);
+        let Inputs { grpc, http, spool } = inputs;
         let intake = Intake::new(batches, receiver.max_body_bytes, self.metrics.clone());
+        let intake = intake.with_spool(spool);
         let serve = receiver::serve_grpc(grpc, intake.clone(), stop.clone());
         running.spawn(Stage::Inputs, "receiver (gRPC)", serve);
         let serve = receiver::serve_http(http, intake, stop.clone());
@@ -187,7 +212,7 @@ impl Parts<'_> {
     }
 
     /// Starts what the flow feeds: the store, and the sinks that are configured.
-    fn sinks(&self, running: &mut Running, store: Store) -> anyhow::Result<Sinks> {
+    fn sinks(&self, running: &mut Running, store: Store, spools: Spools) -> anyhow::Result<Sinks> {
         let stop = running.token(Stage::Sinks);
         let (store_out, store_in) = mpsc::channel(16);
         let writer = store.writer(self.metrics.clone(), self.health.component("store"));
@@ -220,22 +245,32 @@ impl Parts<'_> {
                 done: done_with,
             });
         }
-        if self.config.forward.endpoint.is_some() {
-            let (requests, requests_in) = mpsc::channel(64);
-            let forward = Forward::new(ForwardSetup {
-                config: self.config.forward.clone(),
-                client: self.client.clone(),
-                metrics: self.metrics.clone(),
-                component: self.health.component("upstream"),
-            })?;
-            running.spawn(
-                Stage::Sinks,
-                "forward",
-                done(forward.run(requests_in, stop)),
-            );
-            sinks.forward = Some(requests);
+        if let Some(ends) = spools.forward {
+            sinks.forward = Some(self.forward(running, ends)?);
         }
         Ok(sinks)
+    }
+
+    /// Starts what sends the spool's requests to the upstream; the monitor's numbers go into the
+    /// spool by what comes back.
+    fn forward(
+        &self,
+        running: &mut Running,
+        ends: Ends,
+    ) -> anyhow::Result<mpsc::Sender<(Signal, Bytes)>> {
+        let (requests, requests_in) = mpsc::channel(4);
+        let forward = Forward::new(ForwardSetup {
+            config: self.config.forward.clone(),
+            client: self.client.clone(),
+            metrics: self.metrics.clone(),
+            component: self.health.component("upstream"),
+        })?;
+        let stop = running.token(Stage::Sinks);
+        let send = forward.run(ends.reader, stop);
+        running.spawn(Stage::Sinks, "forward", done(send));
+        let keep = spool_numbers(requests_in, ends.writer, self.metrics.clone());
+        running.spawn(Stage::Sinks, "forward (numbers)", done(keep));
+        Ok(requests)
     }
 }
 

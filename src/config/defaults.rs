@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::keys::{Input, Kind};
 use super::table::KEYS;
 use super::{
-    Agent, Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret, Store,
+    Agent, Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret, Spool,
+    Store,
 };
 
 /// The tree before any key is applied.
@@ -50,6 +51,10 @@ fn blank() -> Config {
         store: Store {
             folder: PathBuf::new(),
             retention: Duration::ZERO,
+            max_bytes: 0,
+        },
+        spool: Spool {
+            folder: PathBuf::new(),
             max_bytes: 0,
         },
         api: Api {

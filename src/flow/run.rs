@@ -32,7 +32,7 @@ pub struct Sinks {
     pub store: Sender<StoreBatch>,
     /// InfluxDB.
     pub influx: Option<InfluxQueue>,
-    /// The upstream.
+    /// The upstream: takes the monitor's numbers; what came by OTLP is in its spool already.
     pub forward: Option<Sender<(Signal, Bytes)>>,
 }
 
@@ -86,10 +86,7 @@ impl FlowTask {
         while batches_open || polls_open {
             let output = tokio::select! {
                 batch = self.batches.recv(), if batches_open => match batch {
-                    Some(batch) => {
-                        self.forward(batch.signal, batch.payload.clone()).await;
-                        flow.take_batch(batch, self.now())
-                    }
+                    Some(batch) => flow.take_batch(batch, self.now()),
                     None => {
                         batches_open = false;
                         continue;
@@ -97,7 +94,7 @@ impl FlowTask {
                 },
                 polled = self.polls.recv(), if polls_open => match polled {
                     Some(snapshot) => {
-                        self.forward_snapshot(&snapshot, started).await;
+                        self.forward_snapshot(&snapshot, started);
                         flow.take_snapshot(&snapshot, monitor::points(&snapshot))
                     }
                     None => {
@@ -137,18 +134,16 @@ impl FlowTask {
         Duration::from_nanos(left)
     }
 
-    async fn forward(&self, signal: Signal, payload: Bytes) {
-        if let Some(forward) = self.sinks.forward.as_ref().filter(|_| !payload.is_empty()) {
-            let _ = forward.send((signal, payload)).await;
-        }
-    }
-
-    /// The monitor's own numbers go to the upstream as OTLP metrics.
-    async fn forward_snapshot(&self, snapshot: &BrokerSnapshot, started_unix_nano: u64) {
-        if self.sinks.forward.is_some() {
-            let request = monitor::otlp_metrics(snapshot, started_unix_nano);
-            self.forward(Signal::Metrics, Bytes::from(request.encode_to_vec()))
-                .await;
+    /// The monitor's own numbers go to the upstream as OTLP metrics. It polls again soon: numbers
+    /// that find no place are dropped.
+    fn forward_snapshot(&self, snapshot: &BrokerSnapshot, started_unix_nano: u64) {
+        let Some(forward) = &self.sinks.forward else {
+            return;
+        };
+        let request = monitor::otlp_metrics(snapshot, started_unix_nano);
+        let payload = Bytes::from(request.encode_to_vec());
+        if !payload.is_empty() && forward.try_send((Signal::Metrics, payload)).is_err() {
+            self.metrics.dropped("forward", "queue_full", 1);
         }
     }
 

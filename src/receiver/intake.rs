@@ -1,8 +1,9 @@
 //! What both front ends do with a body: scan, decode, hand over.
 //!
 //! Input: the decompressed bytes of an OTLP request. Output: a [`Batch`] in the queue to the
-//! flow, and only then an acknowledgement; of path records only when the store has them. A full
-//! queue refuses retryably, so the sender keeps what the agent cannot take; nothing is dropped
+//! flow, and only then an acknowledgement; of path records only when the store has them. Where
+//! there is an upstream, its spool has the request before the flow does. A full
+//! queue or disk refuses retryably, so the sender keeps what the agent cannot take; nothing is dropped
 //! here but path records that cannot be read, which are counted. Every refusal is counted by its
 //! reason.
 
@@ -19,6 +20,7 @@ use super::json::{self, JsonError};
 use super::scan::{self, ScanError, scan};
 use crate::metrics::Metrics;
 use crate::model::{Batch, Pending, Receipt, Signal};
+use crate::spool::{SpoolError, Writer};
 
 /// How long the store may take to write path records.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,6 +84,9 @@ pub enum Refusal {
     /// The store did not write it in time, or lost it. Send it again later.
     #[error("the agent's store did not write it in time; send again later")]
     NotStored,
+    /// The spool of the upstream did not take it. Send it again later.
+    #[error("the agent cannot keep it for the upstream: {0}; send again later")]
+    NotSpooled(String),
     /// The agent stops. Send it again later.
     #[error("the agent is stopping; send again later")]
     Stopping,
@@ -99,6 +104,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::QueueFull => "queue_full",
             Self::NotStored => "not_stored",
+            Self::NotSpooled(_) => "not_spooled",
             Self::Stopping => "stopping",
         }
     }
@@ -143,8 +149,10 @@ struct Decoded {
 pub struct Intake {
     sender: mpsc::Sender<Batch>,
     max_body_bytes: usize,
-    /// How long the store may take to write path records.
+    /// How long the store may take to write path records, and the spool to take a request.
     store_timeout: Duration,
+    /// Where requests wait for the upstream, if there is one.
+    spool: Option<Writer>,
     metrics: Metrics,
 }
 
@@ -156,8 +164,15 @@ impl Intake {
             sender,
             max_body_bytes,
             store_timeout: STORE_TIMEOUT,
+            spool: None,
             metrics,
         }
+    }
+
+    /// The same, and every request goes into `spool` before anything else has it.
+    #[must_use]
+    pub fn with_spool(self, spool: Option<Writer>) -> Self {
+        Self { spool, ..self }
     }
 
     /// Bytes of the largest body, after decompression.
@@ -166,8 +181,9 @@ impl Intake {
         self.max_body_bytes
     }
 
-    /// Scans and decodes `body` and hands it over; waits until the store has its path records, if
-    /// it has any. A request without content is taken and goes nowhere.
+    /// Scans and decodes `body`, waits until the spool has it, if there is one, and hands it over;
+    /// waits until the store has its path records, if it has any. A request without content is
+    /// taken and goes nowhere.
     ///
     /// # Errors
     /// A [`Refusal`], which is counted.
@@ -177,7 +193,7 @@ impl Intake {
         encoding: Encoding,
         body: Bytes,
     ) -> Result<Accepted, Refusal> {
-        let outcome = match self.hand_over(signal, encoding, body) {
+        let outcome = match self.hand_over(signal, encoding, body).await {
             Ok((accepted, None)) => Ok(accepted),
             Ok((accepted, Some(pending))) => {
                 match tokio::time::timeout(self.store_timeout, pending.stored()).await {
@@ -195,7 +211,7 @@ impl Intake {
         self.metrics.refused(refusal.reason());
     }
 
-    fn hand_over(
+    async fn hand_over(
         &self,
         signal: Signal,
         encoding: Encoding,
@@ -217,6 +233,8 @@ impl Intake {
             Signal::Traces => decode_traces(encoding, body, budget)?,
             Signal::Metrics => decode_metrics(encoding, body, budget)?,
         };
+        // What the spool refuses nobody has, so that nothing counts twice when it comes again.
+        self.keep(&decoded).await?;
         match signal {
             Signal::Traces => self.metrics.spans_received.inc_by(decoded.items),
             Signal::Metrics => self.metrics.metric_points_received.inc_by(decoded.items),
@@ -238,6 +256,23 @@ impl Intake {
             rejected: decoded.rejected,
         };
         Ok((accepted, pending))
+    }
+
+    /// Waits until the spool has the request.
+    async fn keep(&self, decoded: &Decoded) -> Result<(), Refusal> {
+        let Some(spool) = self.spool.as_ref().filter(|_| decoded.items > 0) else {
+            return Ok(());
+        };
+        let items = u32::try_from(decoded.items).unwrap_or(u32::MAX);
+        let (code, payload) = (decoded.batch.signal.code(), &decoded.batch.payload);
+        let kept = spool.append(code, items, payload.clone());
+        match tokio::time::timeout(self.store_timeout, kept).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(SpoolError::TooLarge { limit, .. })) => Err(Refusal::TooLarge { limit }),
+            Ok(Err(SpoolError::Closed)) => Err(Refusal::Stopping),
+            Ok(Err(error)) => Err(Refusal::NotSpooled(error.to_string())),
+            Err(_) => Err(Refusal::NotSpooled("the disk is too slow".to_owned())),
+        }
     }
 }
 

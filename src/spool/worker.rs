@@ -138,6 +138,9 @@ impl Worker {
         loop {
             self.read_ahead();
             self.move_cursor();
+            let stats = self.ends.shared.stats();
+            self.metrics
+                .spooled(self.sink, stats.disk_bytes, stats.waiting.records);
             match self.receive() {
                 Ok(command) => self.handle(command),
                 Err(RecvTimeoutError::Timeout) => {}
