@@ -20,12 +20,12 @@ use crate::config::Config;
 use crate::flow::{FlowTask, InfluxQueue, Sinks};
 use crate::forward::{Forward, ForwardSetup, spool_numbers};
 use crate::health::Health;
-use crate::influx::{Influx, InfluxSetup};
+use crate::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
 use crate::metrics::Metrics;
 use crate::model::{Batch, BrokerSnapshot, Signal};
 use crate::monitor::{Monitor, MonitorSetup};
 use crate::receiver::{self, Intake};
-use crate::spool::Writer;
+use crate::spool::{Spool, Writer};
 use crate::store::{Reader, Store};
 
 use listeners::Listeners;
@@ -130,8 +130,13 @@ impl App {
         };
         let resume = store.resume(window, config.influx.url.is_some())?;
         let watched = spools.watched();
-        let spool = spools.forward.as_ref().map(|ends| ends.writer.clone());
-        let (batches, polls) = parts.inputs(&mut running, Inputs { grpc, http, spool });
+        let inputs = Inputs {
+            grpc,
+            http,
+            spool: spools.forward.as_ref().map(|ends| ends.writer.clone()),
+            points: spools.influx.as_ref().map(|ends| ends.writer.spool()),
+        };
+        let (batches, polls) = parts.inputs(&mut running, inputs);
         let sinks = parts.sinks(&mut running, store, spools)?;
         if !watched.is_empty() {
             let stop = running.token(Stage::Sinks);
@@ -167,11 +172,12 @@ impl App {
     }
 }
 
-/// What comes in, and where requests are kept for the upstream.
+/// Where requests come in, and where they are kept for the sinks.
 struct Inputs {
     grpc: TcpListener,
     http: TcpListener,
     spool: Option<Writer>,
+    points: Option<Spool>,
 }
 
 /// What the parts are made of.
@@ -193,9 +199,14 @@ impl Parts<'_> {
         let (batches, batches_in) = mpsc::channel(receiver.queue_batches);
         let (polls, polls_in) = mpsc::channel(2);
         let stop = running.token(Stage::Inputs);
-        let Inputs { grpc, http, spool } = inputs;
+        let Inputs {
+            grpc,
+            http,
+            spool,
+            points,
+        } = inputs;
         let intake = Intake::new(batches, receiver.max_body_bytes, self.metrics.clone());
-        let intake = intake.with_spool(spool);
+        let intake = intake.with_spool(spool).with_points(points);
         let serve = receiver::serve_grpc(grpc, intake.clone(), stop.clone());
         running.spawn(Stage::Inputs, "receiver (gRPC)", serve);
         let serve = receiver::serve_http(http, intake, stop.clone());
@@ -226,29 +237,35 @@ impl Parts<'_> {
             influx: None,
             forward: None,
         };
-        if self.config.influx.url.is_some() {
-            let (points, points_in) = mpsc::channel(64);
-            let influx = Influx::new(InfluxSetup {
-                config: self.config.influx.clone(),
-                client: self.client.clone(),
-                metrics: self.metrics.clone(),
-                component: self.health.component("influxdb"),
-            });
-            let done_with = influx.done();
-            running.spawn(
-                Stage::Sinks,
-                "influx",
-                done(influx.run(points_in, stop.clone())),
-            );
-            sinks.influx = Some(InfluxQueue {
-                points,
-                done: done_with,
-            });
+        if let Some(ends) = spools.influx {
+            sinks.influx = Some(self.influx(running, ends));
         }
         if let Some(ends) = spools.forward {
             sinks.forward = Some(self.forward(running, ends)?);
         }
         Ok(sinks)
+    }
+
+    /// Starts what puts points into the spool, and what writes them from there to InfluxDB.
+    fn influx(&self, running: &mut Running, ends: Ends) -> InfluxQueue {
+        let (points, points_in) = mpsc::channel(64);
+        let keeper = Keeper::new(KeeperSetup {
+            config: self.config.influx.clone(),
+            spool: ends.writer,
+            metrics: self.metrics.clone(),
+        });
+        let kept = keeper.done();
+        let keep = keeper.run(points_in);
+        running.spawn(Stage::Sinks, "influx (spool)", done(keep));
+        let influx = Influx::new(InfluxSetup {
+            config: self.config.influx.clone(),
+            client: self.client.clone(),
+            metrics: self.metrics.clone(),
+            component: self.health.component("influxdb"),
+        });
+        let write = influx.run(ends.reader, running.token(Stage::Sinks));
+        running.spawn(Stage::Sinks, "influx", done(write));
+        InfluxQueue { points, done: kept }
     }
 
     /// Starts what sends the spool's requests to the upstream; the monitor's numbers go into the

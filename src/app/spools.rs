@@ -24,6 +24,7 @@ pub(super) struct Ends {
 /// One spool for each sink that is configured.
 pub(super) struct Spools {
     pub(super) forward: Option<Ends>,
+    pub(super) influx: Option<Ends>,
 }
 
 impl Spools {
@@ -40,15 +41,21 @@ impl Spools {
         };
         let forward = config.forward.endpoint.as_ref();
         let forward = forward.map(|_| open("forward", config.forward.buffer_bytes));
+        let influx = config.influx.url.as_ref();
+        // The other half is the sink's.
+        let influx = influx.map(|_| open("influx", config.influx.buffer_bytes / 2));
         Ok(Self {
             forward: forward.transpose()?,
+            influx: influx.transpose()?,
         })
     }
 
     /// The spools, to be watched.
     pub(super) fn watched(&self) -> Watched {
         let forward = self.forward.iter().map(|ends| ("forward", ends));
-        let spools = forward.map(|(sink, ends)| (sink, ends.writer.spool()));
+        let influx = self.influx.iter().map(|ends| ("influx", ends));
+        let both = forward.chain(influx);
+        let spools = both.map(|(sink, ends)| (sink, ends.writer.spool()));
         Watched(spools.collect())
     }
 }

@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Flow, FlowSetup, Output, Skipped};
 use crate::metrics::Metrics;
-use crate::model::{Batch, BrokerSnapshot, Point, Resume, Signal, StoreBatch, unix_nano};
+use crate::model::{
+    Batch, BrokerSnapshot, PointBatch, Receipt, Resume, Signal, StoreBatch, unix_nano,
+};
 use crate::monitor;
 
 /// The way to InfluxDB.
 pub struct InfluxQueue {
     /// Takes points.
-    pub points: Sender<Vec<Point>>,
-    /// How many of the messages that were sent are written or given up, all before them included.
+    pub points: Sender<PointBatch>,
+    /// How many of the messages that were sent are durable or given up, all before them included.
     pub done: Arc<AtomicU64>,
 }
 
@@ -66,6 +68,8 @@ struct Handed {
     messages: u64,
     /// The message with which a window went, and when that ended.
     windows: VecDeque<(u64, i64)>,
+    /// Of the request whose points are handed over next.
+    receipt: Option<Receipt>,
 }
 
 impl FlowTask {
@@ -84,9 +88,13 @@ impl FlowTask {
         // Windows that ended while no agent ran are closed at once.
         let mut next_end = tokio::time::Instant::now();
         while batches_open || polls_open {
+            let mut receipt = None;
             let output = tokio::select! {
                 batch = self.batches.recv(), if batches_open => match batch {
-                    Some(batch) => flow.take_batch(batch, self.now()),
+                    Some(mut batch) => {
+                        receipt = batch.points_receipt.take();
+                        flow.take_batch(batch, self.now())
+                    }
                     None => {
                         batches_open = false;
                         continue;
@@ -114,6 +122,7 @@ impl FlowTask {
                     output
                 }
             };
+            handed.receipt = receipt;
             self.hand_over(&flow, output, &mut handed).await;
         }
         let last = flow.finish(self.now());
@@ -152,7 +161,10 @@ impl FlowTask {
         // A closed channel means that the agent stops on an error; the task that failed told it.
         if let Some(influx) = &self.sinks.influx {
             let points = flow.influx_points(&output);
-            if !points.is_empty() && influx.points.send(points).await.is_ok() {
+            let receipt = handed.receipt.take();
+            let batch = PointBatch { points, receipt };
+            let is_empty = batch.points.is_empty() && batch.receipt.is_none();
+            if !is_empty && influx.points.send(batch).await.is_ok() {
                 handed.messages += 1;
             }
             let until = output.closed_until;

@@ -38,6 +38,7 @@ fn batch(spans: Vec<crate::model::Span>) -> Batch {
         metrics: Vec::new(),
         paths: Vec::new(),
         receipt: None,
+        points_receipt: None,
     }
 }
 

@@ -221,6 +221,8 @@ pub struct Batch {
     pub paths: Vec<PathRecord>,
     /// To be confirmed when its path metrics are stored; none if it has none.
     pub receipt: Option<Receipt>,
+    /// To be confirmed when its points are in InfluxDB's spool; none if nobody waits for that.
+    pub points_receipt: Option<Receipt>,
 }
 
 /// One checkpoint of a path: the step by which the path grew, and how long it took.

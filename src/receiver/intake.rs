@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
@@ -20,7 +21,7 @@ use super::json::{self, JsonError};
 use super::scan::{self, ScanError, scan};
 use crate::metrics::Metrics;
 use crate::model::{Batch, Pending, Receipt, Signal};
-use crate::spool::{SpoolError, Writer};
+use crate::spool::{Spool, SpoolError, Writer};
 
 /// How long the store may take to write path records.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,8 +85,8 @@ pub enum Refusal {
     /// The store did not write it in time, or lost it. Send it again later.
     #[error("the agent's store did not write it in time; send again later")]
     NotStored,
-    /// The spool of the upstream did not take it. Send it again later.
-    #[error("the agent cannot keep it for the upstream: {0}; send again later")]
+    /// The spool of the upstream or of InfluxDB did not take it. Send it again later.
+    #[error("the agent cannot keep it for those it goes to: {0}; send again later")]
     NotSpooled(String),
     /// The agent stops. Send it again later.
     #[error("the agent is stopping; send again later")]
@@ -153,6 +154,8 @@ pub struct Intake {
     store_timeout: Duration,
     /// Where requests wait for the upstream, if there is one.
     spool: Option<Writer>,
+    /// Where points wait for InfluxDB, if there is one.
+    points: Option<Spool>,
     metrics: Metrics,
 }
 
@@ -165,6 +168,7 @@ impl Intake {
             max_body_bytes,
             store_timeout: STORE_TIMEOUT,
             spool: None,
+            points: None,
             metrics,
         }
     }
@@ -173,6 +177,13 @@ impl Intake {
     #[must_use]
     pub fn with_spool(self, spool: Option<Writer>) -> Self {
         Self { spool, ..self }
+    }
+
+    /// The same, and a request is acknowledged only when its points are in `points`. While that
+    /// spool takes nothing, neither does this.
+    #[must_use]
+    pub fn with_points(self, points: Option<Spool>) -> Self {
+        Self { points, ..self }
     }
 
     /// Bytes of the largest body, after decompression.
@@ -194,11 +205,11 @@ impl Intake {
         body: Bytes,
     ) -> Result<Accepted, Refusal> {
         let outcome = match self.hand_over(signal, encoding, body).await {
-            Ok((accepted, None)) => Ok(accepted),
-            Ok((accepted, Some(pending))) => {
-                match tokio::time::timeout(self.store_timeout, pending.stored()).await {
-                    Ok(true) => Ok(accepted),
-                    Ok(false) | Err(_) => Err(Refusal::NotStored),
+            Ok((accepted, pending)) => {
+                let kept = join_all(pending.into_iter().map(Pending::stored));
+                match tokio::time::timeout(self.store_timeout, kept).await {
+                    Ok(kept) if kept.iter().all(|kept| *kept) => Ok(accepted),
+                    Ok(_) | Err(_) => Err(Refusal::NotStored),
                 }
             }
             Err(refusal) => Err(refusal),
@@ -216,12 +227,16 @@ impl Intake {
         signal: Signal,
         encoding: Encoding,
         body: Bytes,
-    ) -> Result<(Accepted, Option<Pending>), Refusal> {
+    ) -> Result<(Accepted, Vec<Pending>), Refusal> {
         use mpsc::error::TrySendError;
         if body.len() > self.max_body_bytes {
             return Err(Refusal::TooLarge {
                 limit: self.max_body_bytes,
             });
+        }
+        let failing = self.points.as_ref().and_then(|spool| spool.stats().failing);
+        if let Some(why) = failing {
+            return Err(Refusal::NotSpooled(why));
         }
         // The place in the queue comes first: a body that finds none is not worth decoding.
         let place = self.sender.try_reserve().map_err(|error| match error {
@@ -244,18 +259,23 @@ impl Intake {
                 .dropped("receiver", "path_record", decoded.unreadable);
         }
         let mut batch = decoded.batch;
-        let pending = (!batch.paths.is_empty()).then(|| {
-            let (receipt, pending) = Receipt::pair();
-            batch.receipt = Some(receipt);
-            pending
-        });
+        let mut waiting = Vec::new();
+        let mut receipt = |is_needed: bool| {
+            is_needed.then(|| {
+                let (receipt, pending) = Receipt::pair();
+                waiting.push(pending);
+                receipt
+            })
+        };
+        batch.receipt = receipt(!batch.paths.is_empty());
+        batch.points_receipt = receipt(self.points.is_some() && decoded.items > 0);
         if decoded.items > 0 {
             place.send(batch);
         }
         let accepted = Accepted {
             rejected: decoded.rejected,
         };
-        Ok((accepted, pending))
+        Ok((accepted, waiting))
     }
 
     /// Waits until the spool has the request.
@@ -302,6 +322,7 @@ fn decode_traces(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded
             metrics: Vec::new(),
             paths: Vec::new(),
             receipt: None,
+            points_receipt: None,
         },
     })
 }
@@ -332,6 +353,7 @@ fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decode
             metrics: numbers.points,
             paths: numbers.paths.records,
             receipt: None,
+            points_receipt: None,
         },
     })
 }
