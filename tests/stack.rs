@@ -50,22 +50,8 @@ async fn the_stack_fills_influxdb_2() {
     }
 }
 
-#[tokio::test]
-async fn influxdb_2_gives_back_what_was_written() {
-    if !asked_for() {
-        return;
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let name = format!("odd {}, a=b \"quoted\" ünïcode", now.as_nanos());
-    let point = Point::new("rabbitmq_queue", i64::try_from(now.as_nanos()).unwrap());
-    let point = point
-        .tag("queue", name.as_str())
-        .int("messages", Some(42))
-        .text("state", Some("a \\ \"b\""));
-    let mut config = Config::default().influx;
-    config.url = Some(Secret::new(URL));
-    ORG.clone_into(&mut config.org);
-    config.token = Secret::new(TOKEN);
+/// Writes a point by way of a spool; what the sink counted.
+async fn write(config: rabtrace::config::Influx, point: Point) -> Metrics {
     let client = rabtrace::app::http_client().unwrap();
     let (metrics, component) = (
         Metrics::new().unwrap(),
@@ -104,6 +90,26 @@ async fn influxdb_2_gives_back_what_was_written() {
     tokio::time::timeout(Duration::from_secs(30), both)
         .await
         .unwrap();
+    metrics
+}
+
+#[tokio::test]
+async fn influxdb_2_gives_back_what_was_written() {
+    if !asked_for() {
+        return;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let name = format!("odd {}, a=b \"quoted\" ünïcode", now.as_nanos());
+    let point = Point::new("rabbitmq_queue", i64::try_from(now.as_nanos()).unwrap());
+    let point = point
+        .tag("queue", name.as_str())
+        .int("messages", Some(42))
+        .text("state", Some("a \\ \"b\""));
+    let mut config = Config::default().influx;
+    config.url = Some(Secret::new(URL));
+    ORG.clone_into(&mut config.org);
+    config.token = Secret::new(TOKEN);
+    let metrics = write(config, point).await;
     assert_eq!(metrics.points_written.get(), 1);
     let rows = read(format!(
         "{} |> filter(fn: (r) => r.queue == {name:?})",

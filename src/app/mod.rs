@@ -30,7 +30,7 @@ use crate::store::{Reader, Store};
 
 use listeners::Listeners;
 use running::{Running, Stage};
-use spools::{Ends, Spools};
+use spools::{Ends, Spools, Watched};
 
 /// Width of the windows of path statistics.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -130,19 +130,10 @@ impl App {
         };
         let resume = store.resume(window, config.influx.url.is_some())?;
         let watched = spools.watched();
-        let inputs = Inputs {
-            grpc,
-            http,
-            spool: spools.forward.as_ref().map(|ends| ends.writer.clone()),
-            points: spools.influx.as_ref().map(|ends| ends.writer.spool()),
-        };
+        let inputs = Inputs::new(grpc, http, &spools);
         let (batches, polls) = parts.inputs(&mut running, inputs);
         let sinks = parts.sinks(&mut running, store, spools)?;
-        if !watched.is_empty() {
-            let stop = running.token(Stage::Sinks);
-            let watch = watched.clone().run(health.component("spool"), stop);
-            running.spawn(Stage::Sinks, "spool", done(watch));
-        }
+        parts.watch(&mut running, watched.clone());
         let flow = FlowTask {
             batches,
             polls,
@@ -178,6 +169,18 @@ struct Inputs {
     http: TcpListener,
     spool: Option<Writer>,
     points: Option<Spool>,
+}
+
+impl Inputs {
+    fn new(grpc: TcpListener, http: TcpListener, spools: &Spools) -> Self {
+        let (forward, influx) = (spools.forward.as_ref(), spools.influx.as_ref());
+        Self {
+            grpc,
+            http,
+            spool: forward.map(|ends| ends.writer.clone()),
+            points: influx.map(|ends| ends.writer.spool()),
+        }
+    }
 }
 
 /// What the parts are made of.
@@ -244,6 +247,15 @@ impl Parts<'_> {
             sinks.forward = Some(self.forward(running, ends)?);
         }
         Ok(sinks)
+    }
+
+    /// Starts what tells how the spools are, if there are any.
+    fn watch(&self, running: &mut Running, watched: Watched) {
+        if !watched.is_empty() {
+            let stop = running.token(Stage::Sinks);
+            let watch = watched.run(self.health.component("spool"), stop);
+            running.spawn(Stage::Sinks, "spool", done(watch));
+        }
     }
 
     /// Starts what puts points into the spool, and what writes them from there to InfluxDB.
