@@ -57,18 +57,29 @@ async fn a_killed_agent_delivers_every_request_that_it_acknowledged() {
     let upstream = format!("http://{address}");
     let first = agent(folder.path(), &upstream).await;
     let client = client();
-    let sent: Vec<(u64, Option<u16>)> = futures_util::stream::iter(1..=2000)
-        .map(|id| {
-            let sending = post(&client, &first, request(&[id], 100));
-            async move { (id, sending.await) }
+    // A sender that is told to come again does so.
+    let send = async |id: u64| {
+        eventually("the request is taken", PATIENCE, || async {
+            let status = post(&client, &first, request(&[id], 100)).await;
+            assert!(
+                matches!(status, Some(200 | 503)),
+                "request {id}: {status:?}"
+            );
+            status.filter(|status| *status == 200)
         })
-        .buffer_unordered(16)
-        .collect()
-        .await;
+        .await
+    };
+    let sending = futures_util::stream::iter(1..=2000).map(send);
+    let taken: Vec<u16> = sending.buffer_unordered(16).collect().await;
+    assert_eq!(taken.len(), 2000);
+    let page = client.get(format!("{}/metrics", first.api)).send();
+    let page = page.await.unwrap().text().await.unwrap();
+    let mut refused = page.lines().filter(|line| line.contains("refused_total{"));
+    assert!(
+        refused.all(|line| line.contains("queue_full")),
+        "what the spool has is not refused: {page}"
+    );
     drop(first);
-    for (id, status) in &sent {
-        assert_eq!(*status, Some(200), "request {id}");
-    }
 
     let second = agent(folder.path(), &upstream).await;
     let mut receiver = Receiver::start_on(address, 64).await;
