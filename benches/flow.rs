@@ -87,6 +87,7 @@ fn batch(checkpoints: u64, end: u64) -> Batch {
             .flat_map(|hash| records(hash, end))
             .collect(),
         receipt: None,
+        points_receipt: None,
     }
 }
 

@@ -25,6 +25,7 @@ pub mod flow;
 
 pub mod forward;
 pub mod influx;
+pub mod spool;
 pub mod store;
 
 pub mod api;

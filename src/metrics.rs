@@ -2,6 +2,8 @@
 //!
 //! Cardinality is constant: labels take fixed words only, never a name from outside.
 
+use std::collections::BTreeMap;
+
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -29,9 +31,39 @@ pub struct Metrics {
     dropped: IntCounterVec,
     refused: IntCounterVec,
     errors: IntCounterVec,
-    buffered_bytes: IntGaugeVec,
+    waiting: Waiting,
     /// Queues in the newest snapshot.
     pub queues: IntGauge,
+}
+
+/// What waits for the sinks, by sink.
+#[derive(Clone)]
+struct Waiting {
+    buffered_bytes: IntGaugeVec,
+    spool_bytes: IntGaugeVec,
+    spool_records: IntGaugeVec,
+}
+
+impl Waiting {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            buffered_bytes: make.gauges(
+                "rabtrace_buffered_bytes",
+                "Bytes that wait in memory for a sink.",
+                &["sink"],
+            )?,
+            spool_bytes: make.gauges(
+                "rabtrace_spool_bytes",
+                "Bytes of a sink's spool on the disk.",
+                &["sink"],
+            )?,
+            spool_records: make.gauges(
+                "rabtrace_spool_records",
+                "Requests or batches that are in a sink's spool and not delivered.",
+                &["sink"],
+            )?,
+        })
+    }
 }
 
 /// Registers what it makes.
@@ -127,11 +159,7 @@ impl Metrics {
                 "Attempts that failed and were made again.",
                 &["stage"],
             )?,
-            buffered_bytes: make.gauges(
-                "rabtrace_buffered_bytes",
-                "Bytes that wait in memory for a sink.",
-                &["sink"],
-            )?,
+            waiting: Waiting::new(&make)?,
             queues: make.gauge(
                 "rabtrace_queues",
                 "Queues of the broker in the newest snapshot.",
@@ -164,9 +192,40 @@ impl Metrics {
 
     /// Sets how many bytes wait in memory for a sink.
     pub fn buffered(&self, sink: &str, bytes: usize) {
-        self.buffered_bytes
+        self.waiting
+            .buffered_bytes
             .with_label_values(&[sink])
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how much is in a sink's spool: bytes on the disk, records that are not delivered.
+    pub fn spooled(&self, sink: &str, bytes: u64, records: u64) {
+        let set = |gauges: &IntGaugeVec, value: u64| {
+            gauges
+                .with_label_values(&[sink])
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.waiting.spool_bytes, bytes);
+        set(&self.waiting.spool_records, records);
+    }
+
+    /// What [`Metrics::spooled`] was last told, by sink: bytes and records.
+    #[must_use]
+    pub fn spools(&self) -> BTreeMap<String, (u64, u64)> {
+        let mut spools = BTreeMap::new();
+        for family in self.waiting.spool_bytes.collect() {
+            for metric in family.get_metric() {
+                let sink = metric.get_label().iter().map(|label| label.value());
+                let sink: String = sink.collect();
+                let read = |gauges: &IntGaugeVec| gauges.with_label_values(&[&sink]).get();
+                let found = (
+                    read(&self.waiting.spool_bytes).unsigned_abs(),
+                    read(&self.waiting.spool_records).unsigned_abs(),
+                );
+                spools.insert(sink, found);
+            }
+        }
+        spools
     }
 
     /// All drops so far, whatever the stage and reason.

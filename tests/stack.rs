@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use influxdb2::models::Query;
 use rabtrace::config::{Config, Secret};
 use rabtrace::health::Health;
-use rabtrace::influx::{Influx, InfluxSetup};
+use rabtrace::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
 use rabtrace::metrics::Metrics;
-use rabtrace::model::Point;
+use rabtrace::model::{Point, PointBatch};
+use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +50,49 @@ async fn the_stack_fills_influxdb_2() {
     }
 }
 
+/// Writes a point by way of a spool; what the sink counted.
+async fn write(config: rabtrace::config::Influx, point: Point) -> Metrics {
+    let client = rabtrace::app::http_client().unwrap();
+    let (metrics, component) = (
+        Metrics::new().unwrap(),
+        Health::default().component("influxdb"),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, lines) = Spool::open(SpoolSetup {
+        folder: folder.path().join("spool"),
+        sink: "influx",
+        limits: Limits::default(),
+        metrics: metrics.clone(),
+    })
+    .unwrap();
+    let (points, points_in) = mpsc::channel(1);
+    let keeper = Keeper::new(KeeperSetup {
+        config: config.clone(),
+        spool,
+        metrics: metrics.clone(),
+    });
+    let sink = Influx::new(InfluxSetup {
+        config,
+        client,
+        metrics: metrics.clone(),
+        component,
+    });
+    let batch = PointBatch {
+        points: vec![point],
+        receipt: None,
+    };
+    points.send(batch).await.unwrap();
+    drop(points);
+    let both = async {
+        keeper.run(points_in).await;
+        sink.run(lines, CancellationToken::new()).await;
+    };
+    tokio::time::timeout(Duration::from_secs(30), both)
+        .await
+        .unwrap();
+    metrics
+}
+
 #[tokio::test]
 async fn influxdb_2_gives_back_what_was_written() {
     if !asked_for() {
@@ -65,26 +109,7 @@ async fn influxdb_2_gives_back_what_was_written() {
     config.url = Some(Secret::new(URL));
     ORG.clone_into(&mut config.org);
     config.token = Secret::new(TOKEN);
-    let client = rabtrace::app::http_client().unwrap();
-    let (metrics, component) = (
-        Metrics::new().unwrap(),
-        Health::default().component("influxdb"),
-    );
-    let (points, points_in) = mpsc::channel(1);
-    let sink = Influx::new(InfluxSetup {
-        config,
-        client,
-        metrics: metrics.clone(),
-        component,
-    });
-    points.send(vec![point]).await.unwrap();
-    drop(points);
-    tokio::time::timeout(
-        Duration::from_secs(30),
-        sink.run(points_in, CancellationToken::new()),
-    )
-    .await
-    .unwrap();
+    let metrics = write(config, point).await;
     assert_eq!(metrics.points_written.get(), 1);
     let rows = read(format!(
         "{} |> filter(fn: (r) => r.queue == {name:?})",

@@ -42,7 +42,7 @@ use crate::store::Reader;
 
 pub use error::ApiError;
 pub use questions::{Rows, SqlRequest};
-pub use state::{Addresses, HealthReport, StatusReport};
+pub use state::{Addresses, HealthReport, SpoolReport, StatusReport};
 
 /// Largest body of a request, which is the text of a statement.
 const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use crate::health::{ComponentReport, Status};
+use crate::metrics::Metrics;
 
 /// Where an agent listens; with port 0 in the configuration these are the chosen ones.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -56,6 +57,18 @@ pub struct StatusReport {
     pub polls: u64,
     /// Everything that was dropped, for whatever reason.
     pub dropped: u64,
+    /// What waits on disk, by sink.
+    #[serde(default)]
+    pub spools: BTreeMap<String, SpoolReport>,
+}
+
+/// What waits on disk for one sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolReport {
+    /// Bytes of its spool on the disk, those of what is delivered and not deleted yet included.
+    pub disk_bytes: u64,
+    /// Requests or batches that are not delivered.
+    pub records: u64,
 }
 
 /// The process answers.
@@ -115,5 +128,17 @@ pub(super) async fn status(State(api): State<Api>) -> Json<StatusReport> {
         requests_forwarded: metrics.requests_forwarded.get(),
         polls: metrics.polls.get(),
         dropped: metrics.dropped_total(),
+        spools: spools(metrics),
     })
+}
+
+fn spools(metrics: &Metrics) -> BTreeMap<String, SpoolReport> {
+    let report = |(sink, (disk_bytes, records))| {
+        let report = SpoolReport {
+            disk_bytes,
+            records,
+        };
+        (sink, report)
+    };
+    metrics.spools().into_iter().map(report).collect()
 }

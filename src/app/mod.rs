@@ -6,9 +6,11 @@
 
 mod listeners;
 mod running;
+mod spools;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,17 +18,19 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Addresses, Api, ApiSetup};
 use crate::config::Config;
 use crate::flow::{FlowTask, InfluxQueue, Sinks};
-use crate::forward::{Forward, ForwardSetup};
+use crate::forward::{Forward, ForwardSetup, spool_numbers};
 use crate::health::Health;
-use crate::influx::{Influx, InfluxSetup};
+use crate::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
 use crate::metrics::Metrics;
-use crate::model::{Batch, BrokerSnapshot};
+use crate::model::{Batch, BrokerSnapshot, Signal};
 use crate::monitor::{Monitor, MonitorSetup};
 use crate::receiver::{self, Intake};
+use crate::spool::{Spool, Writer};
 use crate::store::{Reader, Store};
 
 use listeners::Listeners;
 use running::{Running, Stage};
+use spools::{Ends, Spools, Watched};
 
 /// Width of the windows of path statistics.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -36,6 +40,7 @@ pub struct App {
     config: Config,
     listeners: Listeners,
     store: Store,
+    spools: Spools,
     client: reqwest::Client,
     health: Health,
     metrics: Metrics,
@@ -43,10 +48,10 @@ pub struct App {
 }
 
 impl App {
-    /// Binds the listeners and opens the store.
+    /// Binds the listeners and opens the store, and the spool of each sink that is configured.
     ///
     /// # Errors
-    /// A port in use, a store that cannot be opened: each with its key and what to do.
+    /// A port in use, a store or spool that cannot be opened: each with its key and what to do.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&config).await?;
         let begun = Instant::now();
@@ -55,11 +60,13 @@ impl App {
         // It was opened and written just now: the agent is ready without waiting for data.
         health.component("store").healthy(begun.elapsed());
         let metrics = Metrics::new()?;
+        let spools = Spools::open(&config, &metrics)?;
         let client = http_client()?;
         Ok(Self {
             config,
             listeners,
             store,
+            spools,
             client,
             health,
             metrics,
@@ -106,6 +113,7 @@ impl App {
             config,
             listeners,
             mut store,
+            spools,
             client,
             health,
             metrics,
@@ -121,8 +129,11 @@ impl App {
             metrics: &metrics,
         };
         let resume = store.resume(window, config.influx.url.is_some())?;
-        let (batches, polls) = parts.inputs(&mut running, grpc, http);
-        let sinks = parts.sinks(&mut running, store)?;
+        let watched = spools.watched();
+        let inputs = Inputs::new(grpc, http, &spools);
+        let (batches, polls) = parts.inputs(&mut running, inputs);
+        let sinks = parts.sinks(&mut running, store, spools)?;
+        parts.watch(&mut running, watched.clone());
         let flow = FlowTask {
             batches,
             polls,
@@ -146,7 +157,29 @@ impl App {
         };
         let api_stop = running.token(Stage::Api);
         running.spawn(Stage::Api, "api", Api::new(setup).serve(api, api_stop));
-        running.until(stop).await
+        let outcome = running.until(stop).await;
+        watched.closed().await;
+        outcome
+    }
+}
+
+/// Where requests come in, and where they are kept for the sinks.
+struct Inputs {
+    grpc: TcpListener,
+    http: TcpListener,
+    spool: Option<Writer>,
+    points: Option<Spool>,
+}
+
+impl Inputs {
+    fn new(grpc: TcpListener, http: TcpListener, spools: &Spools) -> Self {
+        let (forward, influx) = (spools.forward.as_ref(), spools.influx.as_ref());
+        Self {
+            grpc,
+            http,
+            spool: forward.map(|ends| ends.writer.clone()),
+            points: influx.map(|ends| ends.writer.spool()),
+        }
     }
 }
 
@@ -163,14 +196,20 @@ impl Parts<'_> {
     fn inputs(
         &self,
         running: &mut Running,
-        grpc: TcpListener,
-        http: TcpListener,
+        inputs: Inputs,
     ) -> (mpsc::Receiver<Batch>, mpsc::Receiver<BrokerSnapshot>) {
         let receiver = &self.config.receiver;
         let (batches, batches_in) = mpsc::channel(receiver.queue_batches);
         let (polls, polls_in) = mpsc::channel(2);
         let stop = running.token(Stage::Inputs);
+        let Inputs {
+            grpc,
+            http,
+            spool,
+            points,
+        } = inputs;
         let intake = Intake::new(batches, receiver.max_body_bytes, self.metrics.clone());
+        let intake = intake.with_spool(spool).with_points(points);
         let serve = receiver::serve_grpc(grpc, intake.clone(), stop.clone());
         running.spawn(Stage::Inputs, "receiver (gRPC)", serve);
         let serve = receiver::serve_http(http, intake, stop.clone());
@@ -187,7 +226,7 @@ impl Parts<'_> {
     }
 
     /// Starts what the flow feeds: the store, and the sinks that are configured.
-    fn sinks(&self, running: &mut Running, store: Store) -> anyhow::Result<Sinks> {
+    fn sinks(&self, running: &mut Running, store: Store, spools: Spools) -> anyhow::Result<Sinks> {
         let stop = running.token(Stage::Sinks);
         let (store_out, store_in) = mpsc::channel(16);
         let writer = store.writer(self.metrics.clone(), self.health.component("store"));
@@ -201,41 +240,66 @@ impl Parts<'_> {
             influx: None,
             forward: None,
         };
-        if self.config.influx.url.is_some() {
-            let (points, points_in) = mpsc::channel(64);
-            let influx = Influx::new(InfluxSetup {
-                config: self.config.influx.clone(),
-                client: self.client.clone(),
-                metrics: self.metrics.clone(),
-                component: self.health.component("influxdb"),
-            });
-            let done_with = influx.done();
-            running.spawn(
-                Stage::Sinks,
-                "influx",
-                done(influx.run(points_in, stop.clone())),
-            );
-            sinks.influx = Some(InfluxQueue {
-                points,
-                done: done_with,
-            });
+        if let Some(ends) = spools.influx {
+            sinks.influx = Some(self.influx(running, ends));
         }
-        if self.config.forward.endpoint.is_some() {
-            let (requests, requests_in) = mpsc::channel(64);
-            let forward = Forward::new(ForwardSetup {
-                config: self.config.forward.clone(),
-                client: self.client.clone(),
-                metrics: self.metrics.clone(),
-                component: self.health.component("upstream"),
-            })?;
-            running.spawn(
-                Stage::Sinks,
-                "forward",
-                done(forward.run(requests_in, stop)),
-            );
-            sinks.forward = Some(requests);
+        if let Some(ends) = spools.forward {
+            sinks.forward = Some(self.forward(running, ends)?);
         }
         Ok(sinks)
+    }
+
+    /// Starts what tells how the spools are, if there are any.
+    fn watch(&self, running: &mut Running, watched: Watched) {
+        if !watched.is_empty() {
+            let stop = running.token(Stage::Sinks);
+            let watch = watched.run(self.health.component("spool"), stop);
+            running.spawn(Stage::Sinks, "spool", done(watch));
+        }
+    }
+
+    /// Starts what puts points into the spool, and what writes them from there to InfluxDB.
+    fn influx(&self, running: &mut Running, ends: Ends) -> InfluxQueue {
+        let (points, points_in) = mpsc::channel(64);
+        let keeper = Keeper::new(KeeperSetup {
+            config: self.config.influx.clone(),
+            spool: ends.writer,
+            metrics: self.metrics.clone(),
+        });
+        let kept = keeper.done();
+        let keep = keeper.run(points_in);
+        running.spawn(Stage::Sinks, "influx (spool)", done(keep));
+        let influx = Influx::new(InfluxSetup {
+            config: self.config.influx.clone(),
+            client: self.client.clone(),
+            metrics: self.metrics.clone(),
+            component: self.health.component("influxdb"),
+        });
+        let write = influx.run(ends.reader, running.token(Stage::Sinks));
+        running.spawn(Stage::Sinks, "influx", done(write));
+        InfluxQueue { points, done: kept }
+    }
+
+    /// Starts what sends the spool's requests to the upstream; the monitor's numbers go into the
+    /// spool by what comes back.
+    fn forward(
+        &self,
+        running: &mut Running,
+        ends: Ends,
+    ) -> anyhow::Result<mpsc::Sender<(Signal, Bytes)>> {
+        let (requests, requests_in) = mpsc::channel(4);
+        let forward = Forward::new(ForwardSetup {
+            config: self.config.forward.clone(),
+            client: self.client.clone(),
+            metrics: self.metrics.clone(),
+            component: self.health.component("upstream"),
+        })?;
+        let stop = running.token(Stage::Sinks);
+        let send = forward.run(ends.reader, stop);
+        running.spawn(Stage::Sinks, "forward", done(send));
+        let keep = spool_numbers(requests_in, ends.writer, self.metrics.clone());
+        running.spawn(Stage::Sinks, "forward (numbers)", done(keep));
+        Ok(requests)
     }
 }
 

@@ -7,7 +7,7 @@ use super::keys::{Input, Kind};
 use super::table::KEYS;
 use super::{
     Agent, Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret,
-    Selection, Statistics, Store,
+    Selection, Spool, Statistics, Store,
 };
 
 /// The tree before any key is applied.
@@ -55,6 +55,10 @@ fn blank() -> Config {
         store: Store {
             folder: PathBuf::new(),
             retention: Duration::ZERO,
+            max_bytes: 0,
+        },
+        spool: Spool {
+            folder: PathBuf::new(),
             max_bytes: 0,
         },
         api: Api {

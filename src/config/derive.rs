@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::mistake::{Mistake, Origin};
 use super::{Config, Secret};
 
-/// Fills in what follows from other keys: the broker's other ports, the store's folder, the
-/// agent's name.
+/// Fills in what follows from other keys: the broker's other ports, the folders of
+/// store and spool, the agent's name.
 pub(super) fn derive(
     config: &mut Config,
     values: &mut [(&'static str, String, Origin)],
@@ -59,6 +59,11 @@ pub(super) fn derive(
             config.store.folder.display().to_string(),
             "XDG_STATE_HOME or HOME",
         );
+    }
+    if config.spool.folder.as_os_str().is_empty() {
+        config.spool.folder = config.spool_folder();
+        let shown = config.spool.folder.display().to_string();
+        note("spool.folder", shown, "store.folder");
     }
 }
 

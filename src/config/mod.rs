@@ -41,6 +41,8 @@ pub struct Config {
     pub forward: Forward,
     /// The embedded store.
     pub store: Store,
+    /// What waits on disk for the sinks.
+    pub spool: Spool,
     /// The JSON API, `/metrics` and `/health`.
     pub api: Api,
     /// The agent's own log.
@@ -135,7 +137,7 @@ pub struct Influx {
     pub batch_bytes: usize,
     /// Longest time that a point waits for its request to fill.
     pub flush_interval: Duration,
-    /// Bytes kept in memory while the server is away; beyond it the oldest are dropped and counted.
+    /// Bytes of lines kept in memory for writing; the rest is read from the spool.
     pub buffer_bytes: usize,
     /// Longest wait for one answer.
     pub timeout: Duration,
@@ -159,7 +161,7 @@ pub struct Forward {
     pub protocol: Protocol,
     /// Headers of each request, name and value.
     pub headers: Vec<(String, Secret)>,
-    /// Bytes kept in memory while the upstream is away; beyond it the oldest are dropped and counted.
+    /// Bytes of requests kept in memory for sending; the rest is read from the spool.
     pub buffer_bytes: usize,
     /// Longest wait for one answer.
     pub timeout: Duration,
@@ -181,6 +183,27 @@ impl Store {
     #[must_use]
     pub fn file(&self) -> PathBuf {
         self.folder.join("rabtrace.db")
+    }
+}
+
+/// What waits on disk for the sinks.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    /// Folder with a folder for each sink; empty: `spool` in the store's folder.
+    pub folder: PathBuf,
+    /// Bytes of one sink's spool; beyond it the oldest is dropped and counted.
+    pub max_bytes: u64,
+}
+
+impl Config {
+    /// The folder of the spools.
+    #[must_use]
+    pub fn spool_folder(&self) -> PathBuf {
+        if self.spool.folder.as_os_str().is_empty() {
+            self.store.folder.join("spool")
+        } else {
+            self.spool.folder.clone()
+        }
     }
 }
 

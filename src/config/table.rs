@@ -258,7 +258,7 @@ pub(super) const KEYS: &[Key] = &[
         "influx.buffer_bytes",
         "64MiB",
         &[],
-        "Bytes kept in memory while InfluxDB is away; beyond it the oldest are dropped and counted.",
+        "Bytes of lines kept in memory for writing; the rest is read from the spool.",
         |config, input| set(&mut config.influx.buffer_bytes, memory_size(input.text())),
     ),
     text(
@@ -298,7 +298,7 @@ pub(super) const KEYS: &[Key] = &[
         "forward.buffer_bytes",
         "64MiB",
         &[],
-        "Bytes kept in memory while the upstream is away; beyond it the oldest are dropped and counted.",
+        "Bytes of requests kept in memory for sending; the rest is read from the spool.",
         |config, input| set(&mut config.forward.buffer_bytes, memory_size(input.text())),
     ),
     text(
@@ -328,6 +328,20 @@ pub(super) const KEYS: &[Key] = &[
         &["RABTRACE_STORE_MAX_BYTES"],
         "Size at which the oldest hour is dropped.",
         |config, input| set(&mut config.store.max_bytes, size(input.text())),
+    ),
+    text(
+        "spool.folder",
+        "",
+        &["RABTRACE_SPOOL_FOLDER"],
+        "Folder of what waits on disk for the sinks. Empty: spool, in the store's folder.",
+        |config, input| set(&mut config.spool.folder, Ok(PathBuf::from(input.text()))),
+    ),
+    text(
+        "spool.max_bytes",
+        "4GiB",
+        &["RABTRACE_SPOOL_MAX_BYTES"],
+        "Size of one sink's spool at which the oldest is dropped and counted.",
+        |config, input| set(&mut config.spool.max_bytes, size(input.text())),
     ),
     text(
         "api.listen",

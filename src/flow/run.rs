@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Flow, FlowSetup, Output, Skipped};
 use crate::metrics::Metrics;
-use crate::model::{Batch, BrokerSnapshot, Point, Resume, Signal, StoreBatch, unix_nano};
+use crate::model::{
+    Batch, BrokerSnapshot, PointBatch, Receipt, Resume, Signal, StoreBatch, unix_nano,
+};
 use crate::monitor;
 
 /// The way to InfluxDB.
 pub struct InfluxQueue {
     /// Takes points.
-    pub points: Sender<Vec<Point>>,
-    /// How many of the messages that were sent are written or given up, all before them included.
+    pub points: Sender<PointBatch>,
+    /// How many of the messages that were sent are durable or given up, all before them included.
     pub done: Arc<AtomicU64>,
 }
 
@@ -32,7 +34,7 @@ pub struct Sinks {
     pub store: Sender<StoreBatch>,
     /// InfluxDB.
     pub influx: Option<InfluxQueue>,
-    /// The upstream.
+    /// The upstream: takes the monitor's numbers; what came by OTLP is in its spool already.
     pub forward: Option<Sender<(Signal, Bytes)>>,
 }
 
@@ -66,6 +68,8 @@ struct Handed {
     messages: u64,
     /// The message with which a window went, and when that ended.
     windows: VecDeque<(u64, i64)>,
+    /// Of the request whose points are handed over next.
+    receipt: Option<Receipt>,
 }
 
 impl FlowTask {
@@ -84,10 +88,11 @@ impl FlowTask {
         // Windows that ended while no agent ran are closed at once.
         let mut next_end = tokio::time::Instant::now();
         while batches_open || polls_open {
+            let mut receipt = None;
             let output = tokio::select! {
                 batch = self.batches.recv(), if batches_open => match batch {
-                    Some(batch) => {
-                        self.forward(batch.signal, batch.payload.clone()).await;
+                    Some(mut batch) => {
+                        receipt = batch.points_receipt.take();
                         flow.take_batch(batch, self.now())
                     }
                     None => {
@@ -97,7 +102,7 @@ impl FlowTask {
                 },
                 polled = self.polls.recv(), if polls_open => match polled {
                     Some(snapshot) => {
-                        self.forward_snapshot(&snapshot, started).await;
+                        self.forward_snapshot(&snapshot, started);
                         flow.take_snapshot(&snapshot, monitor::points(&snapshot))
                     }
                     None => {
@@ -117,6 +122,7 @@ impl FlowTask {
                     output
                 }
             };
+            handed.receipt = receipt;
             self.hand_over(&flow, output, &mut handed).await;
         }
         let last = flow.finish(self.now());
@@ -137,18 +143,16 @@ impl FlowTask {
         Duration::from_nanos(left)
     }
 
-    async fn forward(&self, signal: Signal, payload: Bytes) {
-        if let Some(forward) = self.sinks.forward.as_ref().filter(|_| !payload.is_empty()) {
-            let _ = forward.send((signal, payload)).await;
-        }
-    }
-
-    /// The monitor's own numbers go to the upstream as OTLP metrics.
-    async fn forward_snapshot(&self, snapshot: &BrokerSnapshot, started_unix_nano: u64) {
-        if self.sinks.forward.is_some() {
-            let request = monitor::otlp_metrics(snapshot, started_unix_nano);
-            self.forward(Signal::Metrics, Bytes::from(request.encode_to_vec()))
-                .await;
+    /// The monitor's own numbers go to the upstream as OTLP metrics. It polls again soon: numbers
+    /// that find no place are dropped.
+    fn forward_snapshot(&self, snapshot: &BrokerSnapshot, started_unix_nano: u64) {
+        let Some(forward) = &self.sinks.forward else {
+            return;
+        };
+        let request = monitor::otlp_metrics(snapshot, started_unix_nano);
+        let payload = Bytes::from(request.encode_to_vec());
+        if !payload.is_empty() && forward.try_send((Signal::Metrics, payload)).is_err() {
+            self.metrics.dropped("forward", "queue_full", 1);
         }
     }
 
@@ -157,7 +161,10 @@ impl FlowTask {
         // A closed channel means that the agent stops on an error; the task that failed told it.
         if let Some(influx) = &self.sinks.influx {
             let points = flow.influx_points(&output);
-            if !points.is_empty() && influx.points.send(points).await.is_ok() {
+            let receipt = handed.receipt.take();
+            let batch = PointBatch { points, receipt };
+            let is_empty = batch.points.is_empty() && batch.receipt.is_none();
+            if !is_empty && influx.points.send(batch).await.is_ok() {
                 handed.messages += 1;
             }
             let until = output.closed_until;

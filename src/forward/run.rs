@@ -1,22 +1,20 @@
-//! The loop: receive always, send one request at a time, wait between failed attempts.
+//! The loop: take the oldest request from the spool, send it, wait between failed attempts.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::buffer::{Buffer, Request};
 use super::upstream::{Outcome, SetupError, Upstream};
 use crate::config;
 use crate::health::Component;
 use crate::metrics::Metrics;
 use crate::model::Signal;
 use crate::retry::Backoff;
+use crate::spool::{Reader, Record, Stats};
 
 /// The name of this sink in counters.
 const SINK: &str = "forward";
@@ -38,17 +36,17 @@ pub struct ForwardSetup {
 /// Sends OTLP requests on to the upstream; see the module.
 pub struct Forward {
     upstream: Arc<Upstream>,
-    buffer: Buffer,
     backoff: Backoff,
+    /// The request that is sent, until its final answer.
+    held: Option<Record>,
     attempt: Option<Attempt>,
-    attempt_bytes: usize,
     retry_at: Option<Instant>,
     metrics: Metrics,
     component: Component,
 }
 
-/// An attempt under way: its request, when it began, what came of it.
-type Attempt = Pin<Box<dyn Future<Output = (Request, Instant, Outcome)> + Send>>;
+/// An attempt under way: when it began, what came of it.
+type Attempt = Pin<Box<dyn Future<Output = (Instant, Outcome)> + Send>>;
 
 impl Forward {
     /// Connects to nothing yet; it must be called within a Tokio runtime.
@@ -58,79 +56,78 @@ impl Forward {
     pub fn new(setup: ForwardSetup) -> Result<Self, SetupError> {
         Ok(Self {
             upstream: Arc::new(Upstream::new(&setup.config, &setup.client)?),
-            buffer: Buffer::new(setup.config.buffer_bytes),
             backoff: Backoff::default(),
+            held: None,
             attempt: None,
-            attempt_bytes: 0,
             retry_at: None,
             metrics: setup.metrics,
             component: setup.component,
         })
     }
 
-    /// Sends what comes from `requests` until all of its senders are gone and nothing waits, or
-    /// until 3 s after `stop`.
-    pub async fn run(
-        mut self,
-        mut requests: mpsc::Receiver<(Signal, Bytes)>,
-        stop: CancellationToken,
-    ) {
-        let mut open = true;
+    /// Sends what is in `spool` until all of its writers are gone and nothing waits. After `stop`
+    /// it goes on for at most 3 s, and no further than to the first attempt that fails.
+    pub async fn run(mut self, mut spool: Reader, stop: CancellationToken) {
         let mut deadline: Option<Instant> = None;
         loop {
             self.begin();
-            if !open && self.attempt.is_none() && self.buffer.len() == 0 {
-                break;
-            }
-            let bytes = self.buffer.bytes() + self.attempt_bytes;
-            self.metrics.buffered(SINK, bytes);
+            let stats = spool.spool().stats();
+            self.metrics.buffered(SINK, self.bytes(&stats));
             tokio::select! {
-                request = requests.recv(), if open => match request {
-                    Some(request) => self.push(request),
-                    None => open = false,
+                next = spool.next(), if self.held.is_none() => match next {
+                    Some(record) => self.held = Some(record),
+                    None => break,
                 },
-                (request, begun, outcome) = finished(&mut self.attempt) => {
+                (begun, outcome) = finished(&mut self.attempt) => {
                     self.attempt = None;
-                    self.attempt_bytes = 0;
-                    self.finish(request, begun, outcome);
+                    let failed = matches!(outcome, Outcome::Retry { .. });
+                    self.finish(begun, outcome, &stats);
+                    match self.held.take_if(|_| !failed) {
+                        Some(record) => spool.done(record).await,
+                        None if deadline.is_some() => break,
+                        None => {}
+                    }
                 }
                 () = at(self.retry_at) => self.retry_at = None,
                 () = stop.cancelled(), if deadline.is_none() => {
                     deadline = Some(Instant::now() + DRAIN);
-                    self.backoff.reset();
                     self.retry_at = None;
                 }
                 () = at(deadline) => break,
             }
         }
-        self.give_up(requests);
+        self.metrics.buffered(SINK, 0);
     }
 
-    /// Starts to send the oldest request, if none is under way and it is not time to wait.
+    /// Bytes in memory.
+    fn bytes(&self, stats: &Stats) -> usize {
+        let held = self.held.as_ref().map_or(0, |record| record.payload.len());
+        stats.memory_bytes + held
+    }
+
+    /// Starts to send the request that is held, if none is under way and it is not time to wait.
     fn begin(&mut self) {
         if self.attempt.is_some() || self.retry_at.is_some() {
             return;
         }
-        let Some((signal, payload)) = self.buffer.pop() else {
+        let Some(record) = &self.held else {
             return;
         };
-        self.attempt_bytes = payload.len();
+        let (signal, payload) = (Signal::of_code(record.kind), record.payload.clone());
         let upstream = Arc::clone(&self.upstream);
         self.attempt = Some(Box::pin(async move {
             let begun = Instant::now();
-            let outcome = upstream.send(signal, payload.clone()).await;
-            ((signal, payload), begun, outcome)
+            let outcome = match signal {
+                Some(signal) => upstream.send(signal, payload).await,
+                None => Outcome::Refused {
+                    why: "a newer version of rabtrace put it into the spool".to_owned(),
+                },
+            };
+            (begun, outcome)
         }));
     }
 
-    fn push(&mut self, request: Request) {
-        let dropped = self.buffer.push(request);
-        if dropped > 0 {
-            self.metrics.dropped(SINK, "buffer_full", dropped);
-        }
-    }
-
-    fn finish(&mut self, request: Request, begun: Instant, outcome: Outcome) {
+    fn finish(&mut self, begun: Instant, outcome: Outcome, stats: &Stats) {
         match outcome {
             Outcome::Taken { rejected } => {
                 self.metrics.requests_forwarded.inc();
@@ -142,11 +139,11 @@ impl Forward {
             }
             Outcome::Retry { why, after } => {
                 self.metrics.error(SINK);
-                self.component.degraded(&why);
+                let (requests, bytes) = (stats.waiting.records, stats.disk_bytes);
+                self.component.degraded(&format!(
+                    "{why}; {requests} requests wait, the spool has {bytes} bytes on the disk"
+                ));
                 self.retry_at = Some(Instant::now() + self.backoff.next_wait(after));
-                if !self.buffer.put_back(request) {
-                    self.metrics.dropped(SINK, "buffer_full", 1);
-                }
             }
             Outcome::Refused { why } => {
                 self.metrics.dropped(SINK, "refused", 1);
@@ -156,23 +153,10 @@ impl Forward {
             }
         }
     }
-
-    /// Counts all that was not sent; an attempt under way may have arrived and counts as lost.
-    fn give_up(self, mut requests: mpsc::Receiver<Request>) {
-        requests.close();
-        let mut left = self.buffer.len() as u64 + u64::from(self.attempt.is_some());
-        while requests.try_recv().is_ok() {
-            left += 1;
-        }
-        if left > 0 {
-            self.metrics.dropped(SINK, "stopping", left);
-        }
-        self.metrics.buffered(SINK, 0);
-    }
 }
 
 /// The end of the attempt under way; never, if there is none.
-async fn finished(attempt: &mut Option<Attempt>) -> (Request, Instant, Outcome) {
+async fn finished(attempt: &mut Option<Attempt>) -> (Instant, Outcome) {
     match attempt {
         Some(attempt) => attempt.await,
         None => std::future::pending().await,

@@ -1,7 +1,7 @@
-//! One attempt to write one batch, down to its single lines where that must be.
+//! One attempt to write one group of lines, down to its single lines where that must be.
 //!
-//! Input: a batch and the server, if that is known. Output: [`Written`]: how many lines are
-//! written, how many the server will never take, what is left, and why. Lines of the batch =
+//! Input: a group and the server, if that is known. Output: [`Written`]: how many lines are
+//! written, how many the server will never take, what is left, and why. Its lines =
 //! taken + refused + left.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 
-use super::batch::Batch;
+use super::batch::{Batch, Group};
 use super::exchange::exchange;
 use super::failure::Trouble;
 use super::identify::identify;
@@ -32,29 +32,28 @@ pub(super) struct Session {
 pub(super) struct Written {
     /// The server, where it is known to be there.
     pub(super) server: Option<Arc<Server>>,
-    /// Bytes of the batch as it was taken from the buffer.
+    /// Bytes of the group as it was taken from the buffer.
     pub(super) size: usize,
-    /// Lines of the batch as it was taken from the buffer.
-    pub(super) lines: u64,
     /// Lines that the server took.
     pub(super) taken: u64,
     /// Lines that the server will never take.
     pub(super) rejected: u64,
     /// Lines that are larger than the server takes.
     pub(super) too_large: u64,
-    /// What is left, in its order.
-    pub(super) rest: Vec<Batch>,
+    /// What is left, and the records of all of it.
+    pub(super) rest: Group,
     /// How long the last request took, or why the attempt ended early.
     pub(super) end: Result<Duration, Trouble>,
 }
 
-/// Writes `batch`; asks the server what it is when `server` is none.
+/// Writes `group`; asks the server what it is when `server` is none.
 pub(super) async fn write(
     session: Arc<Session>,
     server: Option<Arc<Server>>,
-    batch: Batch,
+    group: Group,
 ) -> Written {
-    let mut attempt = Attempt::new(batch.clone());
+    let whole = group.pieces.clone();
+    let mut attempt = Attempt::new(group);
     let end = match server {
         Some(server) => attempt.send_all(&session, server).await,
         None => match identify(&session.config, &session.client).await {
@@ -65,13 +64,13 @@ pub(super) async fn write(
     if end.is_err() && attempt.written.is_untouched() {
         // Where nothing at all is taken, it may be that not the lines are wrong: they are kept.
         attempt.alone.clear();
-        attempt.pieces = vec![batch];
+        attempt.pieces = whole.into_iter().rev().collect();
     }
     attempt.refuse_those_alone();
     attempt.report(&session.config);
     let mut written = attempt.written;
-    written.rest = attempt.pieces;
-    written.rest.reverse();
+    attempt.pieces.reverse();
+    written.rest.pieces = attempt.pieces;
     written.end = end;
     written
 }
@@ -96,20 +95,22 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn new(batch: Batch) -> Self {
+    fn new(mut group: Group) -> Self {
+        let size = group.size();
+        let mut pieces = std::mem::take(&mut group.pieces);
+        pieces.reverse();
         let written = Written {
             server: None,
-            size: batch.size(),
-            lines: batch.lines(),
+            size,
             taken: 0,
             rejected: 0,
             too_large: 0,
-            rest: Vec::new(),
+            rest: group,
             end: Ok(Duration::ZERO),
         };
         Self {
             written,
-            pieces: vec![batch],
+            pieces,
             alone: Vec::new(),
             first: None,
             unexplained: String::new(),

@@ -7,6 +7,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
+use crate::spool::Record;
+
 /// From this size on a body is compressed.
 const GZIP_FROM: usize = 1024;
 
@@ -16,6 +18,29 @@ pub(super) struct Batch {
     body: Bytes,
     gzip: bool,
     lines: u64,
+}
+
+/// What is written together: lines of whole records of the spool.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    /// What is still to be sent, in its order.
+    pub(super) pieces: Vec<Batch>,
+    /// The records that all of it came from, without their payloads.
+    pub(super) records: Vec<Record>,
+}
+
+impl Group {
+    /// Bytes of memory it takes.
+    pub(super) fn size(&self) -> usize {
+        let records = self.records.len() * size_of::<Record>();
+        self.pieces.iter().map(Batch::size).sum::<usize>() + records
+    }
+
+    /// Lines that are still to be sent.
+    #[cfg(test)]
+    pub(super) fn lines(&self) -> u64 {
+        self.pieces.iter().map(Batch::lines).sum()
+    }
 }
 
 impl Batch {

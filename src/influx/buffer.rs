@@ -1,33 +1,25 @@
-//! Lines that wait: one open batch that fills, sealed batches behind each other, and those in
-//! flight. Pure.
+//! Lines that wait in memory: one open group that fills, sealed groups behind each other, and those
+//! in flight. Pure.
 //!
-//! When it is full the oldest sealed batch goes, then the open one; what is in flight stays.
-//! Lines in = lines taken out for good + dropped + [`Buffer::lines`].
+//! A group is made of whole records of the spool, so that it is known which records are written.
+//! When it is full no record is taken from the spool; nothing is dropped here.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::batch::Batch;
-use super::line_protocol::encode;
-use crate::config;
-use crate::model::Point;
+use bytes::Bytes;
 
-/// When a batch is full, and when the buffer is.
+use super::batch::{Batch, Group};
+use crate::config;
+use crate::spool::Record;
+
+/// When a group is full, and when the buffer is.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    batch_lines: u64,
+    lines: u64,
     batch_bytes: usize,
     age: Duration,
     bytes: usize,
-}
-
-/// What happened to points that came in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Added {
-    /// Points that line protocol cannot express.
-    pub(super) without_fields: u64,
-    /// Older lines that had to go.
-    pub(super) overflow: u64,
 }
 
 /// The lines that wait, and those in flight.
@@ -35,70 +27,72 @@ pub(super) struct Buffer {
     limits: Limits,
     open: Vec<u8>,
     open_lines: u64,
+    open_records: Vec<Record>,
     open_since: Option<Instant>,
-    sealed: VecDeque<Batch>,
+    sealed: VecDeque<Group>,
     sealed_bytes: usize,
     in_flight_bytes: usize,
-    in_flight_lines: u64,
 }
 
 impl Buffer {
-    /// An empty buffer with the limits of `config`.
+    /// An empty buffer with the limits of `config`; the other half of its memory is the spool's.
     pub(super) fn new(config: &config::Influx) -> Self {
         Self {
             limits: Limits {
-                batch_lines: config.batch_lines as u64,
-                batch_bytes: config.batch_bytes.min(config.buffer_bytes),
+                lines: config.batch_lines as u64,
+                batch_bytes: config.batch_bytes,
                 age: config.flush_interval,
-                bytes: config.buffer_bytes,
+                bytes: config.buffer_bytes / 2,
             },
             open: Vec::new(),
             open_lines: 0,
+            open_records: Vec::new(),
             open_since: None,
             sealed: VecDeque::new(),
             sealed_bytes: 0,
             in_flight_bytes: 0,
-            in_flight_lines: 0,
         }
     }
 
-    /// Encodes `points` behind what is there.
-    pub(super) fn add(&mut self, points: &[Point], now: Instant) -> Added {
-        let mut added = Added::default();
-        for point in points {
-            let start = self.open.len();
-            if !encode(point, &mut self.open) {
-                added.without_fields += 1;
-                continue;
-            }
-            if self.open.len() > self.limits.batch_bytes && start > 0 {
-                let last = self.open.split_off(start);
-                self.seal();
-                self.open = last;
-            }
-            self.open_lines += 1;
-            self.open_since.get_or_insert(now);
-            let full = self.open.len() >= self.limits.batch_bytes
-                || self.open_lines >= self.limits.batch_lines;
-            if full {
-                self.seal();
-            }
-            added.overflow += self.evict();
-        }
-        added
+    /// Whether another record may be taken from the spool.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes() < self.limits.bytes
     }
 
-    /// Closes the open batch, however full it is.
+    /// Puts the lines of `record` behind what is there.
+    pub(super) fn add(&mut self, mut record: Record, now: Instant) {
+        let text = std::mem::replace(&mut record.payload, Bytes::new());
+        let lines = u64::from(record.items);
+        if self.open.len() + text.len() > self.limits.batch_bytes
+            || self.open_lines + lines > self.limits.lines
+        {
+            self.seal();
+        }
+        self.open.extend_from_slice(&text);
+        self.open_lines += lines;
+        self.open_records.push(record);
+        self.open_since.get_or_insert(now);
+        if self.open.len() >= self.limits.batch_bytes || self.open_lines >= self.limits.lines {
+            self.seal();
+        }
+    }
+
+    /// Closes the open group, however full it is.
     pub(super) fn seal(&mut self) {
-        if self.open_lines > 0 {
-            let batch = Batch::seal(&self.open, self.open_lines);
-            self.sealed_bytes += batch.size();
-            self.sealed.push_back(batch);
+        if !self.open_records.is_empty() {
+            let group = Group {
+                pieces: vec![Batch::seal(&self.open, self.open_lines)],
+                records: std::mem::take(&mut self.open_records),
+            };
+            self.sealed_bytes += group.size();
+            self.sealed.push_back(group);
         }
-        self.clear_open();
+        self.open.clear();
+        self.open_lines = 0;
+        self.open_since = None;
     }
 
-    /// When there is something to send: now, when the open batch is old enough, or not at all.
+    /// When there is something to send: now, when the open group is old enough, or not at all.
     pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {
         if self.sealed.is_empty() {
             self.open_since.map(|since| since + self.limits.age)
@@ -107,67 +101,38 @@ impl Buffer {
         }
     }
 
-    /// Takes the oldest batch for sending; it counts as in flight until [`Buffer::settle`].
+    /// Takes the oldest group for sending; it counts as in flight until [`Buffer::settle`].
     ///
-    /// The open batch goes on filling while sealed ones wait before it, so that an outage does
+    /// The open group goes on filling while sealed ones wait before it, so that an outage does
     /// not leave thousands of small ones.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Batch> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<Group> {
         if self.ready_at(now)? > now {
             return None;
         }
         if self.sealed.is_empty() {
             self.seal();
         }
-        let batch = self.sealed.pop_front()?;
-        self.sealed_bytes -= batch.size();
-        self.in_flight_bytes += batch.size();
-        self.in_flight_lines += batch.lines();
-        Some(batch)
+        let group = self.sealed.pop_front()?;
+        self.sealed_bytes -= group.size();
+        self.in_flight_bytes += group.size();
+        Some(group)
     }
 
-    /// Ends the flight of a batch of `size` bytes and `lines` lines. What is left of it, `rest`,
-    /// becomes the oldest again. Returns how many lines had to go.
-    pub(super) fn settle(&mut self, size: usize, lines: u64, rest: Vec<Batch>) -> u64 {
+    /// Ends the flight of a group of `size` bytes. What is left of it, `rest`, becomes the oldest
+    /// again; if nothing is, the records come back that are written or given up.
+    pub(super) fn settle(&mut self, size: usize, rest: Group) -> Vec<Record> {
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(size);
-        self.in_flight_lines = self.in_flight_lines.saturating_sub(lines);
-        for batch in rest.into_iter().rev() {
-            self.sealed_bytes += batch.size();
-            self.sealed.push_front(batch);
+        if rest.pieces.is_empty() {
+            return rest.records;
         }
-        self.evict()
+        self.sealed_bytes += rest.size();
+        self.sealed.push_front(rest);
+        Vec::new()
     }
 
     /// Bytes that are kept, those in flight included.
     pub(super) fn bytes(&self) -> usize {
         self.open.len() + self.sealed_bytes + self.in_flight_bytes
-    }
-
-    /// Lines that are kept, those in flight included.
-    pub(super) fn lines(&self) -> u64 {
-        let sealed: u64 = self.sealed.iter().map(Batch::lines).sum();
-        self.open_lines + sealed + self.in_flight_lines
-    }
-
-    fn evict(&mut self) -> u64 {
-        let mut dropped = 0;
-        while self.bytes() > self.limits.bytes {
-            if let Some(batch) = self.sealed.pop_front() {
-                self.sealed_bytes -= batch.size();
-                dropped += batch.lines();
-            } else if self.open_lines > 0 {
-                dropped += self.open_lines;
-                self.clear_open();
-            } else {
-                break;
-            }
-        }
-        dropped
-    }
-
-    fn clear_open(&mut self) {
-        self.open.clear();
-        self.open_lines = 0;
-        self.open_since = None;
     }
 }
 
@@ -178,118 +143,101 @@ mod tests {
     use proptest::prelude::{any, prop, prop_assert, prop_assert_eq};
     use proptest::proptest;
 
-    use super::{Added, Buffer};
+    use super::Buffer;
     use crate::config::{Config, Influx};
-    use crate::model::Point;
+    use crate::influx::batch::Group;
+    use crate::spool::Record;
 
     fn config() -> Influx {
         Influx {
             batch_lines: 3,
             batch_bytes: 60,
             flush_interval: Duration::from_secs(1),
-            buffer_bytes: 400,
+            buffer_bytes: 800,
             ..Config::default().influx
         }
     }
 
-    fn points(number: usize) -> Vec<Point> {
-        let point = |n| Point::new("m", i64::try_from(n).unwrap()).int("f", Some(1));
-        (0..number).map(point).collect()
+    fn record(number: u64, lines: u32) -> Record {
+        let text: String = (0..lines)
+            .map(|line| format!("m f={number}i {line}\n"))
+            .collect();
+        Record {
+            kind: 0,
+            items: lines,
+            payload: text.into(),
+            number,
+        }
+    }
+
+    fn numbers(group: &Group) -> Vec<u64> {
+        group.records.iter().map(|record| record.number).collect()
     }
 
     #[test]
-    fn a_batch_is_taken_when_full_or_old() {
+    fn a_group_is_taken_when_full_or_old_and_has_whole_records() {
         let (mut buffer, begun) = (Buffer::new(&config()), Instant::now());
-        assert_eq!(buffer.add(&points(2), begun), Added::default());
+        buffer.add(record(1, 2), begun);
         assert!(buffer.take(begun).is_none());
         assert_eq!(buffer.ready_at(begun), Some(begun + Duration::from_secs(1)));
-        let batch = buffer.take(begun + Duration::from_secs(1)).unwrap();
-        assert_eq!(batch.lines(), 2);
-        buffer.settle(batch.size(), batch.lines(), Vec::new());
-        assert_eq!((buffer.bytes(), buffer.lines()), (0, 0));
-        buffer.add(&points(4), begun);
-        assert_eq!(buffer.take(begun).unwrap().lines(), 3, "three are a batch");
-        assert!(buffer.take(begun).is_none(), "the fourth waits");
-    }
-
-    #[test]
-    fn a_batch_never_exceeds_its_bytes_unless_one_line_does() {
-        let (mut buffer, now) = (Buffer::new(&config()), Instant::now());
-        let long = |length: usize| Point::new("m", 1).text("f", Some("x".repeat(length)));
-        buffer.add(&[long(10), long(40), long(100)], now);
-        let sizes: Vec<_> = std::iter::from_fn(|| buffer.take(now))
-            .map(|batch| batch.text().unwrap().len())
-            .collect();
-        assert_eq!(sizes, [19, 49, 109]);
-    }
-
-    /// The numbers of the points that are kept, oldest first, without those in flight.
-    fn kept(buffer: &mut Buffer, now: Instant) -> Vec<usize> {
-        buffer.seal();
-        let batches = std::iter::from_fn(|| buffer.take(now));
-        let text: String = batches.map(|batch| batch.text().unwrap()).collect();
-        let time = |line: &str| line.rsplit(' ').next().unwrap().parse().unwrap();
-        text.lines().map(time).collect()
-    }
-
-    #[test]
-    fn the_oldest_go_first_and_what_is_in_flight_stays() {
-        let (mut buffer, now) = (Buffer::new(&config()), Instant::now());
-        buffer.add(&points(6), now);
-        let flying = buffer.take(now).unwrap();
-        let more: Vec<Point> = points(60).split_off(6);
-        let added = buffer.add(&more, now);
-        assert!(added.overflow > 0 && buffer.bytes() <= 400);
-        assert_eq!(buffer.lines() + added.overflow, 60);
-        let oldest = usize::try_from(added.overflow).unwrap() + 3;
-        let expect: Vec<usize> = (oldest..60).collect();
-        assert_eq!(kept(&mut buffer, now), expect);
-        assert_eq!(flying.text().unwrap().lines().count(), 3);
-    }
-
-    #[test]
-    fn what_comes_back_is_the_oldest_again() {
-        let (mut buffer, now) = (Buffer::new(&config()), Instant::now());
-        buffer.add(&points(6), now);
-        let flying = buffer.take(now).unwrap();
-        let (size, lines) = (flying.size(), flying.lines());
-        let (head, tail) = flying.halves().unwrap();
-        assert_eq!(buffer.settle(size, lines, vec![head, tail]), 0);
-        assert_eq!(kept(&mut buffer, now), [0, 1, 2, 3, 4, 5]);
+        buffer.add(record(2, 2), begun);
+        let first = buffer.take(begun).unwrap();
+        assert_eq!(numbers(&first), [1], "the second has no place in it");
+        assert!(buffer.take(begun).is_none(), "the second waits for more");
+        buffer.add(record(3, 1), begun);
+        let second = buffer.take(begun).unwrap();
+        assert_eq!((numbers(&second), second.lines()), (vec![2, 3], 3));
+        for group in [first, second] {
+            let records = group.records.clone();
+            let done = Group {
+                pieces: Vec::new(),
+                ..group
+            };
+            assert_eq!(buffer.settle(0, done), records);
+        }
+        buffer.add(record(4, 1), begun);
+        let late = buffer.take(begun + Duration::from_secs(1)).unwrap();
+        assert_eq!(numbers(&late), [4]);
     }
 
     proptest! {
         #[test]
-        fn no_line_goes_uncounted(steps in prop::collection::vec((0_usize..20, any::<u8>()), 1..60)) {
+        fn every_record_is_done_once_when_all_of_it_is_gone(
+            steps in prop::collection::vec((1_u32..4, any::<u8>()), 1..60),
+        ) {
             let (mut buffer, mut now) = (Buffer::new(&config()), Instant::now());
-            let (mut came, mut gone, mut dropped) = (0_u64, 0_u64, 0_u64);
-            let mut flying = Vec::new();
-            for (number, choice) in steps {
+            let (mut flying, mut done, mut came) = (Vec::<Group>::new(), Vec::new(), 0);
+            for (lines, choice) in steps {
                 now += Duration::from_millis(300);
-                came += number as u64 + 1;
-                let mut new = points(number);
-                new.push(Point::new("empty", 1));
-                let added = buffer.add(&new, now);
-                dropped += added.overflow + added.without_fields;
-                flying.extend(buffer.take(now));
-                if choice % 3 == 0 && let Some(batch) = flying.pop() {
-                    let (size, lines) = (batch.size(), batch.lines());
-                    let rest = match batch.halves() {
-                        _ if choice % 2 == 0 => vec![batch],
-                        Some((head, tail)) => {
-                            gone += head.lines();
-                            vec![tail]
-                        }
-                        None => {
-                            gone += lines;
-                            Vec::new()
-                        }
-                    };
-                    dropped += buffer.settle(size, lines, rest);
+                if buffer.has_room() {
+                    buffer.add(record(came, lines), now);
+                    came += 1;
                 }
-                prop_assert_eq!(came, gone + dropped + buffer.lines());
-                prop_assert!(flying.len() > 1 || buffer.bytes() <= 400 + 100);
+                flying.extend(buffer.take(now));
+                if choice % 3 == 0 && let Some(mut group) = flying.pop() {
+                    let size = group.size();
+                    let halves = group.pieces.pop().and_then(|piece| piece.halves());
+                    // Half of it is left, or nothing.
+                    if choice % 2 == 0 && let Some((_, tail)) = halves {
+                        group.pieces.push(tail);
+                    }
+                    done.extend(buffer.settle(size, group));
+                }
+                prop_assert!(buffer.bytes() <= 400 + 400, "{}", buffer.bytes());
             }
+            for group in flying {
+                let size = group.size();
+                done.extend(buffer.settle(size, Group { pieces: Vec::new(), ..group }));
+            }
+            buffer.seal();
+            while let Some(group) = buffer.take(now) {
+                let size = group.size();
+                done.extend(buffer.settle(size, Group { pieces: Vec::new(), ..group }));
+            }
+            let mut numbers: Vec<u64> = done.iter().map(|record| record.number).collect();
+            numbers.sort_unstable();
+            prop_assert_eq!(numbers, (0..came).collect::<Vec<_>>());
+            prop_assert_eq!(buffer.bytes(), 0);
         }
     }
 }

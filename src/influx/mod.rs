@@ -1,20 +1,23 @@
 //! The InfluxDB sink: points in, line protocol over HTTP out.
 //!
 //! ```text
-//! Vec<Point> ─► line_protocol ─► Buffer ─► attempt ─► InfluxDB 1.x, 2.x, 3.x
-//!                                  ▲          │
-//!                                  └── rest ◄─┘ response: taken, partly, retry, parked
+//! points ─► line_protocol ─► Keeper ─► spool ─► Buffer ─► attempt ─► InfluxDB 1.x, 2.x, 3.x
+//!                                                 ▲          │
+//!                                                 └── rest ◄─┘ response: taken, partly, retry, parked
 //! ```
 //!
-//! - **Input**: points over a bounded channel. Receiving never waits on HTTP.
+//! - **Input**: points over a bounded channel. They are acknowledged when the spool has their lines.
 //! - **Output**: batches by lines, bytes and age, gzip above 1 KiB, up to four in flight. The
-//!   server's version is found by asking it.
-//! - **When full**: beyond `influx.buffer_bytes` the oldest lines are dropped and counted.
+//!   server's version is found by asking it. A record leaves the spool when each of its lines is
+//!   written or refused for good; after a crash what was in flight is written again, which makes
+//!   the same points.
+//! - **When full**: the spool drops the oldest and counts them (`spool_full`).
 //! - **When failing**: what may pass is tried again with backoff and jitter; what a person must
 //!   mend is kept, tried again, and told through the component's health; a line that the server
 //!   refuses is dropped alone, counted, and logged once per batch.
+//! - **Stop**: what is there is written for at most 3 s; the rest stays in the spool.
 //!
-//! Points in = points written + dropped + buffered, always.
+//! Points in = points written + dropped + in the spool, always.
 
 mod attempt;
 mod batch;
@@ -23,11 +26,13 @@ mod check;
 mod exchange;
 mod failure;
 mod identify;
+mod keep;
 mod line_protocol;
 mod response;
 mod server;
 mod sink;
 
 pub use check::check;
+pub use keep::{Keeper, KeeperSetup};
 pub use line_protocol::encode;
 pub use sink::{Influx, InfluxSetup};

@@ -1,17 +1,15 @@
-//! The sink itself: one loop that receives, sends and waits.
+//! The sink itself: one loop that takes from the spool, sends and waits.
 //!
-//! Receiving goes on whatever the server does. Up to four batches are in flight while the server
+//! Records are taken while memory has room, whatever the server does. Up to four batches are in flight while the server
 //! answers, one while it does not; then the next attempt waits for the backoff and asks the server
 //! anew what it is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Session, Written, write};
@@ -21,11 +19,11 @@ use super::server::{Server, shown};
 use crate::config;
 use crate::health::Component;
 use crate::metrics::Metrics;
-use crate::model::Point;
 use crate::retry::Backoff;
+use crate::spool::{Reader, Record};
 
 /// The name of this sink in metrics.
-const STAGE: &str = "influx";
+pub(super) const STAGE: &str = "influx";
 /// Batches in flight at most: InfluxDB 3 answers only after its log is flushed, once a second.
 const IN_FLIGHT: usize = 4;
 /// How long the last attempt may take after the stop signal.
@@ -57,10 +55,6 @@ pub struct Influx {
     /// No attempt before this time.
     not_before: Option<Instant>,
     writes: FuturesUnordered<BoxFuture<'static, Written>>,
-    /// Messages that came in.
-    received: u64,
-    /// How many had come in when nothing was left to write.
-    done: Arc<AtomicU64>,
 }
 
 impl Influx {
@@ -80,50 +74,39 @@ impl Influx {
             told: None,
             not_before: None,
             writes: FuturesUnordered::new(),
-            received: 0,
-            done: Arc::default(),
         }
     }
 
-    /// How many of the messages that it was sent are written or given up, all before them
-    /// included. It is told whenever nothing is left to write, and counts up.
-    #[must_use]
-    pub fn done(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.done)
-    }
-
-    /// Runs until `stop` or until the senders of `points` are gone; then makes one last attempt
-    /// of at most 3 s and counts what is left as dropped.
-    pub async fn run(mut self, mut points: mpsc::Receiver<Vec<Point>>, stop: CancellationToken) {
+    /// Writes what is in `spool` until its writers are gone and nothing waits. After `stop` it goes
+    /// on for at most 3 s, and no further than to the first attempt that fails; what is left stays
+    /// in the spool.
+    pub async fn run(mut self, mut spool: Reader, stop: CancellationToken) {
         loop {
             self.start_writes();
-            self.metrics.buffered(STAGE, self.buffer.bytes());
+            self.tell_buffered(&spool);
             let wake = self.wake_at();
             tokio::select! {
-                received = points.recv() => match received {
-                    Some(received) => self.take_in(&received),
+                next = spool.next(), if self.buffer.has_room() => match next {
+                    Some(record) => self.buffer.add(record, Instant::now()),
                     None => break,
                 },
-                Some(written) = self.writes.next() => self.settle(written),
+                Some(written) = self.writes.next() => self.finish(written, &spool).await,
                 () = sleep_until(wake) => {}
                 () = stop.cancelled() => break,
             }
         }
-        self.drain(points).await;
+        self.drain(spool, stop).await;
+        self.metrics.buffered(STAGE, 0);
     }
 
-    fn take_in(&mut self, points: &[Point]) {
-        let added = self.buffer.add(points, Instant::now());
-        self.drop_lines("no_fields", added.without_fields);
-        self.drop_lines("buffer_full", added.overflow);
-        self.received += 1;
-        self.tell_done();
+    fn tell_buffered(&self, spool: &Reader) {
+        let bytes = self.buffer.bytes() + spool.spool().stats().memory_bytes;
+        self.metrics.buffered(STAGE, bytes);
     }
 
-    fn tell_done(&self) {
-        if self.buffer.lines() == 0 {
-            self.done.store(self.received, Ordering::Release);
-        }
+    async fn finish(&mut self, written: Written, spool: &Reader) {
+        let records = self.settle(written);
+        join_all(records.into_iter().map(|record| spool.done(record))).await;
     }
 
     fn start_writes(&mut self) {
@@ -132,10 +115,10 @@ impl Influx {
             return;
         }
         while self.writes.len() < self.width() {
-            let Some(batch) = self.buffer.take(now) else {
+            let Some(group) = self.buffer.take(now) else {
                 return;
             };
-            let write = write(self.session.clone(), self.server.clone(), batch);
+            let write = write(self.session.clone(), self.server.clone(), group);
             self.writes.push(Box::pin(write));
         }
     }
@@ -154,15 +137,12 @@ impl Influx {
         Some(self.not_before.map_or(ready, |at| at.max(ready)))
     }
 
-    fn settle(&mut self, written: Written) {
+    /// Counts what came of an attempt; the records that are written or given up.
+    fn settle(&mut self, written: Written) -> Vec<Record> {
         self.metrics.points_written.inc_by(written.taken);
         self.drop_lines("rejected", written.rejected);
         self.drop_lines("too_large", written.too_large);
-        let overflow = self
-            .buffer
-            .settle(written.size, written.lines, written.rest);
-        self.drop_lines("buffer_full", overflow);
-        self.tell_done();
+        let records = self.buffer.settle(written.size, written.rest);
         match written.end {
             Ok(latency) => {
                 self.server = written.server;
@@ -173,6 +153,7 @@ impl Influx {
             }
             Err(trouble) => self.wait(&trouble),
         }
+        records
     }
 
     /// Writes stop until the backoff is over; what may pass degrades, the rest needs a person.
@@ -205,31 +186,35 @@ impl Influx {
         }
     }
 
-    async fn drain(mut self, mut points: mpsc::Receiver<Vec<Point>>) {
-        points.close();
-        while let Ok(received) = points.try_recv() {
-            self.take_in(&received);
-        }
-        self.buffer.seal();
-        self.not_before = None;
-        let deadline = Instant::now() + LAST_ATTEMPT;
+    /// Without a stop the writers are gone: then it goes on until everything is written.
+    async fn drain(&mut self, mut spool: Reader, stop: CancellationToken) {
+        let mut finished = false;
+        let mut deadline = None;
         loop {
-            // After a failure no further write starts before its backoff is over.
+            if stop.is_cancelled() && deadline.is_none() {
+                deadline = Some(Instant::now() + LAST_ATTEMPT);
+                self.not_before = None;
+            }
             self.start_writes();
-            if self.writes.is_empty() {
+            self.tell_buffered(&spool);
+            let failed = self.not_before.is_some() && deadline.is_some();
+            if self.writes.is_empty() && (failed || finished && self.buffer.bytes() == 0) {
                 break;
             }
+            let wake = self.wake_at();
             tokio::select! {
-                Some(written) = self.writes.next() => self.settle(written),
-                () = sleep_until(Some(deadline)) => break,
+                next = spool.next(), if !finished && self.buffer.has_room() => match next {
+                    Some(record) => self.buffer.add(record, Instant::now()),
+                    None => {
+                        finished = true;
+                        self.buffer.seal();
+                    }
+                },
+                Some(written) = self.writes.next() => self.finish(written, &spool).await,
+                () = sleep_until(wake) => {}
+                () = stop.cancelled(), if deadline.is_none() => {}
+                () = sleep_until(deadline), if deadline.is_some() => break,
             }
-        }
-        let left = self.buffer.lines();
-        self.drop_lines("shutdown", left);
-        self.metrics.buffered(STAGE, 0);
-        if left > 0 {
-            let url = shown(&self.session.config);
-            tracing::error!(url, lines = left, "lines for influxdb are lost at the stop");
         }
     }
 

@@ -28,7 +28,7 @@ pub use histogram::{ExplicitHistogram, Histogram, Told};
 pub use ids::{InvalidId, SpanId, TraceId};
 pub use path_record::{PathMeasure, PathRecord, PathValue};
 pub use point::{FieldValue, Point};
-pub use receipt::{Pending, Receipt};
+pub use receipt::{Pending, PointBatch, Receipt};
 pub use span::{
     AttributeValue, Attributes, Batch, Hop, MetricPoint, PathStep, Signal, Span, SpanEvent,
     SpanKind, SpanLink, SpanStatus,

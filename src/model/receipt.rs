@@ -2,6 +2,8 @@
 
 use tokio::sync::mpsc;
 
+use super::Point;
+
 /// Travels with what is to be stored. Dropping every clone of it without [`Receipt::confirm`]
 /// says that it was not stored.
 #[derive(Clone, Debug)]
@@ -39,4 +41,13 @@ impl Pending {
     pub async fn stored(mut self) -> bool {
         self.0.recv().await.is_some()
     }
+}
+
+/// Points on their way to InfluxDB.
+#[derive(Debug, Default)]
+pub struct PointBatch {
+    /// The points.
+    pub points: Vec<Point>,
+    /// To be confirmed when they are in the spool; none if nobody waits for that.
+    pub receipt: Option<Receipt>,
 }

@@ -163,6 +163,34 @@ pub enum Signal {
     Metrics,
 }
 
+impl Signal {
+    /// The number that stands for it on disk.
+    ///
+    /// ```
+    /// use rabtrace::model::Signal;
+    ///
+    /// assert_eq!(Signal::of_code(Signal::Metrics.code()), Some(Signal::Metrics));
+    /// assert_eq!(Signal::of_code(9), None);
+    /// ```
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Traces => 0,
+            Self::Metrics => 1,
+        }
+    }
+
+    /// What that number stands for; none if it is a newer version's.
+    #[must_use]
+    pub const fn of_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Traces),
+            1 => Some(Self::Metrics),
+            _ => None,
+        }
+    }
+}
+
 /// One number of an OTLP gauge or sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricPoint {
@@ -193,6 +221,8 @@ pub struct Batch {
     pub paths: Vec<PathRecord>,
     /// To be confirmed when its path metrics are stored; none if it has none.
     pub receipt: Option<Receipt>,
+    /// To be confirmed when its points are in InfluxDB's spool; none if nobody waits for that.
+    pub points_receipt: Option<Receipt>,
 }
 
 /// One checkpoint of a path: the step by which the path grew, and how long it took.

@@ -141,7 +141,9 @@ pub(super) fn status(refusal: &Refusal) -> Status {
         }
         Refusal::TooLarge { .. } => Code::ResourceExhausted,
         Refusal::TooSlow => Code::DeadlineExceeded,
-        Refusal::QueueFull | Refusal::NotStored | Refusal::Stopping => Code::Unavailable,
+        Refusal::QueueFull | Refusal::NotStored | Refusal::NotSpooled(_) | Refusal::Stopping => {
+            Code::Unavailable
+        }
     };
     Status::new(code, refusal.to_string())
 }

@@ -132,7 +132,7 @@ fn refuse(encoding: Encoding, refusal: &Refusal) -> Response {
         Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
         Refusal::UnsupportedType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
-        Refusal::QueueFull | Refusal::NotStored | Refusal::Stopping => {
+        Refusal::QueueFull | Refusal::NotStored | Refusal::NotSpooled(_) | Refusal::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, Some("1"))
         }
     };

@@ -1,14 +1,16 @@
 //! What both front ends do with a body: scan, decode, hand over.
 //!
 //! Input: the decompressed bytes of an OTLP request. Output: a [`Batch`] in the queue to the
-//! flow, and only then an acknowledgement; of path records only when the store has them. A full
-//! queue refuses retryably, so the sender keeps what the agent cannot take; nothing is dropped
+//! flow, and only then an acknowledgement; of path records only when the store has them. Where
+//! there is an upstream, its spool has the request before the flow does. A full
+//! queue or disk refuses retryably, so the sender keeps what the agent cannot take; nothing is dropped
 //! here but path records that cannot be read, which are counted. Every refusal is counted by its
 //! reason.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
@@ -19,6 +21,7 @@ use super::json::{self, JsonError};
 use super::scan::{self, ScanError, scan};
 use crate::metrics::Metrics;
 use crate::model::{Batch, Pending, Receipt, Signal};
+use crate::spool::{Spool, SpoolError, Writer};
 
 /// How long the store may take to write path records.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,6 +85,9 @@ pub enum Refusal {
     /// The store did not write it in time, or lost it. Send it again later.
     #[error("the agent's store did not write it in time; send again later")]
     NotStored,
+    /// The spool of the upstream or of InfluxDB did not take it. Send it again later.
+    #[error("the agent cannot keep it for those it goes to: {0}; send again later")]
+    NotSpooled(String),
     /// The agent stops. Send it again later.
     #[error("the agent is stopping; send again later")]
     Stopping,
@@ -99,6 +105,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::QueueFull => "queue_full",
             Self::NotStored => "not_stored",
+            Self::NotSpooled(_) => "not_spooled",
             Self::Stopping => "stopping",
         }
     }
@@ -143,8 +150,12 @@ struct Decoded {
 pub struct Intake {
     sender: mpsc::Sender<Batch>,
     max_body_bytes: usize,
-    /// How long the store may take to write path records.
+    /// How long the store may take to write path records, and the spool to take a request.
     store_timeout: Duration,
+    /// Where requests wait for the upstream, if there is one.
+    spool: Option<Writer>,
+    /// Where points wait for InfluxDB, if there is one.
+    points: Option<Spool>,
     metrics: Metrics,
 }
 
@@ -156,8 +167,23 @@ impl Intake {
             sender,
             max_body_bytes,
             store_timeout: STORE_TIMEOUT,
+            spool: None,
+            points: None,
             metrics,
         }
+    }
+
+    /// The same, and every request goes into `spool` before anything else has it.
+    #[must_use]
+    pub fn with_spool(self, spool: Option<Writer>) -> Self {
+        Self { spool, ..self }
+    }
+
+    /// The same, and a request is acknowledged only when its points are in `points`. While that
+    /// spool takes nothing, neither does this.
+    #[must_use]
+    pub fn with_points(self, points: Option<Spool>) -> Self {
+        Self { points, ..self }
     }
 
     /// Bytes of the largest body, after decompression.
@@ -166,8 +192,9 @@ impl Intake {
         self.max_body_bytes
     }
 
-    /// Scans and decodes `body` and hands it over; waits until the store has its path records, if
-    /// it has any. A request without content is taken and goes nowhere.
+    /// Scans and decodes `body`, waits until the spool has it, if there is one, and hands it over;
+    /// waits until the store has its path records, if it has any. A request without content is
+    /// taken and goes nowhere.
     ///
     /// # Errors
     /// A [`Refusal`], which is counted.
@@ -177,12 +204,12 @@ impl Intake {
         encoding: Encoding,
         body: Bytes,
     ) -> Result<Accepted, Refusal> {
-        let outcome = match self.hand_over(signal, encoding, body) {
-            Ok((accepted, None)) => Ok(accepted),
-            Ok((accepted, Some(pending))) => {
-                match tokio::time::timeout(self.store_timeout, pending.stored()).await {
-                    Ok(true) => Ok(accepted),
-                    Ok(false) | Err(_) => Err(Refusal::NotStored),
+        let outcome = match self.hand_over(signal, encoding, body).await {
+            Ok((accepted, pending)) => {
+                let kept = join_all(pending.into_iter().map(Pending::stored));
+                match tokio::time::timeout(self.store_timeout, kept).await {
+                    Ok(kept) if kept.iter().all(|kept| *kept) => Ok(accepted),
+                    Ok(_) | Err(_) => Err(Refusal::NotStored),
                 }
             }
             Err(refusal) => Err(refusal),
@@ -195,17 +222,21 @@ impl Intake {
         self.metrics.refused(refusal.reason());
     }
 
-    fn hand_over(
+    async fn hand_over(
         &self,
         signal: Signal,
         encoding: Encoding,
         body: Bytes,
-    ) -> Result<(Accepted, Option<Pending>), Refusal> {
+    ) -> Result<(Accepted, Vec<Pending>), Refusal> {
         use mpsc::error::TrySendError;
         if body.len() > self.max_body_bytes {
             return Err(Refusal::TooLarge {
                 limit: self.max_body_bytes,
             });
+        }
+        let failing = self.points.as_ref().and_then(|spool| spool.stats().failing);
+        if let Some(why) = failing {
+            return Err(Refusal::NotSpooled(why));
         }
         // The place in the queue comes first: a body that finds none is not worth decoding.
         let place = self.sender.try_reserve().map_err(|error| match error {
@@ -217,6 +248,8 @@ impl Intake {
             Signal::Traces => decode_traces(encoding, body, budget)?,
             Signal::Metrics => decode_metrics(encoding, body, budget)?,
         };
+        // What the spool refuses nobody has, so that nothing counts twice when it comes again.
+        self.keep(&decoded).await?;
         match signal {
             Signal::Traces => self.metrics.spans_received.inc_by(decoded.items),
             Signal::Metrics => self.metrics.metric_points_received.inc_by(decoded.items),
@@ -226,18 +259,40 @@ impl Intake {
                 .dropped("receiver", "path_record", decoded.unreadable);
         }
         let mut batch = decoded.batch;
-        let pending = (!batch.paths.is_empty()).then(|| {
-            let (receipt, pending) = Receipt::pair();
-            batch.receipt = Some(receipt);
-            pending
-        });
+        let mut waiting = Vec::new();
+        let mut receipt = |is_needed: bool| {
+            is_needed.then(|| {
+                let (receipt, pending) = Receipt::pair();
+                waiting.push(pending);
+                receipt
+            })
+        };
+        batch.receipt = receipt(!batch.paths.is_empty());
+        batch.points_receipt = receipt(self.points.is_some() && decoded.items > 0);
         if decoded.items > 0 {
             place.send(batch);
         }
         let accepted = Accepted {
             rejected: decoded.rejected,
         };
-        Ok((accepted, pending))
+        Ok((accepted, waiting))
+    }
+
+    /// Waits until the spool has the request.
+    async fn keep(&self, decoded: &Decoded) -> Result<(), Refusal> {
+        let Some(spool) = self.spool.as_ref().filter(|_| decoded.items > 0) else {
+            return Ok(());
+        };
+        let items = u32::try_from(decoded.items).unwrap_or(u32::MAX);
+        let (code, payload) = (decoded.batch.signal.code(), &decoded.batch.payload);
+        let kept = spool.append(code, items, payload.clone());
+        match tokio::time::timeout(self.store_timeout, kept).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(SpoolError::TooLarge { limit, .. })) => Err(Refusal::TooLarge { limit }),
+            Ok(Err(SpoolError::Closed)) => Err(Refusal::Stopping),
+            Ok(Err(error)) => Err(Refusal::NotSpooled(error.to_string())),
+            Err(_) => Err(Refusal::NotSpooled("the disk is too slow".to_owned())),
+        }
     }
 }
 
@@ -267,6 +322,7 @@ fn decode_traces(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded
             metrics: Vec::new(),
             paths: Vec::new(),
             receipt: None,
+            points_receipt: None,
         },
     })
 }
@@ -297,6 +353,7 @@ fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decode
             metrics: numbers.points,
             paths: numbers.paths.records,
             receipt: None,
+            points_receipt: None,
         },
     })
 }

@@ -13,6 +13,8 @@
 //! - Spans with invalid ids are rejected alone, and reported as partial success.
 //! - Gauges and sums become numbers, `rabtrace.path.*` of any kind path records; other histograms
 //!   and summaries are counted and forwarded only.
+//! - Where there is an upstream, a request is acknowledged only when the upstream's spool has it; a
+//!   disk that is full or too slow (10 s) refuses retryably, and the flow does not get it.
 //! - A request with path records is acknowledged only when the store has them, and refused
 //!   retryably after 10 s: the flow knows what comes twice.
 //!   Logs are not taken: UNIMPLEMENTED, 404.

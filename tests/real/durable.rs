@@ -2,6 +2,7 @@
 //! window: what it acknowledged is in its store and in InfluxDB once, and nothing else.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -12,39 +13,51 @@ use crate::support::{Process, eventually, rabtrace};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
-struct Agent {
-    process: Process,
-    otlp: String,
+/// An agent whose folder outlives it.
+pub(crate) struct Agent {
+    pub(crate) process: Process,
+    pub(crate) otlp: String,
+    pub(crate) api: String,
 }
 
 async fn start(folder: &Path, influx: &str) -> Agent {
+    let url = format!("influx.url={influx}");
+    launch(rabtrace(), folder, &["agent.instance=one", &url]).await
+}
+
+/// Starts the program by `command` as an agent with its store in `folder`.
+pub(crate) async fn launch(mut command: Command, folder: &Path, sets: &[&str]) -> Agent {
     let log = folder.join("log");
-    let mut command = rabtrace();
     command.args(["agent", "--set", "log.format=json"]);
     let store = format!("store.folder={}", folder.join("store").display());
-    let url = format!("influx.url={influx}");
     for set in [
         "receiver.grpc_listen=127.0.0.1:0",
         "receiver.http_listen=127.0.0.1:0",
         "api.listen=127.0.0.1:0",
-        "agent.instance=one",
         &store,
-        &url,
-    ] {
+    ]
+    .iter()
+    .chain(sets)
+    {
         command.args(["--set", set]);
     }
     let process = Process::start(&mut command, &log);
-    let address = eventually("the agent listens", WITHIN, || {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let mut lines = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let line = lines.find(|line| line["fields"]["key"] == "receiver.http_listen");
-        let address = line.and_then(|line| Some(line["fields"]["address"].as_str()?.to_owned()));
-        std::future::ready(address)
-    });
-    let otlp = format!("http://{}", address.await);
-    Agent { process, otlp }
+    let address = |key: &'static str| {
+        let log = &log;
+        eventually("the agent listens", WITHIN, move || {
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let mut lines = text
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let line = lines.find(|line| line["fields"]["key"] == key);
+            let address =
+                line.and_then(|line| Some(line["fields"]["address"].as_str()?.to_owned()));
+            std::future::ready(address)
+        })
+    };
+    let otlp = format!("http://{}", address("receiver.http_listen").await);
+    let api = format!("http://{}", address("api.listen").await);
+    Agent { process, otlp, api }
 }
 
 /// The request number `number` of one process: `number` messages, each of `number` milliseconds.

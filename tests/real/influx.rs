@@ -8,6 +8,7 @@
 )]
 
 mod influxdb_1;
+mod kept;
 mod scripted;
 mod scripted_server;
 mod versions;
@@ -19,9 +20,10 @@ pub(crate) use influxdb_1::InfluxDb;
 
 use rabtrace::config::{self, Config, Secret};
 use rabtrace::health::{ComponentReport, Health, Status};
-use rabtrace::influx::{Influx, InfluxSetup};
+use rabtrace::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
 use rabtrace::metrics::Metrics;
-use rabtrace::model::Point;
+use rabtrace::model::{Point, PointBatch};
+use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -59,18 +61,37 @@ fn points(first: i64, number: i64) -> Vec<Point> {
 
 /// A sink that runs.
 struct Running {
-    sender: mpsc::Sender<Vec<Point>>,
+    sender: mpsc::Sender<PointBatch>,
     stop: CancellationToken,
     metrics: Metrics,
     health: Health,
+    keeper: JoinHandle<()>,
     task: JoinHandle<()>,
+    spool: Spool,
+    _folder: tempfile::TempDir,
 }
 
 impl Running {
     fn start(config: config::Influx) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let (metrics, health) = (Metrics::new().unwrap(), Health::default());
-        let (sender, receiver) = mpsc::channel(1);
-        let stop = CancellationToken::new();
+        let (writer, reader) = Spool::open(SpoolSetup {
+            folder: folder.path().join("spool"),
+            sink: "influx",
+            limits: Limits {
+                memory_bytes: config.buffer_bytes / 2,
+                ..Limits::default()
+            },
+            metrics: metrics.clone(),
+        })
+        .unwrap();
+        let (sender, receiver) = mpsc::channel(64);
+        let (stop, spool) = (CancellationToken::new(), writer.spool());
+        let keeper = Keeper::new(KeeperSetup {
+            config: config.clone(),
+            spool: writer,
+            metrics: metrics.clone(),
+        });
         let sink = Influx::new(InfluxSetup {
             config,
             client: client(),
@@ -82,14 +103,23 @@ impl Running {
             stop: stop.clone(),
             metrics,
             health,
-            task: tokio::spawn(sink.run(receiver, stop)),
+            keeper: tokio::spawn(keeper.run(receiver)),
+            task: tokio::spawn(sink.run(reader, stop)),
+            spool,
+            _folder: folder,
         }
     }
 
     async fn send(&self, points: Vec<Point>) {
-        let send = self.sender.send(points);
+        let receipt = None;
+        let send = self.sender.send(PointBatch { points, receipt });
         let sent = tokio::time::timeout(Duration::from_secs(2), send).await;
         sent.expect("the sink does not receive").unwrap();
+    }
+
+    /// Lines in the spool that are neither written nor given up.
+    fn waiting(&self) -> u64 {
+        self.spool.stats().waiting.items
     }
 
     fn written(&self) -> u64 {
@@ -117,7 +147,7 @@ impl Running {
 
     async fn until_settled(&self, lines: u64) {
         let settled = || async {
-            (self.written() + self.metrics.dropped_total() >= lines && self.buffered() == 0)
+            (self.written() + self.metrics.dropped_total() >= lines && self.waiting() == 0)
                 .then_some(())
         };
         let what = format!("{lines} lines written or dropped");
@@ -133,14 +163,17 @@ impl Running {
             .message
     }
 
-    /// Stops it and gives what it counted: written, dropped.
-    async fn stop(self) -> (u64, u64) {
+    /// Stops it and gives what it counted: written, dropped, and left in the spool.
+    async fn stop(self) -> (u64, u64, u64) {
+        drop(self.sender);
+        self.keeper.await.unwrap();
         self.stop.cancel();
         let stopped = tokio::time::timeout(Duration::from_secs(6), self.task).await;
         stopped.expect("the sink does not stop").unwrap();
         (
             self.metrics.points_written.get(),
             self.metrics.dropped_total(),
+            self.spool.stats().waiting.items,
         )
     }
 }

@@ -5,6 +5,7 @@
 
 mod exporter;
 mod forward;
+mod kept;
 mod receive;
 mod refuse;
 

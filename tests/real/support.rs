@@ -49,6 +49,11 @@ impl Process {
 }
 
 impl Process {
+    /// Its id.
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.0)
+    }
+
     /// Asks it to stop by SIGTERM and waits for its end: its exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.0);

@@ -45,7 +45,7 @@ impl InfluxDb {
     }
 
     /// Starts its process, on the same ports with the same data.
-    async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let folder = self.folder.path();
         let mut command = Command::new("influxd");
         command.arg("-config").arg(folder.join("influxdb.conf"));
@@ -56,7 +56,7 @@ impl InfluxDb {
     }
 
     /// Kills its process.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process = None;
     }
 
@@ -81,7 +81,7 @@ impl InfluxDb {
         reply["results"][0].clone()
     }
 
-    async fn count(&self, field: &str, measurement: &str) -> u64 {
+    pub(crate) async fn count(&self, field: &str, measurement: &str) -> u64 {
         let reply = self
             .query(&format!("SELECT count({field}) FROM {measurement}"))
             .await;
@@ -156,7 +156,7 @@ async fn odd_names_and_values_read_back_as_they_were() {
     let sink = Running::start(config(&server.url));
     sink.send(odd_points()).await;
     sink.until_settled(names.len() as u64).await;
-    assert_eq!(sink.stop().await, (names.len() as u64, 0));
+    assert_eq!(sink.stop().await, (names.len() as u64, 0, 0));
 
     let reply = server
         .query("SELECT queue, \"name\", empty, huge, tiny, n, flag, bytes, nan FROM odd")
@@ -212,7 +212,7 @@ async fn a_partial_write_loses_only_its_bad_lines() {
     assert_eq!(sink.dropped("rejected"), 3);
     assert_eq!(server.count("n", "flow").await, 44);
     assert_eq!(sink.report().status, Status::Healthy);
-    assert_eq!(sink.stop().await, (44, 3));
+    assert_eq!(sink.stop().await, (44, 3, 0));
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn a_missing_database_is_told_and_waited_for() {
     server.query("CREATE DATABASE rabtrace").await;
     sink.until_settled(5).await;
     assert_eq!(server.count("n", "flow").await, 5);
-    assert_eq!(sink.stop().await, (5, 0));
+    assert_eq!(sink.stop().await, (5, 0, 0));
     let found = check(&config(&server.url), &client).await.unwrap();
     assert!(found.outcome.unwrap().starts_with("InfluxDB 1.6"));
     assert_eq!(
@@ -268,7 +268,7 @@ async fn a_login_is_taken_or_refused() {
     sink.send(points(1, 5)).await;
     sink.until_settled(5).await;
     assert_eq!(server.count("n", "flow").await, 5);
-    assert_eq!(sink.stop().await, (5, 0));
+    assert_eq!(sink.stop().await, (5, 0, 0));
 }
 
 #[tokio::test]
@@ -297,5 +297,5 @@ async fn everything_arrives_after_the_server_was_away() {
     let sent = sent.unsigned_abs();
     sink.until_settled(sent).await;
     assert_eq!(server.count("n", "flow").await, sent);
-    assert_eq!(sink.stop().await, (sent, 0));
+    assert_eq!(sink.stop().await, (sent, 0, 0));
 }

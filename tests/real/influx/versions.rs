@@ -45,7 +45,7 @@ async fn each_version_gets_its_own_request() {
             assert_eq!(write.authorization.as_deref(), Some(authorization));
             assert_eq!(write.gzip, write.lines.len() == 50, "gzip above 1 KiB");
         }
-        assert_eq!(sink.stop().await, (51, 0));
+        assert_eq!(sink.stop().await, (51, 0, 0));
     }
 }
 

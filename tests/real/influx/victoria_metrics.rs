@@ -83,7 +83,7 @@ async fn points_arrive_and_none_is_injected() {
     let sink = Running::start(config(&server.url));
     sink.send(vec![point, tagged]).await;
     sink.until_settled(2).await;
-    assert_eq!(sink.stop().await, (2, 0));
+    assert_eq!(sink.stop().await, (2, 0, 0));
 
     let series = server.series(&["odd_depth", "odd_n", "tagged_n"]).await;
     let injected = series.iter().any(|(name, ..)| name.starts_with("injected"));

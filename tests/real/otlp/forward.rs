@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use rabtrace::forward::{Forward, ForwardSetup, check};
 use rabtrace::health::{Health, Status};
 use rabtrace::metrics::Metrics;
 use rabtrace::model::Signal;
-use tokio::sync::mpsc;
+use rabtrace::spool::{Limits, Spool, SpoolSetup, Writer};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,17 +25,32 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A forwarder at work.
 struct Running {
-    requests: mpsc::Sender<(Signal, Bytes)>,
+    spool: Writer,
     metrics: Metrics,
     health: Health,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    /// Where the spool is, unless the test has it.
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Running {
     fn start(settings: Settings) -> Self {
-        let (requests, receiver) = mpsc::channel(64);
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Self::start_in(folder.path(), settings);
+        running.folder = Some(folder);
+        running
+    }
+
+    fn start_in(folder: &Path, settings: Settings) -> Self {
         let (metrics, health) = (Metrics::new().unwrap(), Health::default());
+        let (spool, reader) = Spool::open(SpoolSetup {
+            folder: folder.to_owned(),
+            sink: "forward",
+            limits: Limits::default(),
+            metrics: metrics.clone(),
+        })
+        .unwrap();
         let forward = Forward::new(ForwardSetup {
             config: settings,
             client: client(),
@@ -44,17 +60,18 @@ impl Running {
         .unwrap();
         let stop = CancellationToken::new();
         Self {
-            requests,
+            spool,
             metrics,
             health,
-            task: tokio::spawn(forward.run(receiver, stop.clone())),
+            task: tokio::spawn(forward.run(reader, stop.clone())),
             stop,
+            folder: None,
         }
     }
 
     async fn send(&self, payload: &Bytes) {
-        let request = (Signal::Traces, payload.clone());
-        self.requests.send(request).await.unwrap();
+        let kept = self.spool.append(Signal::Traces.code(), 1, payload.clone());
+        kept.await.unwrap();
     }
 
     /// Waits until the metrics' text has this line.
@@ -105,7 +122,7 @@ async fn a_second_receiver_gets_the_same_bytes_in_the_same_order() {
             let batch = receiver.batches.recv().await.unwrap();
             assert_eq!(batch.payload, payload);
         }
-        drop(running.requests);
+        drop(running.spool);
         running.task.await.unwrap();
         assert_eq!(running.metrics.requests_forwarded.get(), 20);
         assert_eq!(running.metrics.dropped_total(), 0);
@@ -210,30 +227,34 @@ async fn nothing_is_lost_while_the_upstream_is_away() {
 }
 
 #[tokio::test]
-async fn a_full_buffer_drops_the_oldest_and_the_stop_counts_the_rest() {
-    let running = Running::start(Settings {
-        buffer_bytes: request(&[1], 20).len() * 10,
-        ..settings(Protocol::HttpProtobuf, nowhere())
-    });
+async fn what_is_not_sent_at_the_stop_goes_out_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let away = settings(Protocol::HttpProtobuf, nowhere());
+    let running = Running::start_in(folder.path(), away);
     for id in 1..=50 {
         running.send(&request(&[id], 20)).await;
     }
-    running
-        .counted("rabtrace_dropped_total{reason=\"buffer_full\",stage=\"forward\"} 40")
-        .await;
     let begun = Instant::now();
     running.stop.cancel();
     running.task.await.unwrap();
-    assert!(
-        begun.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        begun.elapsed()
-    );
-    let text = running.metrics.encode().unwrap();
-    assert!(
-        text.contains("rabtrace_dropped_total{reason=\"stopping\",stage=\"forward\"} 10"),
-        "{text}"
-    );
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(running.metrics.dropped_total(), 0);
+    let spool = running.spool.spool();
+    drop(running.spool);
+    spool.closed().await;
+
+    let mut receiver = Receiver::start(64).await;
+    let back = settings(Protocol::HttpProtobuf, receiver.http);
+    let running = Running::start_in(folder.path(), back);
+    for id in 1..=50 {
+        let batch = tokio::time::timeout(PATIENCE, receiver.batches.recv()).await;
+        assert_eq!(batch.unwrap().unwrap().payload, request(&[id], 20));
+    }
+    running
+        .counted("rabtrace_spool_records{sink=\"forward\"} 0")
+        .await;
+    assert_eq!(running.metrics.dropped_total(), 0);
 }
 
 /// What the scripted upstream saw of one request.

@@ -231,8 +231,11 @@ impl PathContext {
                 *mark = u16::from_be_bytes([high, low]);
             }
         }
+        let hash = u64::from_be_bytes(*bytes.first_chunk()?);
+        // No path has hash 0.
+        (hash != 0).then_some(())?;
         Some(Self {
-            hash: u64::from_be_bytes(*bytes.first_chunk()?),
+            hash,
             origin_us: u64::from_be_bytes(*bytes[8..].first_chunk()?) >> 8,
             elapsed_us: u64::from_be_bytes(*bytes[13..].first_chunk()?) & ELAPSED,
             steps: bytes[21],
