@@ -48,7 +48,7 @@ impl<'a> Cause<'a> {
             return cause;
         }
         if let Some(delivery) = current::delivery() {
-            cause.handled = delivery.handled();
+            cause.handled = Some(delivery.handled());
             if has_ids(ambient) {
                 cause.beside = Some(delivery);
             } else {

@@ -1,5 +1,6 @@
 //! The traced channel: publishing, fetching, consuming and settling.
 
+use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,46 +86,59 @@ impl TracedChannel {
     ///
     /// lapin's own, unchanged.
     #[expect(clippy::too_many_arguments, reason = "the signature is lapin's")]
-    pub async fn basic_publish(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` moves its arguments once more"
+    )]
+    pub fn basic_publish(
         &self,
         exchange: ShortString,
         routing_key: ShortString,
         options: BasicPublishOptions,
         payload: &[u8],
         properties: BasicProperties,
-    ) -> Result<TracedConfirm> {
-        let shared = &self.shared;
-        let message = Outgoing {
-            exchange: &exchange,
-            routing_key: &routing_key,
-            data: payload,
-            mandatory: options.mandatory,
-        };
-        let (publish, headers) = {
-            let ambient = Context::current();
-            Publish::begin(&shared.telemetry, message, &properties, &ambient)
-        };
-        // The confirm of one that is not traced may bring the message of another one.
-        let is_followed = publish.is_traced() || shared.publishes.may_return();
-        let sending = is_followed.then(|| {
-            let how = (&shared.publishes, self.confirms());
-            Sending::new(publish, how, shared.status.as_ref())
-        });
-        let properties = match headers {
-            Some(headers) => properties.with_headers(headers),
-            None => properties,
-        };
-        let published =
-            self.inner
-                .basic_publish(exchange, routing_key, options, payload, properties);
-        match (published.await, sending) {
-            (Ok(confirm), None) => Ok(TracedConfirm::new(confirm, None)),
-            (Ok(confirm), Some(sending)) => Ok(sending.sent(confirm)),
-            (Err(error), sending) => {
-                if let Some(sending) = sending {
-                    sending.failed(&error);
+    ) -> impl Future<Output = Result<TracedConfirm>> {
+        async move {
+            let shared = &self.shared;
+            // Any confirm may bring the message of another publish.
+            let may_return = shared.publishes.may_return();
+            if !may_return && shared.telemetry.leaves_out() {
+                let published =
+                    self.inner
+                        .basic_publish(exchange, routing_key, options, payload, properties);
+                return Ok(TracedConfirm::new(published.await?, None));
+            }
+            let message = Outgoing {
+                exchange: &exchange,
+                routing_key: &routing_key,
+                data: payload,
+                mandatory: options.mandatory,
+            };
+            let (publish, headers) = {
+                let ambient = Context::current();
+                Publish::begin(&shared.telemetry, message, &properties, &ambient)
+            };
+            let is_followed = publish.is_traced() || may_return;
+            let sending = is_followed.then(|| {
+                let how = (&shared.publishes, self.confirms());
+                Sending::new(publish, how, shared.status.as_ref())
+            });
+            let properties = match headers {
+                Some(headers) => properties.with_headers(headers),
+                None => properties,
+            };
+            let published =
+                self.inner
+                    .basic_publish(exchange, routing_key, options, payload, properties);
+            match (published.await, sending) {
+                (Ok(confirm), None) => Ok(TracedConfirm::new(confirm, None)),
+                (Ok(confirm), Some(sending)) => Ok(sending.sent(confirm)),
+                (Err(error), sending) => {
+                    if let Some(sending) = sending {
+                        sending.failed(&error);
+                    }
+                    Err(error)
                 }
-                Err(error)
             }
         }
     }
@@ -319,17 +333,16 @@ impl TracedChannel {
 
     async fn settle(&self, delivery_tag: DeliveryTag, settle: Settle) -> Result<()> {
         let open = &self.shared.open;
-        let targets = if settle.is_multiple() {
-            let mut others = open.up_to(delivery_tag);
-            let named = others.pop();
-            Targets { named, others }
+        if open.is_empty() && self.shared.telemetry.leaves_out() {
+            return settle.send(&self.inner, delivery_tag).await;
+        }
+        let mut targets = Targets::default();
+        if settle.is_multiple() {
+            targets.others = open.up_to(delivery_tag);
+            targets.named = targets.others.pop();
         } else {
-            let named = open.one(delivery_tag);
-            Targets {
-                named,
-                ..Targets::default()
-            }
-        };
+            targets.named = open.one(delivery_tag);
+        }
         let settling = settle.begin(&self.shared.telemetry, delivery_tag, targets);
         let result = settle.send(&self.inner, delivery_tag).await;
         let answer = match &result {

@@ -72,7 +72,9 @@ impl Future for TracedConfirm {
 
 impl Drop for TracedConfirm {
     fn drop(&mut self) {
-        if let (Some(confirm), Some(pending)) = (self.inner.take(), self.pending.take()) {
+        if let Some(pending) = self.pending.take()
+            && let Some(confirm) = self.inner.take()
+        {
             pending.unwatch(confirm);
         }
     }

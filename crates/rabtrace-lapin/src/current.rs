@@ -194,9 +194,14 @@ pub(crate) fn holds(worker: Worker) -> bool {
     TABLE.shard(worker).find(worker).is_some()
 }
 
+/// Whether anybody in the process works on a delivery.
+pub(crate) fn is_any() -> bool {
+    HELD.load(Ordering::Relaxed) > 0
+}
+
 /// The delivery that the running task works on.
 pub(crate) fn delivery() -> Option<Arc<Process>> {
-    if HELD.load(Ordering::Relaxed) == 0 {
+    if !is_any() {
         return None;
     }
     let worker = worker()?;

@@ -44,7 +44,7 @@ const LINKS: usize = 128;
 #[must_use]
 pub fn merged_context<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> Context {
     let deliveries = deliveries.into_iter();
-    let traced = deliveries.filter_map(|delivery| delivery.acker.process().traced.as_ref());
+    let traced = deliveries.filter_map(|delivery| Some(&delivery.acker.process()?.traced));
     let (mut paths, mut creations) = (Vec::new(), Vec::new());
     for traced in traced {
         paths.push(traced.handled.path);

@@ -25,10 +25,10 @@ impl Open {
         let entry = Arc::downgrade(process);
         let mut open = self.lock();
         // Under the lock: who inserts a newer one has seen that this one is poisoned.
-        if process.acker.poisoned() {
+        if process.handed.acker.poisoned() {
             return;
         }
-        let before = open.insert(process.delivery_tag, entry);
+        let before = open.insert(process.handed.delivery_tag, entry);
         drop(open);
         // Outside of the lock: ending a span removes its entry.
         let before = before.and_then(|before| before.upgrade());
@@ -41,7 +41,7 @@ impl Open {
     pub(crate) fn remove(&self, process: &Process) {
         let mut open = self.lock();
         let own = |entry: &Weak<Process>| std::ptr::eq(entry.as_ptr(), process);
-        let removed = open.remove_if(process.delivery_tag, own);
+        let removed = open.remove_if(process.handed.delivery_tag, own);
         drop(open);
         drop(removed);
     }
@@ -73,7 +73,7 @@ impl Open {
             let open = self.lock();
             open.last().and_then(Weak::upgrade)
         };
-        if last.is_some_and(|last| last.acker.poisoned()) {
+        if last.is_some_and(|last| last.handed.acker.poisoned()) {
             for process in self.all() {
                 process.end_if_lost(None);
             }
@@ -83,6 +83,11 @@ impl Open {
     fn within(&self, last: DeliveryTag) -> Vec<Arc<Process>> {
         let open = self.lock();
         open.up_to(last).filter_map(Weak::upgrade).collect()
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().last().is_none()
     }
 
     /// How many there are.
@@ -98,5 +103,5 @@ impl Open {
 
 /// Neither of a channel that is gone nor settled by somebody else, who removes it in a moment.
 fn is_open(process: &Arc<Process>) -> bool {
-    !process.acker.poisoned() && !process.is_ended()
+    !process.handed.acker.poisoned() && !process.is_ended()
 }

@@ -32,15 +32,20 @@ pub(crate) enum AckMode {
     NoAck,
 }
 
-/// A delivery that was handed out.
-pub(crate) struct Process {
+/// What settling a delivery needs, with a span or without.
+#[derive(Clone)]
+pub(crate) struct Handed {
     pub(crate) acker: lapin::Acker,
     pub(crate) delivery_tag: DeliveryTag,
     pub(crate) source: Arc<Source>,
-    /// None if the delivery is not traced.
-    pub(crate) traced: Option<Traced>,
     /// What was active when it was handed out, with its baggage.
     pub(crate) ambient: Context,
+}
+
+/// A traced delivery that was handed out.
+pub(crate) struct Process {
+    pub(crate) handed: Handed,
+    pub(crate) traced: Traced,
     /// Who took it.
     pub(crate) worker: Option<Worker>,
     /// Whether the application stated what its work is.
@@ -92,30 +97,18 @@ pub(crate) enum SpanState {
 }
 
 impl Process {
-    /// A delivery that nobody settled yet; it has ended where it has no span.
+    /// A delivery that nobody settled yet.
     #[inline]
-    pub(crate) fn new(
-        source: Arc<Source>,
-        (acker, delivery_tag): (lapin::Acker, DeliveryTag),
-        traced: Option<Traced>,
-        (ambient, worker): (Context, Option<Worker>),
-    ) -> Self {
+    pub(crate) fn new(handed: Handed, traced: Traced, worker: Option<Worker>) -> Self {
         Self {
-            acker,
-            delivery_tag,
-            source,
-            ended: AtomicBool::new(traced.is_none()),
+            handed,
             traced,
-            ambient,
             worker,
             stated: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             settling: AtomicUsize::new(0),
         }
-    }
-
-    pub(crate) fn is_traced(&self) -> bool {
-        self.traced.is_some()
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -149,27 +142,23 @@ impl Process {
     }
 
     /// What a publish that belongs to it goes by.
-    pub(crate) fn handled(&self) -> Option<Handled> {
-        let traced = self.traced.as_ref()?;
-        Some(traced.handled.clone())
+    pub(crate) fn handled(&self) -> Handled {
+        self.traced.handled.clone()
     }
 
-    /// The context of its span; invalid if it is not traced.
+    /// The context of its span.
     pub(crate) fn span_context(&self) -> SpanContext {
-        let traced = self.traced.as_ref();
-        traced.map_or(SpanContext::NONE, |traced| traced.lock().span.context())
+        self.traced.lock().span.context()
     }
 
     /// The context with its span.
     pub(crate) fn context(&self) -> Context {
-        let Some(traced) = &self.traced else {
-            return self.ambient.clone();
-        };
+        let traced = &self.traced;
         let mut state = traced.lock();
         if let SpanState::Shared(context) = &state.span {
             return context.clone();
         }
-        let mut context = self.ambient.with_value(traced.handled.clone());
+        let mut context = self.handed.ambient.with_value(traced.handled.clone());
         if let Some(baggage) = &traced.baggage {
             let entries = baggage.iter().map(|(key, (value, metadata))| {
                 KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone())
@@ -189,10 +178,10 @@ impl Process {
     /// A context to start a child of its span in, cheaper than [`Process::context`]; none where
     /// nothing of its span is kept.
     pub(crate) fn recorded_parent(&self) -> Option<Context> {
-        match &self.traced.as_ref()?.lock().span {
+        match &self.traced.lock().span {
             SpanState::Own(span) if span.is_recording() => {
                 let context = span.span_context().clone();
-                Some(self.ambient.with_remote_span_context(context))
+                Some(self.handed.ambient.with_remote_span_context(context))
             }
             SpanState::Shared(context) if context.span().is_recording() => Some(context.clone()),
             _ => None,
@@ -201,22 +190,20 @@ impl Process {
 
     /// Records that handling it failed.
     pub(crate) fn fail(&self, error_type: &'static str, message: String) {
-        if let Some(traced) = &self.traced {
-            let mut state = traced.lock();
-            state.error = Some(error_type);
-            let attribute = KeyValue::new(semconv::ERROR_TYPE, error_type);
-            match &mut state.span {
-                SpanState::Own(span) => {
-                    span.set_attribute(attribute);
-                    span.set_status(Status::error(message));
-                }
-                SpanState::Shared(context) => {
-                    let span = context.span();
-                    span.set_attribute(attribute);
-                    span.set_status(Status::error(message));
-                }
-                SpanState::Ended(_) => {}
+        let mut state = self.traced.lock();
+        state.error = Some(error_type);
+        let attribute = KeyValue::new(semconv::ERROR_TYPE, error_type);
+        match &mut state.span {
+            SpanState::Own(span) => {
+                span.set_attribute(attribute);
+                span.set_status(Status::error(message));
             }
+            SpanState::Shared(context) => {
+                let span = context.span();
+                span.set_attribute(attribute);
+                span.set_status(Status::error(message));
+            }
+            SpanState::Ended(_) => {}
         }
     }
 
@@ -233,16 +220,15 @@ impl Process {
         if let Some(error) = error {
             self.fail(semconv::error_type(error), error.to_string());
         }
-        if let Some(traced) = &self.traced {
-            self.end_span(traced, settlement);
-        }
-        if self.source.ack_mode == AckMode::Manual {
-            self.source.open.remove(self);
+        self.end_span(settlement);
+        let source = &self.handed.source;
+        if source.ack_mode == AckMode::Manual {
+            source.open.remove(self);
         }
     }
 
-    fn end_span(&self, traced: &Traced, settlement: Settlement) {
-        let telemetry = &self.source.telemetry;
+    fn end_span(&self, settlement: Settlement) {
+        let (telemetry, traced) = (&self.handed.source.telemetry, &self.traced);
         let value = KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
         if telemetry.hooks.is_some() {
             // A hook is the application's: it may ask for this delivery, so it runs unlocked.
@@ -277,7 +263,7 @@ impl Process {
             SpanState::Ended(_) => {}
         }
         if settlement.is_failure() {
-            self.remember(traced, settlement);
+            self.remember(settlement);
         }
         if let Some(metrics) = &telemetry.metrics {
             let took = between(traced.begun, now);
@@ -292,13 +278,13 @@ impl Process {
     }
 
     /// The next attempt at the message links to this one.
-    fn remember(&self, traced: &Traced, settlement: Settlement) {
-        if let Some(creation) = traced.handled.creation {
+    fn remember(&self, settlement: Settlement) {
+        if let Some(creation) = self.traced.handled.creation {
             recent::failed(Attempt {
                 creation,
-                queue: recent::mark_of(self.source.queue.as_str()),
+                queue: recent::mark_of(self.handed.source.queue.as_str()),
                 span: self.span_context(),
-                number: traced.attempt,
+                number: self.traced.attempt,
                 settlement,
             });
         }
@@ -306,7 +292,7 @@ impl Process {
 
     /// Ends the span if the channel is gone, with lapin's error where that is known.
     pub(crate) fn end_if_lost(&self, error: Option<&lapin::Error>) {
-        if self.acker.poisoned() && !self.is_settling() {
+        if self.handed.acker.poisoned() && !self.is_settling() {
             self.end_with(Settlement::ChannelLost, error);
         }
     }
@@ -360,9 +346,9 @@ impl Drop for Process {
         if std::thread::panicking() {
             self.fail("panic", "the handler panicked".to_owned());
         }
-        self.end(match self.source.ack_mode {
+        self.end(match self.handed.source.ack_mode {
             AckMode::NoAck => Settlement::NoAck,
-            AckMode::Manual if self.acker.poisoned() => Settlement::ChannelLost,
+            AckMode::Manual if self.handed.acker.poisoned() => Settlement::ChannelLost,
             AckMode::Manual => Settlement::DroppedUnsettled,
         });
     }
@@ -372,7 +358,7 @@ impl fmt::Debug for Process {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Process")
-            .field("delivery_tag", &self.delivery_tag)
+            .field("delivery_tag", &self.handed.delivery_tag)
             .field("span", &self.span_context())
             .finish_non_exhaustive()
     }

@@ -16,7 +16,7 @@ use opentelemetry::trace::noop::NoopTracerProvider;
 use crate::acker::Acker;
 use crate::config::TraceConfig;
 use crate::delivery::Delivery;
-use crate::process::{AckMode, Process};
+use crate::process::{AckMode, Handed};
 use crate::source::Source;
 use crate::telemetry::Telemetry;
 
@@ -171,9 +171,11 @@ static NOWHERE: LazyLock<Arc<Source>> = LazyLock::new(|| {
 
 impl Acker {
     fn detached(acker: lapin::Acker, delivery_tag: DeliveryTag) -> Self {
-        let source = Arc::clone(&NOWHERE);
-        let untaken = (Context::new(), None);
-        let process = Process::new(source, (acker, delivery_tag), None, untaken);
-        Self::new(Arc::new(process))
+        Self::untraced(Handed {
+            acker,
+            delivery_tag,
+            source: Arc::clone(&NOWHERE),
+            ambient: Context::new(),
+        })
     }
 }

@@ -14,7 +14,7 @@ use opentelemetry::{Context, KeyValue};
 use crate::destination::Known;
 use crate::operation::Operation;
 use crate::outcome::Settlement;
-use crate::process::{Process, Traced};
+use crate::process::Process;
 use crate::semconv;
 use crate::telemetry::{Start, Telemetry, between, fail};
 
@@ -44,6 +44,8 @@ pub(crate) struct Targets {
     pub(crate) named: Option<Arc<Process>>,
     /// Those before it.
     pub(crate) others: Vec<Arc<Process>>,
+    /// Whether the one whose tag it says has no span, and so none for its settlement.
+    pub(crate) is_untraced: bool,
 }
 
 impl Settle {
@@ -98,15 +100,14 @@ impl Settle {
         let off = telemetry.is_off();
         let known = targets.known(telemetry);
         // Under a span that is not recorded nothing would be.
-        let wanted = telemetry.settle_spans && !off;
+        let wanted = telemetry.settle_spans && !off && !targets.is_untraced;
         let parent = wanted.then(|| match named {
             Some(named) => named.recorded_parent(),
             None => Some(Context::current()),
         });
         let parent = parent.flatten().filter(|parent| !telemetry.is_idle(parent));
         let span = parent.map(|parent| {
-            let traced = named.and_then(|process| process.traced.as_ref());
-            let creation = traced.and_then(|traced| traced.creation.as_ref());
+            let creation = named.and_then(|process| process.traced.creation.as_ref());
             let start = Start {
                 operation: self.operation(),
                 known: &known,
@@ -147,24 +148,16 @@ impl Targets {
         self.named.iter().chain(&self.others)
     }
 
-    fn named_traced(&self) -> Option<&Traced> {
-        self.named.as_ref()?.traced.as_ref()
-    }
-
-    fn traced(&self) -> impl Iterator<Item = &Traced> {
-        self.all().filter_map(|process| process.traced.as_ref())
-    }
-
     fn count(&self) -> usize {
-        self.others.len() + usize::from(self.named.is_some())
+        self.others.len() + usize::from(self.named.is_some() || self.is_untraced)
     }
 
     /// The destination, where it is the same for all of them.
     fn known(&self, telemetry: &Telemetry) -> Arc<Known> {
-        if let ([], Some(traced)) = (self.others.as_slice(), self.named_traced()) {
-            return Arc::clone(&traced.known);
+        if let ([], Some(named)) = (self.others.as_slice(), &self.named) {
+            return Arc::clone(&named.traced.known);
         }
-        let mut known = self.traced().map(|traced| &traced.known);
+        let mut known = self.all().map(|process| &process.traced.known);
         match known.next() {
             Some(first) if known.all(|known| Arc::ptr_eq(first, known)) => Arc::clone(first),
             _ => Arc::clone(&telemetry.destinations.nowhere),
@@ -173,8 +166,7 @@ impl Targets {
 
     /// Links to the publishes of the other deliveries, each with what differs among them.
     fn link_others(&self, span: &mut BoxedSpan, known: &Arc<Known>) {
-        let others = self.others.iter().filter_map(|other| other.traced.as_ref());
-        for traced in others {
+        for traced in self.others.iter().map(|other| &other.traced) {
             let Some(creation) = &traced.creation else {
                 continue;
             };

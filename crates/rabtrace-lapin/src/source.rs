@@ -22,7 +22,7 @@ use crate::open::Open;
 use crate::operation::Operation;
 use crate::path::{Before, PathContext, advance};
 use crate::paths::Passed;
-use crate::process::{AckMode, Process, State, Traced};
+use crate::process::{AckMode, Handed, Process, State, Traced};
 use crate::propagation::{self, Found};
 use crate::recent::{self, Ids};
 use crate::rules::Relation;
@@ -110,11 +110,16 @@ impl Source {
             self.open.end_lost();
         }
         let traced = self.trace(&delivery, how);
-        let worker = traced.as_ref().and_then(|_| self.worker(how));
-        let named = (delivery.acker, delivery.delivery_tag);
-        let taken = (how.ambient.clone(), worker);
-        let process = Arc::new(Process::new(Arc::clone(self), named, traced, taken));
-        self.register(&process);
+        let handed = Handed {
+            acker: delivery.acker,
+            delivery_tag: delivery.delivery_tag,
+            source: Arc::clone(self),
+            ambient: how.ambient.clone(),
+        };
+        let acker = match traced {
+            None => Acker::untraced(handed),
+            Some(traced) => Acker::traced(self.process(handed, traced, how)),
+        };
         Delivery {
             delivery_tag: delivery.delivery_tag,
             exchange: delivery.exchange,
@@ -122,7 +127,7 @@ impl Source {
             redelivered: delivery.redelivered,
             properties: delivery.properties,
             data: delivery.data,
-            acker: Acker::new(process),
+            acker,
         }
     }
 
@@ -132,14 +137,17 @@ impl Source {
         by_task.then(current::worker).flatten()
     }
 
-    /// Puts a delivery where it is found again.
-    fn register(&self, process: &Arc<Process>) {
+    /// A delivery that has a span, put where it is found again.
+    #[inline]
+    fn process(&self, handed: Handed, traced: Traced, how: HandOut<'_>) -> Arc<Process> {
+        let process = Arc::new(Process::new(handed, traced, self.worker(how)));
         if let Some(worker) = process.worker {
-            current::take(worker, process);
+            current::take(worker, &process);
         }
-        if self.ack_mode == AckMode::Manual && process.is_traced() {
-            self.open.insert(process);
+        if self.ack_mode == AckMode::Manual {
+            self.open.insert(&process);
         }
+        process
     }
 
     /// The destination of a delivery from here.
@@ -155,6 +163,7 @@ impl Source {
     }
 
     /// Its span; none where nothing would come of it.
+    #[inline]
     fn trace(&self, delivery: &lapin::message::Delivery, how: HandOut<'_>) -> Option<Traced> {
         let telemetry = &self.telemetry;
         if telemetry.is_off() {

@@ -16,6 +16,7 @@ use opentelemetry::{Context, KeyValue, StringValue};
 use crate::absence::Absence;
 use crate::body::BodyCapture;
 use crate::config::TraceConfig;
+use crate::current;
 use crate::destination::{Destinations, Known, Settings};
 use crate::fixed::Fixed;
 use crate::hooks::TraceHooks;
@@ -102,6 +103,13 @@ impl Telemetry {
     /// on, and nothing to measure.
     pub(crate) fn is_idle(&self, parent: &Context) -> bool {
         !has_ids(parent) && !self.always_measured && self.absence.leaves_out()
+    }
+
+    /// Whether what begins here and now would certainly come to nothing: the cheapest question, asked
+    /// first, since most programs have no tracer.
+    pub(crate) fn leaves_out(&self) -> bool {
+        let is_idle = |ambient: &Context| self.is_idle(ambient);
+        self.is_off() || (!current::is_any() && Context::map_current(is_idle))
     }
 
     /// Whether messages carry their path where there is no tracer and no context to hand on.

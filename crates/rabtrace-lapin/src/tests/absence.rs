@@ -1,7 +1,7 @@
 //! Without a tracer nothing is done for a message; one that comes later is noticed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use lapin::options::BasicAckOptions;
 use opentelemetry::baggage::BaggageExt;
@@ -10,9 +10,11 @@ use opentelemetry::trace::{SpanBuilder, TraceContextExt, Tracer, TracerProvider}
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
-use super::{AckMode, BasicProperties, Service, hand_out, message};
+use super::{AckMode, BasicProperties, Delivery, Service, attribute, hand_out, message};
 use crate::config::TraceConfig;
 use crate::propagation;
+use crate::rules::Rule;
+use crate::source::Source;
 use crate::telemetry::Telemetry;
 
 /// A tracer that gets its SDK later, and counts how often it is asked for a span.
@@ -120,5 +122,55 @@ fn without_a_tracer_the_context_of_others_is_handed_on() {
             before
         );
         assert_eq!(extracted.baggage.get("user").unwrap().as_str(), "42");
+    }
+}
+
+fn untraced(config: TraceConfig) -> TraceConfig {
+    config.with_rule(Rule::queue("raw").untraced())
+}
+
+fn take(source: &Arc<Source>, tag: u64) -> Delivery {
+    let received = message((tag, "", "a"), BasicProperties::default());
+    hand_out(source, received, &Context::new())
+}
+
+#[tokio::test]
+async fn an_untraced_delivery_settles_those_before_it() {
+    let service = Service::new("planner").configured(untraced);
+    let tasks = service.source("tasks", AckMode::Manual);
+    // Of the same channel.
+    let raw = Arc::new(Source {
+        telemetry: Arc::clone(&service.telemetry),
+        open: Arc::clone(&tasks.open),
+        queue: "raw".into(),
+        ack_mode: AckMode::Manual,
+        channel: Weak::new(),
+    });
+    let (before, last) = (take(&tasks, 1), take(&raw, 2));
+    assert!(before.path().is_some() && last.path().is_none());
+    let multiple = BasicAckOptions { multiple: true };
+    assert!(last.ack(multiple).await.unwrap());
+    let spans = service.spans();
+    assert_eq!(
+        spans.len(),
+        1,
+        "the settlement of what has no span has none"
+    );
+    let settlement = attribute(&spans[0], "rabtrace.settlement");
+    assert_eq!(settlement.as_deref(), Some("ack"));
+    assert_eq!(tasks.open.len(), 0);
+}
+
+#[tokio::test]
+async fn the_clones_of_an_untraced_acker_settle_once() {
+    let plain = Service::new("planner").configured(untraced);
+    let fast = plain.configured(|config| untraced(config).with_fast_settle());
+    for service in [plain, fast] {
+        let delivery = take(&service.source("raw", AckMode::Manual), 1);
+        let clone = delivery.acker.clone();
+        assert!(clone.usable() && delivery.acker == clone);
+        assert!(clone.ack(BasicAckOptions::default()).await.unwrap());
+        assert!(!delivery.usable());
+        assert!(!delivery.ack(BasicAckOptions::default()).await.unwrap());
     }
 }

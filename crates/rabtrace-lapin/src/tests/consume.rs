@@ -49,7 +49,7 @@ fn a_hook_may_ask_for_the_delivery_that_is_settled() {
     *hooks.0.lock().unwrap() = Some(delivery.acker.clone());
     let (sender, done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        delivery.process().end(Settlement::Ack);
+        delivery.process().unwrap().end(Settlement::Ack);
         sender.send(()).unwrap();
     });
     let ended = done.recv_timeout(Duration::from_secs(10));
@@ -68,7 +68,11 @@ async fn a_claimed_delivery_is_not_settled_again_when_the_channel_is_gone() {
     let service = Service::new("planner").configured(TraceConfig::with_fast_settle);
     let delivery = service.consume("tasks", BasicProperties::default());
     // As the settlement through the channel leaves it; the channel's handle is dropped since.
-    delivery.process().claimed.store(true, Ordering::Release);
+    delivery
+        .process()
+        .unwrap()
+        .claimed
+        .store(true, Ordering::Release);
     assert!(!delivery.ack(BasicAckOptions::default()).await.unwrap());
     assert!(service.spans().is_empty());
 }
@@ -78,13 +82,16 @@ fn a_later_delivery_with_the_tag_leaves_the_answer_to_a_settlement_under_way() {
     let service = Service::new("planner");
     let source = service.source("tasks", AckMode::Manual);
     let old = take(&source, 1, BasicProperties::default());
-    old.process().settling.fetch_add(1, Ordering::AcqRel);
+    old.process()
+        .unwrap()
+        .settling
+        .fetch_add(1, Ordering::AcqRel);
     let new = take(&source, 1, BasicProperties::default());
     assert!(
         service.spans().is_empty(),
         "the broker's answer was not waited for"
     );
-    old.process().end(Settlement::Ack);
+    old.process().unwrap().end(Settlement::Ack);
     let settlement = attribute(&service.spans()[0], "rabtrace.settlement");
     assert_eq!(settlement.as_deref(), Some("ack"));
     drop((old, new));
@@ -99,7 +106,7 @@ fn a_settled_delivery_counts_for_nobody_else() {
         .map(|tag| take(&source, tag, BasicProperties::default()))
         .collect();
     // Settled by another thread, which is about to remove it.
-    let process = deliveries[0].process();
+    let process = deliveries[0].process().unwrap();
     process.ended.store(true, Ordering::Release);
     assert_eq!(source.open.up_to(3).len(), 2);
     assert!(source.open.one(1).is_none());
@@ -119,6 +126,7 @@ fn each_queue_of_a_fanout_counts_its_own_attempts() {
         received.redelivered = tag > 1;
         hand_out(source, received, &Context::new())
             .process()
+            .unwrap()
             .end(Settlement::NackRequeue);
         planner.spans().pop().unwrap()
     };
@@ -210,7 +218,7 @@ async fn work_that_is_stated_leaves_the_loop_free_for_the_next_delivery() {
     let work = tokio::spawn(acker.instrument(async move { spawned }));
     let next = to_the_task(&source, 2);
     let current = current::delivery().unwrap();
-    assert!(Arc::ptr_eq(&current, next.acker.process()));
+    assert!(Arc::ptr_eq(&current, next.acker.process().unwrap()));
     drop((current, next));
     assert!(current::delivery().is_none());
     let worker = current::worker().unwrap();
@@ -242,7 +250,7 @@ async fn stated_work_in_the_same_task_holds_its_delivery() {
     assert!(!current::holds(worker));
     let alone = to_the_task(&source, 3);
     alone.instrument(tokio::task::yield_now()).await;
-    assert!(current::delivery().is_some_and(|it| Arc::ptr_eq(&it, alone.acker.process())));
+    assert!(current::delivery().is_some_and(|it| Arc::ptr_eq(&it, alone.acker.process().unwrap())));
 }
 
 #[tokio::test]

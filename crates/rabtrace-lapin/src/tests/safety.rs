@@ -227,9 +227,9 @@ fn a_span_processor_may_ask_for_the_delivery_whose_span_ends() {
         let service =
             Service::new("planner").configured(|config| config.with_tracer_provider(&provider));
         let delivery = service.consume("tasks", BasicProperties::default());
-        let span = delivery.acker.process().span_context();
+        let span = delivery.acker.process().unwrap().span_context();
         *asking.0.lock().unwrap() = Some(delivery.acker.clone());
-        delivery.acker.process().end(Settlement::Ack);
+        delivery.acker.process().unwrap().end(Settlement::Ack);
         assert_eq!(
             asking.1.lock().unwrap().as_slice(),
             std::slice::from_ref(&span)

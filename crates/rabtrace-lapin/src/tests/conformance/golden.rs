@@ -155,7 +155,7 @@ async fn settle(service: &Service, sent: &BasicProperties) {
     taken[2].ack(BasicAckOptions::default()).await.unwrap();
     let targets = Targets {
         named: source.open.one(4),
-        others: Vec::new(),
+        ..Targets::default()
     };
     let failed = Settle::Ack(BasicAckOptions::default());
     let failed = failed.begin(&service.telemetry, 4, targets);
