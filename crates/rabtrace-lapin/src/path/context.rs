@@ -191,11 +191,15 @@ impl PathContext {
             pair.copy_from_slice(&mark.to_be_bytes());
         }
         let length = FIXED + 2 * self.recent.count;
-        let (groups, (signs, _)) = (bytes.as_chunks::<3>().0, text.as_chunks_mut::<4>());
-        let groups = groups.iter().zip(signs).take(length.div_ceil(3));
-        for ([a, b, c], signs) in groups {
-            let bits = u32::from_be_bytes([0, *a, *b, *c]);
-            *signs = [bits >> 18, bits >> 12, bits >> 6, bits].map(sign);
+        let (groups, signs) = (bytes.as_chunks::<3>().0, text.as_chunks_mut::<4>().0);
+        let groups = groups.get(..length.div_ceil(3)).unwrap_or_default();
+        for ([a, b, c], signs) in groups.iter().zip(signs) {
+            *signs = [
+                sign(a >> 2),
+                sign((a << 4) | (b >> 4)),
+                sign((b << 2) | (c >> 6)),
+                sign(*c),
+            ];
         }
         characters(length)
     }
@@ -277,9 +281,8 @@ const fn values() -> [u8; 256] {
 }
 
 /// The sign of the low six bits.
-fn sign(value: u32) -> u8 {
-    let [.., low] = value.to_be_bytes();
-    SIGNS[usize::from(low & 0x3f)]
+fn sign(value: u8) -> u8 {
+    SIGNS[usize::from(value & 0x3f)]
 }
 
 /// The bytes that the signs stand for, filled up with zeros; none if one is no sign.
