@@ -118,7 +118,7 @@ impl TracedChannel {
                 let ambient = Context::current();
                 Publish::begin(&shared.telemetry, message, &properties, &ambient)
             };
-            let is_followed = publish.is_traced() || may_return;
+            let is_followed = publish.is_traced() || headers.is_some() || may_return;
             let sending = is_followed.then(|| {
                 let how = (&shared.publishes, self.confirms());
                 Sending::new(publish, how, shared.status.as_ref())

@@ -80,11 +80,14 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Of a span that is not recorded, there is nothing to keep but its context.
     pub(crate) fn new(span: BoxedSpan) -> Self {
-        Self {
-            span: SpanState::Own(span),
-            error: None,
-        }
+        let span = if span.is_recording() {
+            SpanState::Own(span)
+        } else {
+            SpanState::Left(span.span_context().clone())
+        };
+        Self { span, error: None }
     }
 }
 
@@ -92,8 +95,8 @@ impl State {
 pub(crate) enum SpanState {
     Own(BoxedSpan),
     Shared(Context),
-    /// What is left of one that ended by value.
-    Ended(SpanContext),
+    /// What is left of one that ended by value, or that is not recorded.
+    Left(SpanContext),
 }
 
 impl Process {
@@ -168,7 +171,7 @@ impl Process {
         let empty = SpanState::Shared(Context::new());
         context = match std::mem::replace(&mut state.span, empty) {
             SpanState::Own(span) => context.with_span(span),
-            SpanState::Ended(span) => context.with_remote_span_context(span),
+            SpanState::Left(span) => context.with_remote_span_context(span),
             SpanState::Shared(context) => context,
         };
         state.span = SpanState::Shared(context.clone());
@@ -203,7 +206,7 @@ impl Process {
                 span.set_attribute(attribute);
                 span.set_status(Status::error(message));
             }
-            SpanState::Ended(_) => {}
+            SpanState::Left(_) => {}
         }
     }
 
@@ -229,7 +232,7 @@ impl Process {
 
     fn end_span(&self, settlement: Settlement) {
         let (telemetry, traced) = (&self.handed.source.telemetry, &self.traced);
-        let value = KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
+        let value = || KeyValue::new(semconv::RABTRACE_SETTLEMENT, settlement.as_str());
         if telemetry.hooks.is_some() {
             // A hook is the application's: it may ask for this delivery, so it runs unlocked.
             self.context();
@@ -245,14 +248,14 @@ impl Process {
         match span {
             SpanState::Own(mut span) => {
                 if span.is_recording() {
-                    span.set_attribute(value);
+                    span.set_attribute(value());
                 }
                 span.end_with_timestamp(now);
             }
             SpanState::Shared(context) => {
                 let span = context.span();
                 if span.is_recording() {
-                    span.set_attribute(value);
+                    span.set_attribute(value());
                     let metrics = telemetry.metrics.as_deref();
                     hooks::call(telemetry.hooks.as_ref(), metrics, |hooks| {
                         hooks.on_settle(settlement, &mut HookSpan::shared(context.span()));
@@ -260,7 +263,7 @@ impl Process {
                 }
                 span.end_with_timestamp(now);
             }
-            SpanState::Ended(_) => {}
+            SpanState::Left(_) => {}
         }
         if settlement.is_failure() {
             self.remember(settlement);
@@ -307,9 +310,9 @@ impl Traced {
     fn take(&self) -> (SpanState, Option<&'static str>) {
         let mut state = self.lock();
         let left = match &state.span {
-            SpanState::Own(span) => SpanState::Ended(span.span_context().clone()),
+            SpanState::Own(span) => SpanState::Left(span.span_context().clone()),
             SpanState::Shared(context) => SpanState::Shared(context.clone()),
-            SpanState::Ended(context) => SpanState::Ended(context.clone()),
+            SpanState::Left(context) => SpanState::Left(context.clone()),
         };
         (std::mem::replace(&mut state.span, left), state.error)
     }
@@ -321,7 +324,7 @@ impl SpanState {
         match self {
             Self::Own(span) => span.is_recording(),
             Self::Shared(context) => context.span().is_recording(),
-            Self::Ended(_) => false,
+            Self::Left(_) => false,
         }
     }
 
@@ -330,7 +333,7 @@ impl SpanState {
         match self {
             Self::Own(span) => span.span_context().clone(),
             Self::Shared(context) => context.span().span_context().clone(),
-            Self::Ended(context) => context.clone(),
+            Self::Left(context) => context.clone(),
         }
     }
 }

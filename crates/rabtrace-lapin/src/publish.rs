@@ -42,7 +42,8 @@ pub(crate) struct Publish(Option<Box<Started>>);
 
 /// A span that did not end yet.
 struct Started {
-    span: BoxedSpan,
+    /// None if it is not recorded: all that there is of it is in the message.
+    span: Option<BoxedSpan>,
     telemetry: Arc<Telemetry>,
     known: Arc<Known>,
     passed: Passed,
@@ -96,14 +97,14 @@ impl Publish {
             return (Self(None), None);
         }
         let (started, headers) = begin(telemetry, (&message, known), &cause, properties);
-        (Self(Some(started)), headers)
+        (Self(started), headers)
     }
 
     /// The message is on the socket.
     pub(crate) fn written(&mut self) {
         if let Some(started) = &mut self.0 {
             started.is_written = true;
-            if started.span.is_recording() {
+            if started.span.is_some() {
                 started.written = Some(between(started.begun, SystemTime::now()));
             }
             if let Some(metrics) = &started.telemetry.metrics {
@@ -140,7 +141,9 @@ impl Publish {
     pub(crate) fn set_error(&mut self, error_type: &'static str, message: String) {
         if let Some(started) = &mut self.0 {
             started.error = Some(error_type);
-            fail(&mut started.span, error_type, message);
+            if let Some(span) = &mut started.span {
+                fail(span, error_type, message);
+            }
         }
     }
 
@@ -173,13 +176,13 @@ impl Drop for Publish {
     }
 }
 
-/// The message under its span.
+/// The message under its span; no span where nobody wants to know how it ends.
 fn begin(
     telemetry: &Arc<Telemetry>,
     (message, known): (&Outgoing<'_>, Arc<Known>),
     cause: &Cause<'_>,
     properties: &BasicProperties,
-) -> (Box<Started>, Option<FieldTable>) {
+) -> (Option<Box<Started>>, Option<FieldTable>) {
     let begun = SystemTime::now();
     let passed = cause.pass(telemetry, message, (&known, begun));
     let existing = cause.existing(&known, properties);
@@ -197,7 +200,8 @@ fn begin(
         telemetry.add_message(attributes, properties, message.data);
         telemetry.paths.add_to(attributes, &passed);
     });
-    if span.is_recording() {
+    let is_recorded = span.is_recording();
+    if is_recorded {
         cause.link_all(&mut span);
         observe(telemetry, (message, properties), &mut span);
     }
@@ -207,17 +211,22 @@ fn begin(
         Some(kept) => (Some(kept), None),
         None => inject(telemetry, (&span, path), cause, properties),
     };
-    let started = Box::new(Started {
-        span,
-        telemetry: Arc::clone(telemetry),
-        known,
-        passed,
-        begun,
-        is_written: false,
-        written: None,
-        sent,
-        mandatory: message.mandatory,
-        error: None,
+    // Who keeps a context keeps the headers: the publish has to say itself that it is one of ours.
+    let wanted = is_recorded || telemetry.metrics.is_some() || message.mandatory;
+    let is_followed = wanted || kept.is_some();
+    let started = is_followed.then(|| {
+        Box::new(Started {
+            span: is_recorded.then_some(span),
+            telemetry: Arc::clone(telemetry),
+            known,
+            passed,
+            begun,
+            is_written: false,
+            written: None,
+            sent,
+            mandatory: message.mandatory,
+            error: None,
+        })
     });
     (started, headers)
 }
@@ -281,7 +290,7 @@ fn inject(
 impl Started {
     /// When it ends. A clock is read only where somebody wants to know.
     fn now(&self) -> SystemTime {
-        if self.span.is_recording() || self.telemetry.metrics.is_some() {
+        if self.span.is_some() || self.telemetry.metrics.is_some() {
             SystemTime::now()
         } else {
             self.begun
@@ -289,22 +298,21 @@ impl Started {
     }
 
     fn end(&mut self, outcome: PublishOutcome, time: SystemTime) {
-        if self.span.is_recording() {
+        if let Some(span) = &mut self.span {
             let value = KeyValue::new(semconv::RABTRACE_PUBLISH_OUTCOME, outcome.as_str());
-            self.span.set_attribute(value);
+            span.set_attribute(value);
             let confirmed = outcome != PublishOutcome::Unconfirmed;
             if let Some(written) = self.written.filter(|_| confirmed) {
                 let key = semconv::RABTRACE_PUBLISH_WRITE_DURATION;
                 let value = KeyValue::new(key, written.as_secs_f64());
-                self.span.set_attribute(value);
+                span.set_attribute(value);
             }
             let (hooks, metrics) = (&self.telemetry.hooks, &self.telemetry.metrics);
-            let span = &mut self.span;
             hooks::call(hooks.as_ref(), metrics.as_deref(), |hooks| {
                 hooks.on_confirm(outcome, &mut HookSpan::own(span));
             });
+            span.end_with_timestamp(time);
         }
-        self.span.end_with_timestamp(time);
         self.measure(outcome, time);
     }
 

@@ -8,6 +8,7 @@ use opentelemetry_sdk::trace::Sampler;
 use super::{BasicProperties, Service, attribute, is_root, shown};
 use crate::config::TraceConfig;
 use crate::propagation;
+use crate::publish::{Outgoing, Publish};
 
 #[test]
 fn a_publish_has_the_names_and_attributes_of_the_conventions() {
@@ -147,4 +148,24 @@ fn baggage_can_be_switched_off() {
     let delivery = closed.consume("tasks", properties.clone());
     assert!(delivery.context().baggage().is_empty());
     assert_eq!(extracted(properties), (true, 1));
+}
+
+#[test]
+fn a_publish_that_is_not_recorded_is_followed_only_where_it_may_come_back() {
+    let service = Service::sampled("gateway", Sampler::AlwaysOff);
+    for mandatory in [false, true] {
+        let message = Outgoing {
+            exchange: &"".into(),
+            routing_key: &"tasks".into(),
+            data: b"body",
+            mandatory,
+        };
+        let mut properties = BasicProperties::default();
+        let context = Context::new();
+        let publish = Publish::start(&service.telemetry, message, &mut properties, &context);
+        assert_eq!(publish.is_traced(), mandatory);
+        let extracted = propagation::extract(properties.headers().as_ref());
+        assert!(!extracted.creation.unwrap().is_sampled());
+        assert!(extracted.path.is_some());
+    }
 }
