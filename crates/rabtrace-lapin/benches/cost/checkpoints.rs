@@ -20,8 +20,16 @@ use serde_json::{Map, Value, json};
 use crate::callgrind::{self, mark};
 use crate::turns::cpu;
 
-/// Each of the things that are measured.
-const SIDES: [&str; 5] = ["out", "in", "in_to_end", "write", "read"];
+/// Each of the things that are measured; `bare` without a meter.
+const SIDES: [&str; 7] = [
+    "out",
+    "in",
+    "in_to_end",
+    "out_bare",
+    "in_bare",
+    "write",
+    "read",
+];
 /// Calls that callgrind counts, after as many that it does not.
 const COUNTED: u64 = 2_048;
 /// Calls of one measurement of time.
@@ -32,6 +40,7 @@ const ROUNDS: usize = 15;
 /// One service, and a path that came to it.
 struct Bench {
     checkpoints: Checkpoints,
+    bare: Checkpoints,
     path: PathContext,
     value: String,
     _meters: SdkMeterProvider,
@@ -57,13 +66,15 @@ impl Bench {
             .build();
         let config = TraceConfig::new()
             .with_tracer_provider(&NoopTracerProvider::new())
-            .with_meter_provider(&meters)
             .with_service_name("bench");
+        let bare = Checkpoints::new(&config.clone().without_metrics(), "tasks");
+        let config = config.with_meter_provider(&meters);
         let checkpoints = Checkpoints::new(&config, "tasks");
         let before = Checkpoints::new(&config, "before");
         let path = before.deliver(&before.publish(None, 1_000_000), 1_002_500);
         Self {
             checkpoints,
+            bare,
             path,
             value: path.to_string(),
             _meters: meters,
@@ -83,6 +94,8 @@ impl Bench {
                     let took = Duration::from_micros(time(number) & 0xffff);
                     black_box(checkpoints.handle(path, time(number), took));
                 }
+                "out_bare" => drop(black_box(self.bare.publish(Some(path), time(number)))),
+                "in_bare" => drop(black_box(self.bare.deliver(path, time(number)))),
                 "write" => drop(black_box(write(path))),
                 _ => drop(black_box(PathContext::parse(black_box(&self.value)))),
             }

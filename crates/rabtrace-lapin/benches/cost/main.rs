@@ -3,8 +3,8 @@
 //!
 //! The broker is a script in another process, so that nothing but the client is counted. First
 //! the instructions and allocations of one message, which do not drift ([`callgrind`]); then
-//! time, the modes taking turns ([`rounds`]). What the path's part is of that, without a channel:
-//! [`checkpoints`], which also come alone (`cargo bench .. -- checkpoints`). Output: a table, and `target/cost.json`.
+//! time, the modes taking turns ([`rounds`]). What the path's part and the SDK's are of that, without
+//! a channel: [`checkpoints`] and [`sdk`], which also come alone (`cargo bench .. -- checkpoints`). Output: a table, and `target/cost.json`.
 
 #![expect(clippy::expect_used, reason = "a benchmark without its servers ends")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -17,6 +17,7 @@ mod frames;
 mod modes;
 mod peer;
 mod rounds;
+mod sdk;
 mod servers;
 mod side;
 mod sink;
@@ -32,7 +33,8 @@ const COUNTED: u64 = 1_024;
 /// Rounds of the measurement of time.
 const ROUNDS: usize = 40;
 
-fn counts(servers: &Servers) -> Value {
+/// Of the modes that `words` names; of all of them if it names none.
+fn counts(servers: &Servers, words: &[&str]) -> Value {
     if !callgrind::is_there() {
         println!(
             "no instructions and allocations: there is no valgrind (scripts/install.sh bench)"
@@ -44,7 +46,9 @@ fn counts(servers: &Servers) -> Value {
         "side", "mode", "Ir thread", "Ir process", "allocs", "process"
     );
     let mut report = Map::new();
-    for mode in MODES {
+    let is_named = |mode: &&modes::Mode| words.contains(&mode.name);
+    let all = !MODES.iter().any(|mode| is_named(&mode));
+    for mode in MODES.iter().filter(|mode| all || is_named(mode)) {
         let costs = callgrind::count(*mode, servers, COUNTED).expect("callgrind");
         for (side, cost) in costs {
             let each = |count: u64| count as f64 / COUNTED as f64;
@@ -78,6 +82,7 @@ fn main() {
     // The table of checkpoints alone: no servers, a second.
     if words.contains(&"checkpoints") {
         checkpoints::run(true);
+        sdk::run();
         return;
     }
     if let ["--one", mode, count, peer, sink] = words[..] {
@@ -88,13 +93,28 @@ fn main() {
     if let ["--checkpoints", count] = words[..] {
         return checkpoints::child(count.parse().expect("a number"));
     }
+    if let ["--sdk", count] = words[..] {
+        return sdk::child(count.parse().expect("a number"));
+    }
+    // Instructions and allocations alone, of all modes or of those that are named.
+    if words.contains(&"counts") {
+        counts(&Servers::start(), &words);
+        return;
+    }
     // `cargo test --benches` passes no `--bench`: a look is enough there.
     let whole = words.contains(&"--bench");
     let checkpoints = checkpoints::run(whole);
     let servers = Servers::start();
-    let counts = if whole { counts(&servers) } else { Value::Null };
+    let counts = if whole {
+        counts(&servers, &words)
+    } else {
+        Value::Null
+    };
+    let sdk = if whole { sdk::run() } else { Value::Null };
     let rounds = rounds::run(&servers, if whole { ROUNDS } else { 1 });
-    let report = json!({ "counts": counts, "rounds": rounds, "checkpoints": checkpoints });
+    let report = json!({
+        "counts": counts, "rounds": rounds, "checkpoints": checkpoints, "sdk": sdk,
+    });
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/cost.json");
     turns::write(file, &report);
 }

@@ -101,7 +101,7 @@ pub(crate) fn named(name: &str) -> Option<Mode> {
 
 /// Spans end here.
 #[derive(Debug)]
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl SpanExporter for Nowhere {
     async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
@@ -109,7 +109,11 @@ impl SpanExporter for Nowhere {
     }
 }
 
-fn provider(sampler: Sampler, exporter: impl SpanExporter + 'static) -> SdkTracerProvider {
+/// The SDK with the settings of all modes.
+pub(crate) fn provider(
+    sampler: Sampler,
+    exporter: impl SpanExporter + 'static,
+) -> SdkTracerProvider {
     let limits = BatchConfigBuilder::default()
         .with_max_queue_size(QUEUE)
         .with_max_export_batch_size(BATCH)
