@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::keys::{Input, Kind};
 use super::table::KEYS;
 use super::{
-    Agent, Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret,
-    Selection, Spool, Statistics, Store,
+    Agent, Api, Broker, Config, Forward, Influx, Limits, Log, LogFormat, PeerTls, Protocol,
+    Receiver, Secret, Selection, Spool, Statistics, Store, Tls,
 };
 
 /// The tree before any key is applied.
@@ -27,12 +27,14 @@ fn blank() -> Config {
             watch_queues: Vec::new(),
             watch_interval: Duration::ZERO,
             selection: Selection::default(),
+            tls: PeerTls::none("broker"),
         },
         receiver: Receiver {
             grpc_listen: nowhere,
             http_listen: nowhere,
             max_body_bytes: 0,
             queue_batches: 0,
+            token: Secret::default(),
         },
         influx: Influx {
             url: None,
@@ -44,6 +46,7 @@ fn blank() -> Config {
             flush_interval: Duration::ZERO,
             buffer_bytes: 0,
             timeout: Duration::ZERO,
+            tls: PeerTls::none("influx"),
         },
         forward: Forward {
             endpoint: None,
@@ -51,6 +54,7 @@ fn blank() -> Config {
             headers: Vec::new(),
             buffer_bytes: 0,
             timeout: Duration::ZERO,
+            tls: PeerTls::none("forward"),
         },
         store: Store {
             folder: PathBuf::new(),
@@ -65,6 +69,8 @@ fn blank() -> Config {
             listen: nowhere,
             token: Secret::default(),
         },
+        tls: Tls::default(),
+        limits: Limits { connections: 0 },
         log: Log {
             level: String::new(),
             format: LogFormat::Text,
@@ -80,6 +86,7 @@ pub(super) fn defaults() -> Config {
         let input = match key.kind {
             Kind::Text => Input::Text(key.default),
             Kind::Integer => Input::Integer(key.default.parse().unwrap_or_default()),
+            Kind::Boolean => Input::Boolean(key.default == "true"),
         };
         let applied = (key.apply)(&mut config, &input);
         debug_assert!(
