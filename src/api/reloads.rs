@@ -30,6 +30,9 @@ impl ReloadBoard {
     /// What is told.
     #[must_use]
     pub fn report(&self) -> ReloadReport {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

@@ -33,8 +33,8 @@ use crate::store::{Reader, Store};
 use crate::tls::{self, Material};
 
 use listeners::Listeners;
-pub use reload::{Load, Reload, SetLogLevel};
 use reload::Reloader;
+pub use reload::{Load, Reload, SetLogLevel};
 use running::{Running, Stage};
 use settings::{Prepared, Settings};
 use spools::{Ends, Spools, Watched};

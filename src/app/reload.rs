@@ -141,7 +141,11 @@ impl Reloader {
     }
 
     fn applied(&self, changes: &Changes) {
-        let restart: Vec<String> = changes.restart.iter().map(|key| (*key).to_owned()).collect();
+        let restart: Vec<String> = changes
+            .restart
+            .iter()
+            .map(|key| (*key).to_owned())
+            .collect();
         tracing::info!(changed = ?changes.applied, "configuration reloaded");
         if !restart.is_empty() {
             tracing::warn!(keys = ?restart, "these take effect at the next start");
@@ -182,7 +186,9 @@ impl Reloader {
             return;
         };
         let certificate = self.health.component("certificate");
-        let now = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = (self.clock)()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let left = expires.saturating_sub(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         match left {
             left if left <= 0 => certificate.degraded(

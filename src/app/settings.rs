@@ -40,9 +40,21 @@ impl Prepared {
         let server = server(&config.tls).map_err(|error| mistakes.push(mistake(error)));
         let (broker, influx) = (config.broker.clone(), config.influx.clone());
         let forward = config.forward.clone();
-        let broker = ready(&config.broker.tls, broker, before.map(|before| &before.broker));
-        let influx = ready(&config.influx.tls, influx, before.map(|before| &before.influx));
-        let forward = ready(&config.forward.tls, forward, before.map(|before| &before.forward));
+        let broker = ready(
+            &config.broker.tls,
+            broker,
+            before.map(|before| &before.broker),
+        );
+        let influx = ready(
+            &config.influx.tls,
+            influx,
+            before.map(|before| &before.influx),
+        );
+        let forward = ready(
+            &config.forward.tls,
+            forward,
+            before.map(|before| &before.forward),
+        );
         let broker = broker.map_err(|wrong| mistakes.push(wrong));
         let influx = influx.map_err(|wrong| mistakes.push(wrong));
         let forward = forward.map_err(|wrong| mistakes.push(wrong));

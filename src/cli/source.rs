@@ -20,7 +20,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     /// Nobody answers.
-    #[error("no agent answers\n  url   {url}    from api.listen\n{}", unreachable(source))]
+    #[error(
+        "no agent answers\n  url   {url}    from api.listen\n{}",
+        unreachable(source)
+    )]
     Unreachable {
         url: String,
         #[source]
@@ -57,9 +60,14 @@ fn is_tls(source: &reqwest::Error) -> bool {
         cause = next;
     }
     let text = cause.to_string();
-    ["certificate", "fatal alert", "corrupt message", "invalid HTTP"]
-        .iter()
-        .any(|part| text.contains(part))
+    [
+        "certificate",
+        "fatal alert",
+        "corrupt message",
+        "invalid HTTP",
+    ]
+    .iter()
+    .any(|part| text.contains(part))
 }
 
 fn unreachable(source: &reqwest::Error) -> &'static str {

@@ -66,6 +66,10 @@ impl fmt::Display for ConfigErrors {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} from {}: {}", self.what, self.origin, self.why)
+        write!(
+            formatter,
+            "{} from {}: {}",
+            self.what, self.origin, self.why
+        )
     }
 }

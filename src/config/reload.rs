@@ -179,6 +179,9 @@ mod tests {
             ("tls.allow_plaintext", "true"),
         ]);
         let error = old.reload(&loaded(&[])).unwrap_err().to_string();
-        assert!(error.contains("api.listen") && error.contains("restart"), "{error}");
+        assert!(
+            error.contains("api.listen") && error.contains("restart"),
+            "{error}"
+        );
     }
 }

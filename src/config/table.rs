@@ -227,7 +227,12 @@ pub(super) const KEYS: &[Key] = &[
         "",
         &["RABTRACE_OTLP_TOKEN"],
         "Bearer token that OTLP is asked for; senders have it in OTEL_EXPORTER_OTLP_HEADERS as\nauthorization=Bearer%20TOKEN. Empty: none.",
-        |config, input| set(&mut config.receiver.token, Ok(Secret::new(input.text().trim()))),
+        |config, input| {
+            set(
+                &mut config.receiver.token,
+                Ok(Secret::new(input.text().trim())),
+            )
+        },
     ),
     secret_url(
         "influx.url",

@@ -46,7 +46,9 @@ async fn check(State(intake): State<Intake>, request: Request, next: Next) -> Re
     let encoding = encoding(request.headers()).unwrap_or(Encoding::Json);
     let mut response = refuse(encoding, &Refusal::Unauthorized);
     let bearer = HeaderValue::from_static("Bearer");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, bearer);
     response
 }
 

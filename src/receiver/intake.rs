@@ -78,8 +78,10 @@ pub enum Refusal {
     #[error("the content type is neither application/x-protobuf nor application/json")]
     UnsupportedType,
     /// It does not carry the token. Sending it again does not help.
-    #[error("this agent asks for a token: send `authorization: Bearer TOKEN` with the value of its \
-             receiver.token; OpenTelemetry SDKs take it from OTEL_EXPORTER_OTLP_HEADERS")]
+    #[error(
+        "this agent asks for a token: send `authorization: Bearer TOKEN` with the value of its \
+             receiver.token; OpenTelemetry SDKs take it from OTEL_EXPORTER_OTLP_HEADERS"
+    )]
     Unauthorized,
     /// The body did not arrive in time.
     #[error("the request did not arrive in time")]

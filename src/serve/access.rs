@@ -63,7 +63,9 @@ impl Access {
     #[must_use]
     pub fn token(&self) -> Token {
         let token = self.token.as_ref();
-        token.map(|token| token.borrow().clone()).unwrap_or_default()
+        token
+            .map(|token| token.borrow().clone())
+            .unwrap_or_default()
     }
 
     /// The certificate of now.

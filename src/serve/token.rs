@@ -50,7 +50,10 @@ mod tests {
 
     fn allows(token: &str, header: Option<&str>) -> bool {
         let value = header.map(|header| HeaderValue::from_str(header).unwrap());
-        let headers: HeaderMap = value.map(|value| (AUTHORIZATION, value)).into_iter().collect();
+        let headers: HeaderMap = value
+            .map(|value| (AUTHORIZATION, value))
+            .into_iter()
+            .collect();
         Token::new(&Secret::new(token)).allows(&headers)
     }
 
@@ -58,13 +61,23 @@ mod tests {
     fn only_the_same_token_is_the_same() {
         assert!(allows("token", Some("Bearer token")) && allows("token", Some("bearer token")));
         assert!(allows("", None) && allows("", Some("Bearer whatever")));
-        for wrong in ["", "Bearer", "Bearer ", "Bearer tokem", "Bearer toke", "Bearer tokens"] {
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer tokem",
+            "Bearer toke",
+            "Bearer tokens",
+        ] {
             assert!(!allows("token", Some(wrong)), "{wrong:?}");
         }
         for wrong in ["token", "Basic token", "Bearer: token"] {
             assert!(!allows("token", Some(wrong)), "{wrong:?}");
         }
         assert!(!allows("token", None));
-        assert_eq!(format!("{:?}", Token::new(&Secret::new("canary"))), "Token(***)");
+        assert_eq!(
+            format!("{:?}", Token::new(&Secret::new("canary"))),
+            "Token(***)"
+        );
     }
 }

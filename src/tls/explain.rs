@@ -18,7 +18,9 @@ pub fn explain(error: &str, (section, url_key): (&str, &str)) -> Option<Failure>
     } else if has("not valid for name") || has("NotValidForName") {
         (
             "its certificate is for another name",
-            format!("write the host of {url_key} as the certificate has it, or have it issued anew"),
+            format!(
+                "write the host of {url_key} as the certificate has it, or have it issued anew"
+            ),
         )
     } else if has("certificate expired") || has("Expired") {
         (

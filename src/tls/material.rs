@@ -65,7 +65,8 @@ impl Material {
         let builder = client().with_root_certificates(self.roots());
         let config = match &self.identity {
             Some((certificate, key)) => {
-                let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>()?;
+                let chain =
+                    CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>()?;
                 builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?
             }
             None => builder.with_no_client_auth(),
@@ -186,21 +187,21 @@ pub(super) fn certificates(
 /// A whole file.
 pub(super) fn read(name: (&str, &Path)) -> Result<Vec<u8>, TlsError> {
     let fix = "mend the path, or let the agent's user read the file";
-    let size = std::fs::metadata(name.1).map_err(|error| {
-        TlsError::new(name, format!("it cannot be read: {error}"), fix)
-    })?;
+    let size = std::fs::metadata(name.1)
+        .map_err(|error| TlsError::new(name, format!("it cannot be read: {error}"), fix))?;
     if !size.is_file() || size.len() > LARGEST_FILE {
-        return Err(TlsError::new(name, "it is no file of a few certificates", fix));
+        return Err(TlsError::new(
+            name,
+            "it is no file of a few certificates",
+            fix,
+        ));
     }
     std::fs::read(name.1)
         .map_err(|error| TlsError::new(name, format!("it cannot be read: {error}"), fix))
 }
 
 /// A store of the authorities of a file alone.
-pub(super) fn authorities(
-    name: (&str, &Path),
-    pem: &[u8],
-) -> Result<Arc<RootCertStore>, TlsError> {
+pub(super) fn authorities(name: (&str, &Path), pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(name, pem)? {
         roots.add(certificate).map_err(|error| {

@@ -13,8 +13,8 @@ use tonic::{Code, Request, Status};
 use super::{Outcome, SetupError, chain, endpoint, taken};
 use crate::config;
 use crate::model::Signal;
-use crate::tls::Material;
 use crate::receiver::{Fields, GRPC_METRICS, GRPC_TRACES, RawCodec, Value};
+use crate::tls::Material;
 
 pub(in crate::forward) struct Grpc {
     channel: Channel,
