@@ -59,23 +59,26 @@ impl Reloader {
         self.component.healthy(Duration::ZERO);
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // What is in force, and what the last look saw.
-        let mut known = self.look().await;
+        // What is in force or was refused, and what the last look saw.
+        let mut known = self.settings.prepared().files;
         let mut seen = known;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = requested(&mut self.reload) => {
                     self.reload().await;
-                    known = self.look().await;
+                    known = self.settings.prepared().files;
                     seen = known;
                 }
                 _ = looks.tick() => {
                     let found = self.look().await;
                     // A pair is seldom written at once: a change counts when it has settled.
                     if found != known && found == seen {
-                        known = found;
-                        self.read_files().await;
+                        known = if self.read_files().await {
+                            self.settings.prepared().files
+                        } else {
+                            found
+                        };
                     }
                     seen = found;
                     self.tell_expiry();
@@ -118,8 +121,8 @@ impl Reloader {
         }
     }
 
-    /// The same configuration with the files of now.
-    async fn read_files(&mut self) {
+    /// The same configuration with the files of now; whether they can be used.
+    async fn read_files(&mut self) -> bool {
         let config = self.settings.prepared().config.clone();
         let before = self.settings.prepared().clone();
         let made = tokio::task::spawn_blocking(move || Prepared::new(&config, Some(&before)));
@@ -128,10 +131,12 @@ impl Reloader {
                 self.settings.apply(next);
                 tracing::info!("certificates read anew");
                 self.took();
+                return true;
             }
             Ok(Err(errors)) => self.refused(&errors),
             Err(error) => tracing::error!(%error, "the reload ended early"),
         }
+        false
     }
 
     async fn prepare(&self, loaded: &Loaded) -> Result<Prepared, ConfigErrors> {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::config::{self, Config, ConfigErrors, Mistake, Origin, PeerTls};
 use crate::forward::{SetupError, usable};
 use crate::serve::Token;
-use crate::tls::{Material, Peer, Server, TlsError, server};
+use crate::tls::{Material, Peer, Server, TlsError, fingerprint, server};
 
 /// A peer, its files read and its client made.
 #[derive(Clone)]
@@ -24,6 +24,8 @@ struct Ready<C> {
 pub(super) struct Prepared {
     pub(super) config: Config,
     pub(super) server: Option<Server>,
+    /// What the files held just before they were read.
+    pub(super) files: Option<[u8; 32]>,
     broker: Ready<config::Broker>,
     influx: Ready<config::Influx>,
     forward: Ready<config::Forward>,
@@ -37,6 +39,7 @@ impl Prepared {
     /// Every mistake that there is.
     pub(super) fn new(config: &Config, before: Option<&Self>) -> Result<Self, ConfigErrors> {
         let mut mistakes = Vec::new();
+        let files = fingerprint(config);
         let server = server(&config.tls).map_err(|error| mistakes.push(mistake(error)));
         let (broker, influx) = (config.broker.clone(), config.influx.clone());
         let forward = config.forward.clone();
@@ -70,6 +73,7 @@ impl Prepared {
             (Ok(server), Ok(broker), Ok(influx), Ok(forward)) if mistakes.is_empty() => Ok(Self {
                 config: config.clone(),
                 server,
+                files,
                 broker,
                 influx,
                 forward,

@@ -14,10 +14,10 @@ fn check(sets: &[String]) -> Vec<(String, bool, String)> {
         program.args(["--set", set]);
     }
     let (_, data, errors) = output(&mut program);
-    let rows: Value = serde_json::from_str(&data).unwrap_or_else(|_| panic!("{data}{errors}"));
+    let found: Value = serde_json::from_str(&data).unwrap_or_else(|_| panic!("{data}{errors}"));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let row = |row: &Value| (text(&row["name"]), row["ok"] == true, text(&row["message"]));
-    rows.as_array().unwrap().iter().map(row).collect()
+    found["rows"].as_array().unwrap().iter().map(row).collect()
 }
 
 #[tokio::test]

@@ -26,8 +26,8 @@ fn check(url: &str, protocol: &str, sets: &[String]) -> Option<(String, String)>
         program.args(["--set", set]);
     }
     let (_, data, errors) = output(&mut program);
-    let rows: Value = serde_json::from_str(&data).unwrap_or_else(|_| panic!("{data}{errors}"));
-    let rows = rows.as_array().unwrap();
+    let found: Value = serde_json::from_str(&data).unwrap_or_else(|_| panic!("{data}{errors}"));
+    let rows = found["rows"].as_array().unwrap();
     let row = rows
         .iter()
         .find(|row| row["name"] == "upstream OTLP")

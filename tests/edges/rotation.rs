@@ -56,7 +56,8 @@ async fn twenty_new_certificates_and_no_request_fails() {
         write(folder.path(), "server.pem", &certificate);
         write(folder.path(), "server.key", &key);
         let begun = Instant::now();
-        eventually("the new certificate", WITHIN, || has(expiry(year))).await;
+        let what = format!("the certificate until {year}");
+        eventually(&what, WITHIN, || has(expiry(year))).await;
         slowest = slowest.max(begun.elapsed());
     }
     // A key that is not the certificate's: the pair before stays, and it is said why.
@@ -106,4 +107,95 @@ async fn a_certificate_that_ends_soon_is_told() {
     })
     .await;
     drop(agent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_authorities_on_both_sides_and_all_that_was_acknowledged_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| {
+        let place = folder.path().join(name);
+        std::fs::create_dir_all(&place).unwrap();
+        place
+    };
+    let (to, from) = (place("to"), place("from"));
+    // Files that both agents read, each of an authority that is new in each round.
+    let renew = |round: i32| {
+        let authority = Authority::new(&place("made"), &format!("authority{round}"));
+        let (certificate, key) = authority.pems("localhost", 3000);
+        let (shown, shown_key) = authority.pems("sender", 3000);
+        let authority = std::fs::read_to_string(&authority.file).unwrap();
+        write(&to, "server.pem", &certificate);
+        write(&to, "server.key", &key);
+        write(&to, "clients.pem", &authority);
+        write(&from, "client.pem", &shown);
+        write(&from, "client.key", &shown_key);
+        write(&from, "authority.pem", &authority);
+    };
+    renew(0);
+    let file = |place: &std::path::Path, name: &str| place.join(name).display().to_string();
+    let receives = [
+        format!("tls.certificate_file={}", file(&to, "server.pem")),
+        format!("tls.key_file={}", file(&to, "server.key")),
+        format!("tls.client_ca_file={}", file(&to, "clients.pem")),
+    ];
+    let receiver = Agent::start(&to, "", &receives).await;
+    let port = receiver.grpc.rsplit_once(':').unwrap().1;
+    let sends = [
+        format!("forward.endpoint=https://localhost:{port}"),
+        format!("forward.ca_file={}", file(&from, "authority.pem")),
+        format!(
+            "forward.client_certificate_file={}",
+            file(&from, "client.pem")
+        ),
+        format!("forward.client_key_file={}", file(&from, "client.key")),
+        "broker.amqp_url=amqp://127.0.0.1:1".to_owned(),
+    ];
+    let sender = Agent::start(&from, "", &sends).await;
+    let plain = client(None);
+    let received = async || {
+        let tls = rabtrace::config::Tls {
+            certificate_file: Some(to.join("server.pem")),
+            key_file: Some(to.join("server.key")),
+            client_ca_file: Some(to.join("clients.pem")),
+            ..rabtrace::config::Tls::default()
+        };
+        // In the moment in which the files are new and the agent has the old ones it is none of ours.
+        let client = rabtrace::tls::ours(&tls).ok()?;
+        let answer = client
+            .get(format!("https://{}/status", receiver.api))
+            .send()
+            .await
+            .ok()?;
+        let status: serde_json::Value = answer.json().await.unwrap();
+        status["spans_received"].as_u64()
+    };
+    let reloads = async || {
+        let answer = plain
+            .get(format!("http://{}/status", sender.api))
+            .send()
+            .await
+            .unwrap();
+        let status: serde_json::Value = answer.json().await.unwrap();
+        status["reloads"]["applied"].as_u64().unwrap()
+    };
+    let mut acknowledged = 0;
+    for round in 1..=3 {
+        for _ in 0..20 {
+            let url = format!("http://{}/v1/traces", sender.http);
+            let request = plain.post(url).json(&span(acknowledged));
+            assert_eq!(request.send().await.unwrap().status(), 200);
+            acknowledged += 1;
+        }
+        let wanted = acknowledged;
+        eventually("what was acknowledged is there", WITHIN, async || {
+            (received().await? >= wanted).then_some(())
+        })
+        .await;
+        let before = reloads().await;
+        renew(round);
+        eventually("the sender has the new files", WITHIN, async || {
+            (reloads().await > before).then_some(())
+        })
+        .await;
+    }
 }

@@ -102,10 +102,12 @@ async fn a_client_is_served_while_thousands_hang() {
         &agent.api,
         &plain.api,
     ];
-    let mut hanging = JoinSet::new();
-    for (number, place) in (0..number).zip(places.iter().cycle()) {
+    let (mut hanging, mut late_heads) = (JoinSet::new(), 0);
+    for (number, (place, address)) in (0..number).zip(places.iter().enumerate().cycle()) {
         let says = says[usize::try_from(number / 7).unwrap() % says.len()];
-        hanging.spawn(hang((*place).clone(), says));
+        // Where TLS is not spoken, what begins a handshake is refused as it comes.
+        late_heads += u64::from(place % 2 == 1 && !says.starts_with(b"\x16"));
+        hanging.spawn(hang((*address).clone(), says));
     }
     let attack = async {
         let mut longest = Duration::ZERO;
@@ -148,11 +150,7 @@ async fn a_client_is_served_while_thousands_hang() {
             .find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok());
         value.unwrap_or_default()
     };
-    assert_eq!(
-        closed("header_timeout"),
-        number / 6 * 3 + (number % 6) / 2,
-        "{metrics}"
-    );
+    assert_eq!(closed("header_timeout"), late_heads, "{metrics}");
     assert!(
         metrics.lines().any(|line| line == "rabtrace_connections 1"),
         "{metrics}"
@@ -164,8 +162,8 @@ async fn more_connections_than_allowed_are_closed_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path(), "", &["limits.connections=3".to_owned()]).await;
     let mut held = Vec::new();
-    for address in [&agent.http, &agent.grpc, &agent.api] {
-        held.push(TcpStream::connect(address).await.unwrap());
+    for _ in 0..3 {
+        held.push(TcpStream::connect(&agent.http).await.unwrap());
     }
     let closed = hang(agent.http.clone(), b"").await;
     assert!(closed < Duration::from_secs(5), "{closed:?}");
