@@ -125,7 +125,6 @@ impl App {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut running = Running::default();
         let reader = self.reader()?;
-        let addresses = self.addresses();
         let Self {
             config,
             listeners,
@@ -137,27 +136,23 @@ impl App {
             metrics,
             window,
         } = self;
-        let Listeners {
-            grpc, http, api, ..
-        } = listeners;
+        let (grpc, http, api) = (listeners.grpc, listeners.http, listeners.api);
         let parts = Parts {
             config: &config,
             settings: &settings,
             health: &health,
             metrics: &metrics,
         };
-        let connections = config.limits.connections;
-        let access = Access::new(settings.tls(), connections, metrics.clone());
+        let access = Access::new(settings.tls(), &config.limits, metrics.clone());
         let resume = store.resume(window, config.influx.url.is_some())?;
         let watched = spools.watched();
         let otlp = access.with_token(settings.receiver_token());
-        let inputs = Inputs::new((grpc, http), otlp, &spools);
-        let (batches, polls) = parts.inputs(&mut running, inputs);
+        let inputs = parts.inputs(&mut running, Inputs::new((grpc, http), otlp, &spools));
         let sinks = parts.sinks(&mut running, store, spools)?;
         parts.watch(&mut running, watched.clone());
         let flow = FlowTask {
-            batches,
-            polls,
+            batches: inputs.0,
+            polls: inputs.1,
             sinks,
             window,
             instance: config.agent.instance.as_str().into(),
@@ -174,22 +169,13 @@ impl App {
             reader,
             health: health.clone(),
             metrics: metrics.clone(),
-            addresses,
+            addresses: listeners.addresses,
             clock: SystemTime::now,
         };
         let api_stop = running.token(Stage::Api);
         running.spawn(Stage::Api, "api", Api::new(setup).serve(api, api_stop));
-        let reloader = Reloader {
-            settings,
-            reload,
-            board,
-            metrics,
-            component: health.component("configuration"),
-            health,
-            clock: SystemTime::now,
-        };
-        let reloads = reloader.run(running.token(Stage::Inputs));
-        running.spawn(Stage::Inputs, "reload", done(reloads));
+        let own = (health, metrics);
+        Reloader::new((settings, reload), board, own).start(&mut running);
         let outcome = running.until(stop).await;
         watched.closed().await;
         outcome

@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::done;
+use super::running::{Running, Stage};
 use super::settings::{Prepared, Settings};
 use crate::api::ReloadBoard;
 use crate::config::{Changes, ConfigErrors, Loaded};
@@ -42,20 +44,42 @@ pub struct Reload {
 
 /// The task that reloads.
 pub(super) struct Reloader {
-    pub(super) settings: Settings,
-    pub(super) reload: Option<Reload>,
-    pub(super) board: ReloadBoard,
-    pub(super) metrics: Metrics,
+    settings: Settings,
+    reload: Option<Reload>,
+    board: ReloadBoard,
+    metrics: Metrics,
     /// How the configuration is.
-    pub(super) component: Component,
+    component: Component,
     /// Where it tells how the listeners' certificate is, if there is one.
-    pub(super) health: Health,
-    pub(super) clock: fn() -> SystemTime,
+    health: Health,
+    clock: fn() -> SystemTime,
 }
 
 impl Reloader {
+    pub(super) fn new(
+        (settings, reload): (Settings, Option<Reload>),
+        board: ReloadBoard,
+        (health, metrics): (Health, Metrics),
+    ) -> Self {
+        Self {
+            settings,
+            reload,
+            board,
+            metrics,
+            component: health.component("configuration"),
+            health,
+            clock: SystemTime::now,
+        }
+    }
+
+    /// Starts it.
+    pub(super) fn start(self, running: &mut Running) {
+        let reloads = Box::pin(self.run(running.token(Stage::Inputs)));
+        running.spawn(Stage::Inputs, "reload", done(reloads));
+    }
+
     /// Runs until `stop`.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, stop: CancellationToken) {
         self.component.healthy(Duration::ZERO);
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -139,7 +163,7 @@ impl Reloader {
         false
     }
 
-    async fn prepare(&self, loaded: &Loaded) -> Result<Prepared, ConfigErrors> {
+    async fn prepare(&self, loaded: &Loaded) -> Result<Box<Prepared>, ConfigErrors> {
         let (config, before) = (loaded.config.clone(), self.settings.prepared().clone());
         let made = tokio::task::spawn_blocking(move || Prepared::new(&config, Some(&before)));
         made.await.unwrap_or_else(|_| Err(ConfigErrors(Vec::new())))

@@ -37,7 +37,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Every mistake that there is.
-    pub(super) fn new(config: &Config, before: Option<&Self>) -> Result<Self, ConfigErrors> {
+    pub(super) fn new(config: &Config, before: Option<&Self>) -> Result<Box<Self>, ConfigErrors> {
         let mut mistakes = Vec::new();
         let files = fingerprint(config);
         let server = server(&config.tls).map_err(|error| mistakes.push(mistake(error)));
@@ -70,14 +70,17 @@ impl Prepared {
             });
         }
         match (server, broker, influx, forward) {
-            (Ok(server), Ok(broker), Ok(influx), Ok(forward)) if mistakes.is_empty() => Ok(Self {
-                config: config.clone(),
-                server,
-                files,
-                broker,
-                influx,
-                forward,
-            }),
+            (Ok(server), Ok(broker), Ok(influx), Ok(forward)) if mistakes.is_empty() => {
+                let config = config.clone();
+                Ok(Box::new(Self {
+                    config,
+                    server,
+                    files,
+                    broker,
+                    influx,
+                    forward,
+                }))
+            }
             _ => Err(ConfigErrors(mistakes)),
         }
     }
@@ -127,7 +130,7 @@ fn upstream_mistake(error: &SetupError) -> Option<Mistake> {
 
 /// What the parts look at, and are told of when it changes.
 pub(super) struct Settings {
-    prepared: Prepared,
+    prepared: Box<Prepared>,
     broker: watch::Sender<Peer<config::Broker>>,
     influx: watch::Sender<Peer<config::Influx>>,
     forward: watch::Sender<Peer<config::Forward>>,
@@ -138,7 +141,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(prepared: Prepared) -> Self {
+    pub(super) fn new(prepared: Box<Prepared>) -> Self {
         let config = &prepared.config;
         Self {
             broker: watch::Sender::new(prepared.broker.peer.clone()),
@@ -186,7 +189,7 @@ impl Settings {
     }
 
     /// Puts `next` in force; only those parts are told that it changes something for.
-    pub(super) fn apply(&mut self, next: Prepared) {
+    pub(super) fn apply(&mut self, next: Box<Prepared>) {
         let old = &self.prepared;
         tell(&self.broker, &old.broker, &next.broker);
         tell(&self.influx, &old.influx, &next.influx);

@@ -41,7 +41,7 @@ fn make_room_for_connections(connections: usize) {
         return;
     }
     limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-    let _ = setrlimit(Resource::Nofile, limit.clone());
+    let _ = setrlimit(Resource::Nofile, limit);
     if limit.current < Some(wanted) {
         tracing::warn!(
             connections,

@@ -36,18 +36,7 @@ fn blank() -> Config {
             queue_batches: 0,
             token: Secret::default(),
         },
-        influx: Influx {
-            url: None,
-            org: String::new(),
-            bucket: String::new(),
-            token: Secret::default(),
-            batch_lines: 0,
-            batch_bytes: 0,
-            flush_interval: Duration::ZERO,
-            buffer_bytes: 0,
-            timeout: Duration::ZERO,
-            tls: PeerTls::none("influx"),
-        },
+        influx: influx(),
         forward: Forward {
             endpoint: None,
             protocol: Protocol::Grpc,
@@ -76,6 +65,21 @@ fn blank() -> Config {
             format: LogFormat::Text,
         },
         grafana_url: None,
+    }
+}
+
+fn influx() -> Influx {
+    Influx {
+        url: None,
+        org: String::new(),
+        bucket: String::new(),
+        token: Secret::default(),
+        batch_lines: 0,
+        batch_bytes: 0,
+        flush_interval: Duration::ZERO,
+        buffer_bytes: 0,
+        timeout: Duration::ZERO,
+        tls: PeerTls::none("influx"),
     }
 }
 

@@ -28,6 +28,34 @@ pub(super) fn derive(
             "the host's name",
         );
     }
+    plugins(config, &mut note);
+    authorities(config, &mut note);
+    if config.store.folder.as_os_str().is_empty() {
+        let state = env("XDG_STATE_HOME")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
+        let home = || env("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+        config.store.folder = state
+            .or_else(home)
+            .unwrap_or_else(|| PathBuf::from("."))
+            .join("rabtrace");
+        note(
+            "store.folder",
+            config.store.folder.display().to_string(),
+            "XDG_STATE_HOME or HOME",
+        );
+    }
+    if config.spool.folder.as_os_str().is_empty() {
+        config.spool.folder = config.spool_folder();
+        let shown = config.spool.folder.display().to_string();
+        note("spool.folder", shown, "store.folder");
+    }
+}
+
+type Note<'a> = dyn FnMut(&str, String, &'static str) + 'a;
+
+/// The URLs of the broker's plugins follow from that of AMQP.
+fn plugins(config: &mut Config, note: &mut Note<'_>) {
     let url = config.broker.amqp_url.expose();
     let host = amqp_host(url);
     // The login that is encrypted for AMQP is not sent in the clear to the plugins.
@@ -50,38 +78,23 @@ pub(super) fn derive(
         config.broker.prometheus_urls = vec![Secret::new(prometheus.clone())];
         note("broker.prometheus_urls", prometheus, "broker.amqp_url");
     }
-    if let Some(ca_file) = &config.tls.ca_file {
-        let (broker, influx) = (&mut config.broker.tls, &mut config.influx.tls);
-        for (key, peer) in [
-            ("broker.ca_file", broker),
-            ("influx.ca_file", influx),
-            ("forward.ca_file", &mut config.forward.tls),
-        ] {
-            if peer.ca_file.is_none() {
-                peer.ca_file = Some(ca_file.clone());
-                note(key, ca_file.display().to_string(), "tls.ca_file");
-            }
+}
+
+/// What is trusted everywhere is trusted for each peer that has nothing of its own.
+fn authorities(config: &mut Config, note: &mut Note<'_>) {
+    let Some(ca_file) = &config.tls.ca_file else {
+        return;
+    };
+    let (broker, influx) = (&mut config.broker.tls, &mut config.influx.tls);
+    for (key, peer) in [
+        ("broker.ca_file", broker),
+        ("influx.ca_file", influx),
+        ("forward.ca_file", &mut config.forward.tls),
+    ] {
+        if peer.ca_file.is_none() {
+            peer.ca_file = Some(ca_file.clone());
+            note(key, ca_file.display().to_string(), "tls.ca_file");
         }
-    }
-    if config.store.folder.as_os_str().is_empty() {
-        let state = env("XDG_STATE_HOME")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from);
-        let home = || env("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-        config.store.folder = state
-            .or_else(home)
-            .unwrap_or_else(|| PathBuf::from("."))
-            .join("rabtrace");
-        note(
-            "store.folder",
-            config.store.folder.display().to_string(),
-            "XDG_STATE_HOME or HOME",
-        );
-    }
-    if config.spool.folder.as_os_str().is_empty() {
-        config.spool.folder = config.spool_folder();
-        let shown = config.spool.folder.display().to_string();
-        note("spool.folder", shown, "store.folder");
     }
 }
 

@@ -6,6 +6,7 @@ use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Token;
+use crate::config::Limits;
 use crate::metrics::Metrics;
 
 /// Connections at once where nothing else is said.
@@ -35,17 +36,20 @@ impl Default for Access {
 }
 
 impl Access {
-    /// With TLS, at most `connections` at once in all that are cloned from it, counted in `metrics`.
+    /// With TLS, and no more connections at once in all that are cloned from it than `limits` says,
+    /// counted in `metrics`.
     #[must_use]
     pub fn new(
         tls: watch::Receiver<Option<Arc<ServerConfig>>>,
-        connections: usize,
+        limits: &Limits,
         metrics: Metrics,
     ) -> Self {
         Self {
             tls: Some(tls),
             token: None,
-            room: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(
+                limits.connections.min(Semaphore::MAX_PERMITS),
+            )),
             metrics: Some(metrics),
         }
     }
@@ -77,7 +81,7 @@ impl Access {
     pub(super) fn enter(&self) -> Option<Place> {
         let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
         if let Some(metrics) = &self.metrics {
-            metrics.connections.inc();
+            metrics.connections_changed(1);
         }
         Some(Place {
             metrics: self.metrics.clone(),
@@ -102,7 +106,7 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(metrics) = &self.metrics {
-            metrics.connections.dec();
+            metrics.connections_changed(-1);
         }
     }
 }

@@ -107,7 +107,6 @@ impl Material {
 }
 
 /// What every HTTP client of the agent has in common.
-#[must_use]
 pub fn builder() -> reqwest::ClientBuilder {
     // Another part of the process may have chosen a provider before: then that one serves.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use rabtrace::api::{Addresses, Api, ApiSetup};
-use rabtrace::config::Secret;
 use rabtrace::health::Health;
 use rabtrace::metrics::Metrics;
 use rabtrace::model::unix_nano;
