@@ -16,7 +16,8 @@ pub mod metrics;
 
 pub mod config;
 mod retry;
-mod serve;
+pub mod serve;
+pub mod tls;
 
 pub mod monitor;
 pub mod receiver;

@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 /// Counters and gauges of the agent; a clone is the same set.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
     /// Spans that came in and were handed over.
@@ -31,13 +31,14 @@ pub struct Metrics {
     dropped: IntCounterVec,
     refused: IntCounterVec,
     errors: IntCounterVec,
+    edge: Edge,
     waiting: Waiting,
     /// Queues in the newest snapshot.
     pub queues: IntGauge,
 }
 
 /// What waits for the sinks, by sink.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Waiting {
     buffered_bytes: IntGaugeVec,
     spool_bytes: IntGaugeVec,
@@ -61,6 +62,41 @@ impl Waiting {
                 "rabtrace_spool_records",
                 "Requests or batches that are in a sink's spool and not delivered.",
                 &["sink"],
+            )?,
+        })
+    }
+}
+
+/// Connections, certificate and reloads.
+#[derive(Clone, Debug)]
+struct Edge {
+    connections: IntGauge,
+    connections_closed: IntCounterVec,
+    config_reloads: IntCounterVec,
+    certificate_expiry: IntGaugeVec,
+}
+
+impl Edge {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            connections: make.gauge(
+                "rabtrace_connections",
+                "Connections to the agent's listeners that are open.",
+            )?,
+            connections_closed: make.family(
+                "rabtrace_connections_closed_total",
+                "Connections to the agent's listeners that it closed early.",
+                &["reason"],
+            )?,
+            config_reloads: make.family(
+                "rabtrace_config_reloads_total",
+                "Reloads of the configuration or of the files that it names.",
+                &["outcome"],
+            )?,
+            certificate_expiry: make.gauges(
+                "rabtrace_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate of the agent's listeners expires.",
+                &[],
             )?,
         })
     }
@@ -159,6 +195,7 @@ impl Metrics {
                 "Attempts that failed and were made again.",
                 &["stage"],
             )?,
+            edge: Edge::new(&make)?,
             waiting: Waiting::new(&make)?,
             queues: make.gauge(
                 "rabtrace_queues",
@@ -188,6 +225,36 @@ impl Metrics {
     /// Counts an attempt that failed and is made again.
     pub fn error(&self, stage: &str) {
         self.errors.with_label_values(&[stage]).inc();
+    }
+
+    /// Adds to the connections that are open, or takes away.
+    pub fn connections_changed(&self, by: i64) {
+        self.edge.connections.add(by);
+    }
+
+    /// Counts a connection that was closed early.
+    pub fn connection_closed(&self, reason: &str) {
+        self.edge
+            .connections_closed
+            .with_label_values(&[reason])
+            .inc();
+    }
+
+    /// Counts a reload: `applied` or `refused`.
+    pub fn config_reloaded(&self, outcome: &str) {
+        self.edge.config_reloads.with_label_values(&[outcome]).inc();
+    }
+
+    /// Sets when the certificate of the listeners expires; without one there is no such time.
+    pub fn certificate_expires(&self, unix_seconds: Option<i64>) {
+        self.edge.certificate_expiry.reset();
+        if let Some(seconds) = unix_seconds {
+            let none: &[&str] = &[];
+            self.edge
+                .certificate_expiry
+                .with_label_values(none)
+                .set(seconds);
+        }
     }
 
     /// Sets how many bytes wait in memory for a sink.

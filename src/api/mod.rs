@@ -15,13 +15,15 @@
 //!
 //! `since_seconds` is an hour where it is not given, `limit` 50, `ago_seconds` an hour.
 //!
-//! With a token in `api.token` every route but `/health/live` asks for it.
+//! With a token in `api.token` everything but `/health/live` asks for it. A request that takes longer
+//! than a minute is answered with 408.
 
 mod auth;
 mod error;
 mod metrics_text;
 mod paths;
 mod questions;
+mod reloads;
 mod state;
 
 use std::sync::Arc;
@@ -34,14 +36,14 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Secret;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::serve::serve;
+use crate::serve::{Access, serve};
 use crate::store::Reader;
 
 pub use error::ApiError;
 pub use questions::{Rows, SqlRequest};
+pub use reloads::{ReloadBoard, ReloadReport};
 pub use state::{Addresses, HealthReport, SpoolReport, StatusReport};
 
 /// Largest body of a request, which is the text of a statement.
@@ -49,8 +51,10 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// What the API is made of.
 pub struct ApiSetup {
-    /// Bearer token; empty for none.
-    pub token: Secret,
+    /// Who comes in, and how.
+    pub access: Access,
+    /// What became of reloads.
+    pub reloads: ReloadBoard,
     /// Answers the questions.
     pub reader: Reader,
     /// How each part is.
@@ -82,7 +86,8 @@ impl Api {
 
     /// Its routes.
     pub fn router(&self) -> Router {
-        let closed = Router::new()
+        Router::new()
+            .route("/health/live", get(state::live))
             .route("/api/v1/paths", get(paths::paths))
             .route("/api/v1/paths/one", get(paths::one))
             .route("/api/v1/paths/diff", get(paths::diff))
@@ -96,12 +101,9 @@ impl Api {
             .route("/health", get(state::health))
             .route("/health/ready", get(state::ready))
             .route("/status", get(state::status))
-            .route_layer(middleware::from_fn_with_state(self.clone(), auth::check));
-        Router::new()
-            .route("/health/live", get(state::live))
-            .merge(closed)
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .fallback(error::not_found)
+            .layer(middleware::from_fn_with_state(self.clone(), auth::check))
             .with_state(self.clone())
     }
 
@@ -114,6 +116,7 @@ impl Api {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        serve(listener, self.router(), stop).await
+        let access = self.setup.access.clone();
+        serve(listener, self.router(), access, stop).await
     }
 }

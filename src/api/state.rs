@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::Api;
+use super::{Api, ReloadReport};
 use crate::health::{ComponentReport, Status};
 use crate::metrics::Metrics;
 
@@ -60,6 +60,9 @@ pub struct StatusReport {
     /// What waits on disk, by sink.
     #[serde(default)]
     pub spools: BTreeMap<String, SpoolReport>,
+    /// Reloads of the configuration.
+    #[serde(default)]
+    pub reloads: ReloadReport,
 }
 
 /// What waits on disk for one sink.
@@ -129,6 +132,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<StatusReport> {
         polls: metrics.polls.get(),
         dropped: metrics.dropped_total(),
         spools: spools(metrics),
+        reloads: api.setup.reloads.report(),
     })
 }
 

@@ -5,8 +5,11 @@
 //! flow, sinks, API.
 
 mod listeners;
+mod reload;
 mod running;
+mod settings;
 mod spools;
+mod watching;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Addresses, Api, ApiSetup};
+use crate::api::{Addresses, Api, ApiSetup, ReloadBoard};
 use crate::config::Config;
 use crate::flow::{FlowTask, InfluxQueue, Sinks};
 use crate::forward::{Forward, ForwardSetup, spool_numbers};
@@ -23,14 +26,19 @@ use crate::health::Health;
 use crate::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
 use crate::metrics::Metrics;
 use crate::model::{Batch, BrokerSnapshot, Signal};
-use crate::monitor::{Monitor, MonitorSetup};
 use crate::receiver::{self, Intake};
+use crate::serve::Access;
 use crate::spool::{Spool, Writer};
 use crate::store::{Reader, Store};
+use crate::tls::{self, Material};
 
 use listeners::Listeners;
+use reload::Reloader;
+pub use reload::{Load, Reload, SetLogLevel};
 use running::{Running, Stage};
+use settings::{Prepared, Settings};
 use spools::{Ends, Spools, Watched};
+use watching::Watching;
 
 /// Width of the windows of path statistics.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -41,7 +49,8 @@ pub struct App {
     listeners: Listeners,
     store: Store,
     spools: Spools,
-    client: reqwest::Client,
+    settings: Settings,
+    reload: Option<Reload>,
     health: Health,
     metrics: Metrics,
     window: Duration,
@@ -53,6 +62,7 @@ impl App {
     /// # Errors
     /// A port in use, a store or spool that cannot be opened: each with its key and what to do.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let settings = Settings::new(Prepared::new(&config, None)?);
         let listeners = Listeners::bind(&config).await?;
         let begun = Instant::now();
         let store = Store::open(&config.store, SystemTime::now)?;
@@ -61,17 +71,24 @@ impl App {
         health.component("store").healthy(begun.elapsed());
         let metrics = Metrics::new()?;
         let spools = Spools::open(&config, &metrics)?;
-        let client = http_client()?;
         Ok(Self {
             config,
             listeners,
             store,
             spools,
-            client,
+            settings,
+            reload: None,
             health,
             metrics,
             window: WINDOW,
         })
+    }
+
+    /// The same, and it reloads its configuration when it is asked to.
+    #[must_use]
+    pub fn with_reload(mut self, reload: Reload) -> Self {
+        self.reload = Some(reload);
+        self
     }
 
     /// The same with windows of another width, for those who cannot wait ten seconds.
@@ -108,35 +125,34 @@ impl App {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut running = Running::default();
         let reader = self.reader()?;
-        let addresses = self.addresses();
         let Self {
             config,
             listeners,
             mut store,
             spools,
-            client,
+            settings,
+            reload,
             health,
             metrics,
             window,
         } = self;
-        let Listeners {
-            grpc, http, api, ..
-        } = listeners;
+        let (grpc, http, api) = (listeners.grpc, listeners.http, listeners.api);
         let parts = Parts {
             config: &config,
-            client: &client,
+            settings: &settings,
             health: &health,
             metrics: &metrics,
         };
+        let access = Access::new(settings.tls(), &config.limits, metrics.clone());
         let resume = store.resume(window, config.influx.url.is_some())?;
         let watched = spools.watched();
-        let inputs = Inputs::new(grpc, http, &spools);
-        let (batches, polls) = parts.inputs(&mut running, inputs);
+        let otlp = access.with_token(settings.receiver_token());
+        let inputs = parts.inputs(&mut running, Inputs::new((grpc, http), otlp, &spools));
         let sinks = parts.sinks(&mut running, store, spools)?;
         parts.watch(&mut running, watched.clone());
         let flow = FlowTask {
-            batches,
-            polls,
+            batches: inputs.0,
+            polls: inputs.1,
             sinks,
             window,
             instance: config.agent.instance.as_str().into(),
@@ -146,17 +162,20 @@ impl App {
             stop: running.token(Stage::Flow),
         };
         running.spawn(Stage::Flow, "flow", done(flow.run()));
-        let token = config.api.token.clone();
+        let board = ReloadBoard::default();
         let setup = ApiSetup {
-            token,
+            access: access.with_token(settings.api_token()),
+            reloads: board.clone(),
             reader,
-            health,
-            metrics,
-            addresses,
+            health: health.clone(),
+            metrics: metrics.clone(),
+            addresses: listeners.addresses,
             clock: SystemTime::now,
         };
         let api_stop = running.token(Stage::Api);
         running.spawn(Stage::Api, "api", Api::new(setup).serve(api, api_stop));
+        let own = (health, metrics);
+        Reloader::new((settings, reload), board, own).start(&mut running);
         let outcome = running.until(stop).await;
         watched.closed().await;
         outcome
@@ -167,16 +186,18 @@ impl App {
 struct Inputs {
     grpc: TcpListener,
     http: TcpListener,
+    access: Access,
     spool: Option<Writer>,
     points: Option<Spool>,
 }
 
 impl Inputs {
-    fn new(grpc: TcpListener, http: TcpListener, spools: &Spools) -> Self {
+    fn new((grpc, http): (TcpListener, TcpListener), access: Access, spools: &Spools) -> Self {
         let (forward, influx) = (spools.forward.as_ref(), spools.influx.as_ref());
         Self {
             grpc,
             http,
+            access,
             spool: forward.map(|ends| ends.writer.clone()),
             points: influx.map(|ends| ends.writer.spool()),
         }
@@ -186,7 +207,7 @@ impl Inputs {
 /// What the parts are made of.
 struct Parts<'a> {
     config: &'a Config,
-    client: &'a reqwest::Client,
+    settings: &'a Settings,
     health: &'a Health,
     metrics: &'a Metrics,
 }
@@ -205,22 +226,22 @@ impl Parts<'_> {
         let Inputs {
             grpc,
             http,
+            access,
             spool,
             points,
         } = inputs;
         let intake = Intake::new(batches, receiver.max_body_bytes, self.metrics.clone());
         let intake = intake.with_spool(spool).with_points(points);
+        let intake = intake.with_access(access);
         let serve = receiver::serve_grpc(grpc, intake.clone(), stop.clone());
         running.spawn(Stage::Inputs, "receiver (gRPC)", serve);
         let serve = receiver::serve_http(http, intake, stop.clone());
         running.spawn(Stage::Inputs, "receiver (HTTP)", serve);
-        let monitor = Monitor::new(MonitorSetup {
-            broker: self.config.broker.clone(),
-            client: self.client.clone(),
-            clock: SystemTime::now,
+        let monitor = Watching {
+            settings: self.settings.broker(),
             metrics: self.metrics.clone(),
             component: self.health.component("rabbitmq"),
-        });
+        };
         running.spawn(Stage::Inputs, "monitor", done(monitor.run(polls, stop)));
         (batches_in, polls_in)
     }
@@ -230,6 +251,7 @@ impl Parts<'_> {
         let stop = running.token(Stage::Sinks);
         let (store_out, store_in) = mpsc::channel(16);
         let writer = store.writer(self.metrics.clone(), self.health.component("store"));
+        let writer = writer.following(self.settings.store());
         running.spawn(
             Stage::Sinks,
             "store",
@@ -269,12 +291,14 @@ impl Parts<'_> {
         let kept = keeper.done();
         let keep = keeper.run(points_in);
         running.spawn(Stage::Sinks, "influx (spool)", done(keep));
+        let settings = self.settings.influx();
         let influx = Influx::new(InfluxSetup {
             config: self.config.influx.clone(),
-            client: self.client.clone(),
+            client: settings.borrow().client.clone(),
             metrics: self.metrics.clone(),
             component: self.health.component("influxdb"),
         });
+        let influx = influx.following(settings);
         let write = influx.run(ends.reader, running.token(Stage::Sinks));
         running.spawn(Stage::Sinks, "influx", done(write));
         InfluxQueue { points, done: kept }
@@ -288,12 +312,14 @@ impl Parts<'_> {
         ends: Ends,
     ) -> anyhow::Result<mpsc::Sender<(Signal, Bytes)>> {
         let (requests, requests_in) = mpsc::channel(4);
+        let settings = self.settings.forward();
         let forward = Forward::new(ForwardSetup {
             config: self.config.forward.clone(),
-            client: self.client.clone(),
+            client: settings.borrow().client.clone(),
             metrics: self.metrics.clone(),
             component: self.health.component("upstream"),
         })?;
+        let forward = forward.following(settings);
         let stop = running.token(Stage::Sinks);
         let send = forward.run(ends.reader, stop);
         running.spawn(Stage::Sinks, "forward", done(send));
@@ -303,29 +329,20 @@ impl Parts<'_> {
     }
 }
 
-/// The client of everything that is asked over HTTP, by way of `HTTP_PROXY` if it is set.
+/// A client with no certificates but the system's, by way of `HTTP_PROXY` if it is set.
 ///
 /// # Errors
 /// If TLS cannot be set up.
 pub fn http_client() -> anyhow::Result<reqwest::Client> {
-    Ok(client_builder().build()?)
+    Material::default().http_client()
 }
 
-/// The same without a proxy, for the agent on this machine: a proxy would ask its own.
+/// The same without a proxy, for this machine: a proxy would ask its own.
 ///
 /// # Errors
 /// If TLS cannot be set up.
 pub fn direct_http_client() -> anyhow::Result<reqwest::Client> {
-    Ok(client_builder().no_proxy().build()?)
-}
-
-fn client_builder() -> reqwest::ClientBuilder {
-    // Another part of the process may have chosen a provider before: then that one serves.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let agent = concat!("rabtrace/", env!("CARGO_PKG_VERSION"));
-    reqwest::Client::builder()
-        .user_agent(agent)
-        .connect_timeout(Duration::from_secs(5))
+    Ok(tls::builder().no_proxy().build()?)
 }
 
 async fn done(work: impl Future<Output = ()>) -> std::io::Result<()> {

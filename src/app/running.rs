@@ -7,8 +7,8 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time that all stages together may take to stop; containers are killed after ten seconds.
-const GRACE: Duration = Duration::from_secs(8);
+/// Longest time that all stages together may take to stop; with what comes after them it is 5 s.
+const GRACE: Duration = Duration::from_millis(3500);
 /// What a stage has even when those before it used the time up.
 const LEAST: Duration = Duration::from_millis(250);
 

@@ -13,7 +13,7 @@ use crate::spool::{Limits, Reader, Spool, SpoolError, SpoolSetup, Writer};
 /// Time between two looks at how the spools are.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the last writes may take.
-const CLOSING: Duration = Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Both ends of a spool.
 pub(super) struct Ends {

@@ -2,22 +2,51 @@
 
 use std::process::ExitCode;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, Load, Reload};
 use crate::config::{Loaded, mask_url};
 use crate::shutdown;
 
-/// Runs the agent until it is told to stop.
-pub(super) async fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
-    super::start_log(&loaded);
+/// Runs the agent until it is told to stop; `load` reads its configuration anew.
+pub(super) async fn run(loaded: Loaded, load: Load) -> anyhow::Result<ExitCode> {
+    let set_log_level = super::start_log(&loaded);
     let broker = mask_url(loaded.config.broker.amqp_url.expose());
     let origin = loaded.origin("broker.amqp_url");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), broker, from = %origin, "starting");
     let stop = CancellationToken::new();
     shutdown::on_signal(stop.clone())?;
-    let app = App::build(loaded.config).await?;
+    let requests = shutdown::on_hangup()?;
+    make_room_for_connections(loaded.config.limits.connections);
+    let app = App::build(loaded.config.clone()).await?;
+    let app = app.with_reload(Reload {
+        loaded,
+        load,
+        set_log_level,
+        requests,
+    });
     app.run(stop).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each connection takes a file descriptor, and many systems give a process 1,024 unless it asks.
+fn make_room_for_connections(connections: usize) {
+    /// What the agent itself has open at most.
+    const OWN: u64 = 256;
+    let wanted = (connections as u64).saturating_add(OWN);
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+    let _ = setrlimit(Resource::Nofile, limit);
+    if limit.current < Some(wanted) {
+        tracing::warn!(
+            connections,
+            file_descriptors = limit.current,
+            "this process may not have as many connections as limits.connections says"
+        );
+    }
 }

@@ -1,17 +1,17 @@
 //! `rabtrace check`: tries each connection and says how to mend what does not work.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use lapin::{Connection, ConnectionProperties};
+use lapin::ConnectionProperties;
 use serde::Serialize;
 
 use super::FINDINGS;
 use super::output::{self, Format};
-use crate::app::http_client;
-use crate::config::{Loaded, Origin, Secret, mask_url};
+use crate::config::{self, Loaded, Origin, PeerTls, Secret, mask_url};
 use crate::health::{Failure, Finding};
+use crate::tls::{Material, Server, explain, server};
 use crate::{forward, influx, monitor};
 
 /// Longest wait for one answer.
@@ -38,15 +38,27 @@ struct Row {
 impl Check {
     pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
         let config = &loaded.config;
-        let client = http_client()?;
+        let own = server(&config.tls)?;
+        let any = PeerTls {
+            ca_file: config.tls.ca_file.clone(),
+            ..PeerTls::none("tls")
+        };
+        let client = |tls: &PeerTls| Material::read(tls)?.http_client();
+        let broker_client = client(&config.broker.tls)?;
+        let influx_client = client(&config.influx.tls)?;
+        let upstream_client = client(&config.forward.tls)?;
+        let other_client = client(&any)?;
         let (amqp, broker, influx, upstream, grafana) = tokio::join!(
-            amqp(config.broker.amqp_url.expose()),
-            monitor::check(&config.broker, &client),
-            influx::check(&config.influx, &client),
-            forward::check(&config.forward, &client),
-            grafana(config.grafana_url.as_ref(), &client),
+            amqp(&config.broker),
+            monitor::check(&config.broker, &broker_client),
+            influx::check(&config.influx, &influx_client),
+            forward::check(&config.forward, &upstream_client),
+            grafana(config.grafana_url.as_ref(), &other_client),
         );
         let mut rows = vec![row(amqp, &loaded.origin("broker.amqp_url"))];
+        if let Some(own) = own {
+            rows.push(row(listeners(&own), &loaded.origin("tls.certificate_file")));
+        }
         for finding in broker {
             let key = if finding.name.contains("prometheus") {
                 "broker.prometheus_urls"
@@ -71,6 +83,15 @@ impl Check {
 fn row(finding: Finding, origin: &Origin) -> Row {
     let Finding { name, url, outcome } = finding;
     let from = origin.to_string();
+    let keys = match name {
+        "influxdb" => ("influx", "influx.url"),
+        "upstream OTLP" => ("forward", "forward.endpoint"),
+        "grafana" => ("tls", "grafana.url"),
+        "management" => ("broker", "broker.management_url"),
+        "prometheus" => ("broker", "broker.prometheus_urls"),
+        _ => ("broker", "broker.amqp_url"),
+    };
+    let outcome = outcome.map_err(|failure| explain(&failure.why, keys).unwrap_or(failure));
     match outcome {
         Ok(message) => Row {
             name,
@@ -124,10 +145,11 @@ fn text(rows: &[Row]) -> String {
 }
 
 /// Opens an AMQP connection and closes it.
-async fn amqp(url: &str) -> Finding {
+async fn amqp(broker: &config::Broker) -> Finding {
     let begun = Instant::now();
     let attempt = async {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let properties = ConnectionProperties::default();
+        let connection = monitor::connect(&broker.amqp_url, &broker.tls, properties).await?;
         connection.close(200, "check".into()).await
     };
     let outcome = match tokio::time::timeout(TIMEOUT, attempt).await {
@@ -143,7 +165,29 @@ async fn amqp(url: &str) -> Finding {
     };
     Finding {
         name: "broker (AMQP)",
-        url: mask_url(url),
+        url: mask_url(broker.amqp_url.expose()),
+        outcome,
+    }
+}
+
+/// The certificate that the agent's listeners have.
+fn listeners(own: &Server) -> Finding {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let left = own.expires_unix - i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let days = left / (24 * 60 * 60);
+    let outcome = if left > 0 {
+        Ok(format!("the certificate is good for another {days} days"))
+    } else {
+        Err(Failure {
+            why: "the certificate has expired".to_owned(),
+            fix: "write a new one to tls.certificate_file and tls.key_file".to_owned(),
+        })
+    };
+    Finding {
+        name: "listeners (TLS)",
+        url: "tls.certificate_file".to_owned(),
         outcome,
     }
 }
@@ -179,7 +223,7 @@ async fn grafana(url: Option<&Secret>, client: &reqwest::Client) -> Option<Findi
             fix: "is this Grafana's base URL? it may need a path behind a proxy".to_owned(),
         }),
         Err(error) => Err(Failure {
-            why: error.without_url().to_string(),
+            why: innermost(&error.without_url()),
             fix: "start Grafana, or set grafana.url (GRAFANA_URL) to where it is".to_owned(),
         }),
     };
@@ -188,4 +232,13 @@ async fn grafana(url: Option<&Secret>, client: &reqwest::Client) -> Option<Findi
         url: mask_url(url),
         outcome,
     })
+}
+
+/// What is at the root of an error of the client.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }

@@ -66,7 +66,7 @@ impl Demo {
             // The screen belongs to the summary; what goes wrong still shows.
             "warn".clone_into(&mut loaded.config.log.level);
         }
-        super::start_log(&loaded);
+        drop(super::start_log(&loaded));
         let stop = CancellationToken::new();
         shutdown::on_signal(stop.clone())?;
         let options = demo::Options {

@@ -14,9 +14,11 @@ mod source;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::SetLogLevel;
 use crate::config::{Loaded, LogFormat, Sources, load};
 
 pub use output::Format;
@@ -86,8 +88,12 @@ pub async fn run() -> ExitCode {
         Ok(loaded) => loaded,
         Err(errors) => return failure(&errors.into()),
     };
+    if matches!(cli.command, Command::Agent) {
+        let ended = agent::run(loaded, Arc::new(move || cli.load())).await;
+        return ended.unwrap_or_else(|error| failure(&error));
+    }
     let result = match cli.command {
-        Command::Agent => agent::run(loaded).await,
+        Command::Agent => Ok(ExitCode::SUCCESS),
         Command::Demo(demo) => demo.run(loaded).await,
         Command::Check(check) => check.run(&loaded).await,
         Command::Paths(paths) => paths.run(&loaded).await,
@@ -151,22 +157,34 @@ fn failure(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code.unwrap_or(FAILED))
 }
 
-/// Starts the log on stderr.
-fn start_log(loaded: &Loaded) {
+/// Starts the log on stderr; what comes back changes its level.
+fn start_log(loaded: &Loaded) -> SetLogLevel {
     let log = &loaded.config.log;
-    // The HTTP and gRPC libraries log every connection at debug; they are asked for by name.
-    let quiet = "lapin=warn,h2=warn,hyper=warn,tonic=warn,tower=warn,reqwest=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn";
-    let filter = tracing_subscriber::EnvFilter::new(format!("{quiet},{}", log.level));
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&log.level))
         .with_writer(std::io::stderr)
         .with_target(false);
-    let started = match log.format {
-        LogFormat::Text => builder
-            .with_ansi(output::colour(&std::io::stderr()))
-            .try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
     // A second start would only be a test's: the first log serves.
-    drop(started);
+    match log.format {
+        LogFormat::Text => {
+            let builder = builder
+                .with_ansi(output::colour(&std::io::stderr()))
+                .with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Box::new(move |level| drop(handle.reload(filter(level))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Box::new(move |level| drop(handle.reload(filter(level))))
+        }
+    }
+}
+
+fn filter(level: &str) -> tracing_subscriber::EnvFilter {
+    // The HTTP and gRPC libraries log every connection at debug; they are asked for by name.
+    let quiet = "lapin=warn,h2=warn,hyper=warn,hyper_util=warn,rustls=warn,tonic=warn,tower=warn,reqwest=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn";
+    tracing_subscriber::EnvFilter::new(format!("{quiet},{level}"))
 }

@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::{FAILED, NOT_FOUND, UNREACHABLE, USAGE};
 use crate::api::{ApiError, HealthReport, Rows};
-use crate::app::direct_http_client;
 use crate::config::{Loaded, Secret};
 use crate::store::{Reader, StoreError};
+use crate::tls::ours;
 
 /// Longest wait for the agent's answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,7 +20,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     /// Nobody answers.
-    #[error("no agent answers\n  url   {url}    from api.listen\n  fix   start it: rabtrace agent")]
+    #[error(
+        "no agent answers\n  url   {url}    from api.listen\n{}",
+        unreachable(source)
+    )]
     Unreachable {
         url: String,
         #[source]
@@ -48,6 +51,32 @@ pub(super) enum SourceError {
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
+}
+
+/// Whether somebody is there who speaks another TLS, or none.
+fn is_tls(source: &reqwest::Error) -> bool {
+    let mut cause: &dyn std::error::Error = source;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let text = cause.to_string();
+    [
+        "certificate",
+        "fatal alert",
+        "corrupt message",
+        "invalid HTTP",
+    ]
+    .iter()
+    .any(|part| text.contains(part))
+}
+
+fn unreachable(source: &reqwest::Error) -> &'static str {
+    if is_tls(source) {
+        "  why   who listens there has another certificate than tls.certificate_file here, or no TLS\n  \
+         fix   give this command the agent's configuration: --config FILE"
+    } else {
+        "  fix   start it: rabtrace agent"
+    }
 }
 
 fn hint(fix: &str) -> String {
@@ -90,10 +119,12 @@ impl Agent {
         if address.ip().is_unspecified() {
             address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
+        let has_tls = loaded.config.tls.certificate_file.is_some();
+        let scheme = if has_tls { "https" } else { "http" };
         Ok(Self {
-            base: format!("http://{address}"),
+            base: format!("{scheme}://{address}"),
             token: loaded.config.api.token.clone(),
-            client: direct_http_client()?,
+            client: ours(&loaded.config.tls)?,
         })
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::keys::{Input, Kind};
 use super::table::KEYS;
 use super::{
-    Agent, Api, Broker, Config, Forward, Influx, Log, LogFormat, Protocol, Receiver, Secret,
-    Selection, Spool, Statistics, Store,
+    Agent, Api, Broker, Config, Forward, Influx, Limits, Log, LogFormat, PeerTls, Protocol,
+    Receiver, Secret, Selection, Spool, Statistics, Store, Tls,
 };
 
 /// The tree before any key is applied.
@@ -27,30 +27,23 @@ fn blank() -> Config {
             watch_queues: Vec::new(),
             watch_interval: Duration::ZERO,
             selection: Selection::default(),
+            tls: PeerTls::none("broker"),
         },
         receiver: Receiver {
             grpc_listen: nowhere,
             http_listen: nowhere,
             max_body_bytes: 0,
             queue_batches: 0,
-        },
-        influx: Influx {
-            url: None,
-            org: String::new(),
-            bucket: String::new(),
             token: Secret::default(),
-            batch_lines: 0,
-            batch_bytes: 0,
-            flush_interval: Duration::ZERO,
-            buffer_bytes: 0,
-            timeout: Duration::ZERO,
         },
+        influx: influx(),
         forward: Forward {
             endpoint: None,
             protocol: Protocol::Grpc,
             headers: Vec::new(),
             buffer_bytes: 0,
             timeout: Duration::ZERO,
+            tls: PeerTls::none("forward"),
         },
         store: Store {
             folder: PathBuf::new(),
@@ -65,11 +58,28 @@ fn blank() -> Config {
             listen: nowhere,
             token: Secret::default(),
         },
+        tls: Tls::default(),
+        limits: Limits { connections: 0 },
         log: Log {
             level: String::new(),
             format: LogFormat::Text,
         },
         grafana_url: None,
+    }
+}
+
+fn influx() -> Influx {
+    Influx {
+        url: None,
+        org: String::new(),
+        bucket: String::new(),
+        token: Secret::default(),
+        batch_lines: 0,
+        batch_bytes: 0,
+        flush_interval: Duration::ZERO,
+        buffer_bytes: 0,
+        timeout: Duration::ZERO,
+        tls: PeerTls::none("influx"),
     }
 }
 
@@ -80,6 +90,7 @@ pub(super) fn defaults() -> Config {
         let input = match key.kind {
             Kind::Text => Input::Text(key.default),
             Kind::Integer => Input::Integer(key.default.parse().unwrap_or_default()),
+            Kind::Boolean => Input::Boolean(key.default == "true"),
         };
         let applied = (key.apply)(&mut config, &input);
         debug_assert!(

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::mistake::{Mistake, Origin};
-use super::{Config, Secret};
+use super::mistake::Origin;
+use super::{Config, PeerTls, Secret};
 
 /// Fills in what follows from other keys: the broker's other ports, the folders of
 /// store and spool, the agent's name.
@@ -28,23 +28,8 @@ pub(super) fn derive(
             "the host's name",
         );
     }
-    let host = amqp_host(config.broker.amqp_url.expose());
-    if config.broker.management_url.is_empty() {
-        config.broker.management_url = Secret::new(format!("http://{host}:15672"));
-        note(
-            "broker.management_url",
-            format!("http://{host}:15672"),
-            "broker.amqp_url",
-        );
-    }
-    if config.broker.prometheus_urls.is_empty() {
-        config.broker.prometheus_urls = vec![Secret::new(format!("http://{host}:15692"))];
-        note(
-            "broker.prometheus_urls",
-            format!("http://{host}:15692"),
-            "broker.amqp_url",
-        );
-    }
+    plugins(config, &mut note);
+    authorities(config, &mut note);
     if config.store.folder.as_os_str().is_empty() {
         let state = env("XDG_STATE_HOME")
             .filter(|path| !path.is_empty())
@@ -64,6 +49,52 @@ pub(super) fn derive(
         config.spool.folder = config.spool_folder();
         let shown = config.spool.folder.display().to_string();
         note("spool.folder", shown, "store.folder");
+    }
+}
+
+type Note<'a> = dyn FnMut(&str, String, &'static str) + 'a;
+
+/// The URLs of the broker's plugins follow from that of AMQP.
+fn plugins(config: &mut Config, note: &mut Note<'_>) {
+    let url = config.broker.amqp_url.expose();
+    let host = amqp_host(url);
+    // The login that is encrypted for AMQP is not sent in the clear to the plugins.
+    let (management, prometheus) = if url.starts_with("amqps://") {
+        (
+            format!("https://{host}:15671"),
+            format!("https://{host}:15691"),
+        )
+    } else {
+        (
+            format!("http://{host}:15672"),
+            format!("http://{host}:15692"),
+        )
+    };
+    if config.broker.management_url.is_empty() {
+        config.broker.management_url = Secret::new(management.clone());
+        note("broker.management_url", management, "broker.amqp_url");
+    }
+    if config.broker.prometheus_urls.is_empty() {
+        config.broker.prometheus_urls = vec![Secret::new(prometheus.clone())];
+        note("broker.prometheus_urls", prometheus, "broker.amqp_url");
+    }
+}
+
+/// What is trusted everywhere is trusted for each peer that has nothing of its own.
+fn authorities(config: &mut Config, note: &mut Note<'_>) {
+    let Some(ca_file) = &config.tls.ca_file else {
+        return;
+    };
+    let (broker, influx) = (&mut config.broker.tls, &mut config.influx.tls);
+    for (key, peer) in [
+        ("broker.ca_file", broker),
+        ("influx.ca_file", influx),
+        ("forward.ca_file", &mut config.forward.tls),
+    ] {
+        if peer.ca_file.is_none() {
+            peer.ca_file = Some(ca_file.clone());
+            note(key, ca_file.display().to_string(), "tls.ca_file");
+        }
     }
 }
 
@@ -90,31 +121,30 @@ fn amqp_host(url: &str) -> &str {
     if end == 0 { "127.0.0.1" } else { &host[..end] }
 }
 
-/// Values that are well formed each, and cannot stand together.
-pub(super) fn contradictions(
-    config: &Config,
-    values: &[(&'static str, String, Origin)],
-    mistakes: &mut Vec<Mistake>,
-) {
-    let mut wrong = |key: &str, why: String| {
-        let origin = values
-            .iter()
-            .find(|(path, _, _)| *path == key)
-            .map_or(Origin::Default, |(_, _, origin)| origin.clone());
-        mistakes.push(Mistake {
-            what: key.to_owned(),
-            origin,
-            why,
-        });
-    };
-    let api = config.api.listen;
-    if !api.ip().is_loopback() && config.api.token.is_empty() {
-        wrong(
-            "api.listen",
-            format!(
-                "{api} is off loopback, where everybody can read: set api.token, or listen on 127.0.0.1"
-            ),
-        );
+/// Values that are well formed each, and cannot stand together: key, and why.
+pub(super) fn contradictions(config: &Config) -> Vec<(&'static str, String)> {
+    let mut wrong = Vec::new();
+    off_loopback(config, &mut wrong);
+    let tls = &config.tls;
+    let pairs = [
+        ("tls", "", &tls.certificate_file, &tls.key_file),
+        pair(&config.broker.tls),
+        pair(&config.influx.tls),
+        pair(&config.forward.tls),
+    ];
+    for (section, client, certificate, key) in pairs {
+        if certificate.is_some() != key.is_some() {
+            let (there, missing) = match certificate {
+                Some(_) => ("certificate", "key"),
+                None => ("key", "certificate"),
+            };
+            let why = format!("a {there} is of no use alone: set {section}.{client}{missing}_file");
+            wrong.push((pair_key(section, there), why));
+        }
+    }
+    if tls.client_ca_file.is_some() && tls.certificate_file.is_none() {
+        let why = "certificates can be asked for over TLS alone: set tls.certificate_file and tls.key_file";
+        wrong.push(("tls.client_ca_file", why.to_owned()));
     }
     if let Some(endpoint) = &config.forward.endpoint {
         let own = [config.receiver.grpc_listen, config.receiver.http_listen];
@@ -122,10 +152,89 @@ pub(super) fn contradictions(
             .iter()
             .any(|address| points_at(endpoint.expose(), *address))
         {
-            wrong(
+            wrong.push((
                 "forward.endpoint",
                 "it is the agent's own receiver: every request would come back for ever".to_owned(),
-            );
+            ));
+        }
+    }
+    wrong
+}
+
+type Pair<'a> = (
+    &'static str,
+    &'static str,
+    &'a Option<PathBuf>,
+    &'a Option<PathBuf>,
+);
+
+fn pair(peer: &PeerTls) -> Pair<'_> {
+    (
+        peer.section,
+        "client_",
+        &peer.certificate_file,
+        &peer.key_file,
+    )
+}
+
+fn pair_key(section: &str, part: &str) -> &'static str {
+    match (section, part) {
+        ("tls", "key") => "tls.key_file",
+        ("tls", _) => "tls.certificate_file",
+        ("broker", "key") => "broker.client_key_file",
+        ("broker", _) => "broker.client_certificate_file",
+        ("influx", "key") => "influx.client_key_file",
+        ("influx", _) => "influx.client_certificate_file",
+        (_, "key") => "forward.client_key_file",
+        _ => "forward.client_certificate_file",
+    }
+}
+
+/// Who listens where others can reach asks for a token, and over TLS.
+fn off_loopback(config: &Config, wrong: &mut Vec<(&'static str, String)>) {
+    let (receiver, api) = (&config.receiver, &config.api);
+    let is_open = config.tls.certificate_file.is_none() && !config.tls.allow_plaintext;
+    for (key, address, token_key, token) in [
+        (
+            "receiver.grpc_listen",
+            receiver.grpc_listen,
+            "receiver.token (RABTRACE_OTLP_TOKEN)",
+            &receiver.token,
+        ),
+        (
+            "receiver.http_listen",
+            receiver.http_listen,
+            "receiver.token (RABTRACE_OTLP_TOKEN)",
+            &receiver.token,
+        ),
+        (
+            "api.listen",
+            api.listen,
+            "api.token (RABTRACE_API_TOKEN)",
+            &api.token,
+        ),
+    ] {
+        if address.ip().is_loopback() {
+            continue;
+        }
+        if token.is_empty() {
+            wrong.push((
+                key,
+                format!(
+                    "{address} is off loopback, where everybody can come in: set {token_key}, or \
+                     listen on 127.0.0.1"
+                ),
+            ));
+        }
+        if is_open {
+            wrong.push((
+                key,
+                format!(
+                    "{address} is off loopback, where everybody can read along: set \
+                     tls.certificate_file and tls.key_file, or listen on 127.0.0.1, or, if something \
+                     else protects that network, set tls.allow_plaintext (RABTRACE_ALLOW_PLAINTEXT)"
+                ),
+            ));
         }
     }
 }

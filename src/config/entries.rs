@@ -1,5 +1,7 @@
 //! How a row of the table of keys is written, and values that are lists.
 
+use std::path::PathBuf;
+
 use super::Secret;
 use super::keys::{Apply, Key, Kind, Secrecy};
 use super::values::url;
@@ -76,6 +78,24 @@ pub(super) const fn integer(
     }
 }
 
+pub(super) const fn boolean(
+    path: &'static str,
+    default: &'static str,
+    env: &'static [&'static str],
+    doc: &'static str,
+    apply: Apply,
+) -> Key {
+    Key {
+        path,
+        doc,
+        default,
+        kind: Kind::Boolean,
+        env,
+        secrecy: Secrecy::Open,
+        apply,
+    }
+}
+
 pub(super) fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
     Ok(())
@@ -118,4 +138,9 @@ pub(super) fn name_list(text: &str) -> Result<Vec<String>, String> {
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect())
+}
+
+/// The path of a file; none if it is empty.
+pub(super) fn file(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }

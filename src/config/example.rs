@@ -27,7 +27,9 @@ pub fn example_toml() -> String {
         }
         match key.kind {
             Kind::Text => text.push_str(&format!("# {name} = \"{}\"\n", key.default)),
-            Kind::Integer => text.push_str(&format!("# {name} = {}\n", key.default)),
+            Kind::Integer | Kind::Boolean => {
+                text.push_str(&format!("# {name} = {}\n", key.default))
+            }
         }
     }
     text

@@ -7,6 +7,7 @@ use super::Config;
 pub(super) enum Kind {
     Text,
     Integer,
+    Boolean,
 }
 
 /// How much of a value may be shown.
@@ -24,21 +25,26 @@ pub(super) enum Secrecy {
 pub(super) enum Input<'a> {
     Text(&'a str),
     Integer(i64),
+    Boolean(bool),
 }
 
 impl Input<'_> {
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Text(text) => text,
-            Self::Integer(_) => "",
+            Self::Integer(_) | Self::Boolean(_) => "",
         }
     }
 
     pub(super) fn integer(&self) -> i64 {
         match self {
-            Self::Text(_) => 0,
+            Self::Text(_) | Self::Boolean(_) => 0,
             Self::Integer(number) => *number,
         }
+    }
+
+    pub(super) fn boolean(&self) -> bool {
+        matches!(self, Self::Boolean(true))
     }
 }
 
@@ -52,7 +58,7 @@ pub(super) struct Key {
     pub(super) doc: &'static str,
     /// Its default, as the file would have it.
     pub(super) default: &'static str,
-    /// Text or integer.
+    /// Text, integer or boolean.
     pub(super) kind: Kind,
     /// Variables that set it, the first one that is set wins.
     pub(super) env: &'static [&'static str],

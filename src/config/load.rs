@@ -8,7 +8,7 @@ use super::file::{FileValue, read_file, unknown};
 use super::keys::{Input, Key, Kind, Secrecy};
 use super::mistake::{ConfigErrors, Mistake, Origin};
 use super::table::KEYS;
-use super::{Config, mask_url};
+use super::{Config, Secret, mask_url};
 
 /// What [`load`] reads from.
 pub struct Sources<'a> {
@@ -27,6 +27,8 @@ pub struct Loaded {
     pub config: Config,
     /// Key, value as it may be shown, and origin, in the order of the example file.
     pub values: Vec<(&'static str, String, Origin)>,
+    /// Each value as it was given, to find out what a reload changes.
+    pub(super) given: Vec<(&'static str, Secret)>,
 }
 
 impl Loaded {
@@ -55,7 +57,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
     let mut mistakes = Vec::new();
     let table = read_file(sources.file.as_deref(), &mut mistakes);
     let mut config = defaults();
-    let mut values = Vec::new();
+    let (mut values, mut given) = (Vec::new(), Vec::new());
     for key in KEYS {
         let (value, origin) = match choose(key, &table, sources) {
             Ok(chosen) => chosen,
@@ -72,14 +74,26 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
             });
         }
         values.push((key.path, shown(key, &value), origin));
+        given.push((key.path, Secret::new(value.into_text())));
     }
     unknown_flags(sources, &mut mistakes);
     if mistakes.is_empty() {
         derive(&mut config, &mut values, sources.env);
-        contradictions(&config, &values, &mut mistakes);
+        for (key, why) in contradictions(&config) {
+            let value = values.iter().find(|(path, _, _)| *path == key);
+            mistakes.push(Mistake {
+                what: key.to_owned(),
+                origin: value.map_or(Origin::Default, |(_, _, origin)| origin.clone()),
+                why,
+            });
+        }
     }
     if mistakes.is_empty() {
-        Ok(Loaded { config, values })
+        Ok(Loaded {
+            config,
+            values,
+            given,
+        })
     } else {
         Err(ConfigErrors(mistakes))
     }
@@ -88,6 +102,17 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
 enum Value {
     Text(String),
     Integer(i64),
+    Boolean(bool),
+}
+
+impl Value {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Integer(number) => number.to_string(),
+            Self::Boolean(value) => value.to_string(),
+        }
+    }
 }
 
 /// The value of `key` from the strongest source that has one.
@@ -130,11 +155,12 @@ fn choose(
         return match (value, key.kind) {
             (toml::Value::String(text), Kind::Text) => Ok((Value::Text(text.clone()), origin)),
             (toml::Value::Integer(number), Kind::Integer) => Ok((Value::Integer(*number), origin)),
+            (toml::Value::Boolean(value), Kind::Boolean) => Ok((Value::Boolean(*value), origin)),
             (other, kind) => {
-                let wanted = if kind == Kind::Text {
-                    "a string"
-                } else {
-                    "an integer"
+                let wanted = match kind {
+                    Kind::Text => "a string",
+                    Kind::Integer => "an integer",
+                    Kind::Boolean => "true or false",
                 };
                 Err(mistake(
                     key,
@@ -173,6 +199,11 @@ fn from_text(key: &Key, text: &str, origin: &Origin) -> Result<Value, Mistake> {
             .parse()
             .map(Value::Integer)
             .map_err(|_| mistake(key, origin, format!("{text:?} is not an integer"))),
+        Kind::Boolean => text
+            .trim()
+            .parse()
+            .map(Value::Boolean)
+            .map_err(|_| mistake(key, origin, format!("{text:?} is neither true nor false"))),
     }
 }
 
@@ -180,6 +211,7 @@ fn apply(key: &Key, value: &Value, config: &mut Config) -> Result<(), String> {
     let input = match value {
         Value::Text(text) => Input::Text(text),
         Value::Integer(number) => Input::Integer(*number),
+        Value::Boolean(value) => Input::Boolean(*value),
     };
     (key.apply)(config, &input)
 }
@@ -188,6 +220,7 @@ fn apply(key: &Key, value: &Value, config: &mut Config) -> Result<(), String> {
 fn shown(key: &Key, value: &Value) -> String {
     match (value, key.secrecy) {
         (Value::Integer(number), _) => number.to_string(),
+        (Value::Boolean(value), _) => value.to_string(),
         (Value::Text(text), Secrecy::Open) => text.clone(),
         (Value::Text(text), _) if text.is_empty() => String::new(),
         (Value::Text(_), Secrecy::Hidden) => "***".to_owned(),

@@ -63,3 +63,13 @@ impl fmt::Display for ConfigErrors {
         formatter.write_str("\n  fix   `rabtrace config example` prints every key with its default")
     }
 }
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} from {}: {}",
+            self.what, self.origin, self.why
+        )
+    }
+}

@@ -14,6 +14,7 @@ mod file;
 mod keys;
 mod load;
 mod mistake;
+mod reload;
 mod table;
 mod values;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 pub use example::example_toml;
 pub use load::{Loaded, Sources, load};
 pub use mistake::{ConfigErrors, Mistake, Origin};
+pub use reload::Changes;
 pub use values::{Secret, duration as parse_duration, mask_url};
 
 /// Everything that can be set.
@@ -45,6 +47,10 @@ pub struct Config {
     pub spool: Spool,
     /// The JSON API, `/metrics` and `/health`.
     pub api: Api,
+    /// TLS of the listeners, and whose certificates are trusted.
+    pub tls: Tls,
+    /// What all listeners together take.
+    pub limits: Limits,
     /// The agent's own log.
     pub log: Log,
     /// Grafana, for `rabtrace check` alone.
@@ -52,14 +58,14 @@ pub struct Config {
 }
 
 /// The agent itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
     /// Its name among others: agents side by side must differ in it.
     pub instance: String,
 }
 
 /// The broker that the monitor watches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
     /// AMQP URL with user and password.
     pub amqp_url: Secret,
@@ -79,6 +85,8 @@ pub struct Broker {
     pub watch_interval: Duration,
     /// Which queues have a series.
     pub selection: Selection,
+    /// Certificates for and of the broker.
+    pub tls: PeerTls,
 }
 
 /// Whether the management API is asked for counters where `rabbitmq_prometheus` has none.
@@ -108,7 +116,7 @@ pub struct Selection {
 }
 
 /// Where OTLP comes in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {
     /// Address of OTLP over gRPC.
     pub grpc_listen: SocketAddr,
@@ -118,10 +126,12 @@ pub struct Receiver {
     pub max_body_bytes: usize,
     /// Requests that may wait for the flow; beyond it senders are told to come again.
     pub queue_batches: usize,
+    /// Bearer token; without one only loopback addresses are allowed.
+    pub token: Secret,
 }
 
 /// Where points go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Influx {
     /// Base URL of the server; none turns the sink off.
     pub url: Option<Secret>,
@@ -141,6 +151,8 @@ pub struct Influx {
     pub buffer_bytes: usize,
     /// Longest wait for one answer.
     pub timeout: Duration,
+    /// Certificates for and of the server.
+    pub tls: PeerTls,
 }
 
 /// The protocol of the upstream.
@@ -153,7 +165,7 @@ pub enum Protocol {
 }
 
 /// Where OTLP goes on to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
     /// Endpoint of the upstream; none turns the sink off.
     pub endpoint: Option<Secret>,
@@ -165,10 +177,12 @@ pub struct Forward {
     pub buffer_bytes: usize,
     /// Longest wait for one answer.
     pub timeout: Duration,
+    /// Certificates for and of the upstream.
+    pub tls: PeerTls,
 }
 
 /// The embedded store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// Folder of the database file.
     pub folder: PathBuf,
@@ -187,7 +201,7 @@ impl Store {
 }
 
 /// What waits on disk for the sinks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spool {
     /// Folder with a folder for each sink; empty: `spool` in the store's folder.
     pub folder: PathBuf,
@@ -208,12 +222,60 @@ impl Config {
 }
 
 /// The JSON API, `/metrics` and `/health`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
     /// Its address.
     pub listen: SocketAddr,
     /// Bearer token; without one only a loopback address is allowed.
     pub token: Secret,
+}
+
+/// TLS of the agent's own listeners, and what is trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file of the listeners' certificate and its chain; none turns TLS off.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key_file: Option<PathBuf>,
+    /// PEM file of the authorities whose client certificates are asked for; none asks for none.
+    pub client_ca_file: Option<PathBuf>,
+    /// PEM file of authorities that are trusted beside the system's, for every peer.
+    pub ca_file: Option<PathBuf>,
+    /// Whether listeners may be off loopback without TLS.
+    pub allow_plaintext: bool,
+}
+
+/// Certificates for one peer that the agent connects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTls {
+    /// The section that its keys stand in.
+    pub section: &'static str,
+    /// PEM file of authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of the agent's own certificate and its chain, where the peer asks for one.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key_file: Option<PathBuf>,
+}
+
+impl PeerTls {
+    /// No certificates.
+    #[must_use]
+    pub const fn none(section: &'static str) -> Self {
+        Self {
+            section,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+        }
+    }
+}
+
+/// What all listeners together take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at most.
+    pub connections: usize,
 }
 
 /// How log lines look.
@@ -226,7 +288,7 @@ pub enum LogFormat {
 }
 
 /// The agent's own log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// A filter, such as `info` or `rabtrace=debug,lapin=warn`.
     pub level: String,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::Secret;
 use super::choices::{log_format, log_level, protocol, statistics};
 use super::entries::{
-    header_list, hidden, integer, name_list, optional_url, secret_url, set, text, url_list,
+    boolean, file, header_list, hidden, integer, name_list, optional_url, secret_url, set, text,
+    url_list,
 };
 use super::keys::Key;
 use super::values::{address, count, memory_size, positive_duration, size, url};
@@ -168,10 +169,31 @@ pub(super) const KEYS: &[Key] = &[
         },
     ),
     text(
+        "broker.ca_file",
+        "",
+        &["RABTRACE_BROKER_CA_FILE"],
+        "PEM file of authorities whose certificates the broker may have, beside the system's. Empty: tls.ca_file.",
+        |config, input| set(&mut config.broker.tls.ca_file, file(input.text())),
+    ),
+    text(
+        "broker.client_certificate_file",
+        "",
+        &["RABTRACE_BROKER_CLIENT_CERTIFICATE_FILE"],
+        "PEM file of the agent's certificate and chain, where the broker asks for one.",
+        |config, input| set(&mut config.broker.tls.certificate_file, file(input.text())),
+    ),
+    text(
+        "broker.client_key_file",
+        "",
+        &["RABTRACE_BROKER_CLIENT_KEY_FILE"],
+        "PEM file of its key.",
+        |config, input| set(&mut config.broker.tls.key_file, file(input.text())),
+    ),
+    text(
         "receiver.grpc_listen",
         "127.0.0.1:4317",
         &["RABTRACE_OTLP_GRPC_LISTEN"],
-        "Address of OTLP over gRPC. OTLP carries no login: off loopback only behind a proxy.",
+        "Address of OTLP over gRPC. Off loopback only with a token and TLS.",
         |config, input| set(&mut config.receiver.grpc_listen, address(input.text())),
     ),
     text(
@@ -199,6 +221,18 @@ pub(super) const KEYS: &[Key] = &[
         &[],
         "OTLP requests that may wait inside; beyond it senders are told to come again.",
         |config, input| set(&mut config.receiver.queue_batches, count(input.integer())),
+    ),
+    hidden(
+        "receiver.token",
+        "",
+        &["RABTRACE_OTLP_TOKEN"],
+        "Bearer token that OTLP is asked for; senders have it in OTEL_EXPORTER_OTLP_HEADERS as\nauthorization=Bearer%20TOKEN. Empty: none.",
+        |config, input| {
+            set(
+                &mut config.receiver.token,
+                Ok(Secret::new(input.text().trim())),
+            )
+        },
     ),
     secret_url(
         "influx.url",
@@ -268,6 +302,27 @@ pub(super) const KEYS: &[Key] = &[
         "Longest wait for one answer of InfluxDB.",
         |config, input| set(&mut config.influx.timeout, positive_duration(input.text())),
     ),
+    text(
+        "influx.ca_file",
+        "",
+        &["INFLUX_CA_FILE"],
+        "PEM file of authorities whose certificates InfluxDB may have, beside the system's. Empty: tls.ca_file.",
+        |config, input| set(&mut config.influx.tls.ca_file, file(input.text())),
+    ),
+    text(
+        "influx.client_certificate_file",
+        "",
+        &["INFLUX_CLIENT_CERTIFICATE_FILE"],
+        "PEM file of the agent's certificate and chain, where InfluxDB asks for one.",
+        |config, input| set(&mut config.influx.tls.certificate_file, file(input.text())),
+    ),
+    text(
+        "influx.client_key_file",
+        "",
+        &["INFLUX_CLIENT_KEY_FILE"],
+        "PEM file of its key.",
+        |config, input| set(&mut config.influx.tls.key_file, file(input.text())),
+    ),
     secret_url(
         "forward.endpoint",
         "",
@@ -309,6 +364,27 @@ pub(super) const KEYS: &[Key] = &[
         |config, input| set(&mut config.forward.timeout, positive_duration(input.text())),
     ),
     text(
+        "forward.ca_file",
+        "",
+        &["OTEL_EXPORTER_OTLP_CERTIFICATE"],
+        "PEM file of authorities whose certificates the upstream may have, beside the system's. Empty: tls.ca_file.",
+        |config, input| set(&mut config.forward.tls.ca_file, file(input.text())),
+    ),
+    text(
+        "forward.client_certificate_file",
+        "",
+        &["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+        "PEM file of the agent's certificate and chain, where the upstream asks for one.",
+        |config, input| set(&mut config.forward.tls.certificate_file, file(input.text())),
+    ),
+    text(
+        "forward.client_key_file",
+        "",
+        &["OTEL_EXPORTER_OTLP_CLIENT_KEY"],
+        "PEM file of its key.",
+        |config, input| set(&mut config.forward.tls.key_file, file(input.text())),
+    ),
+    text(
         "store.folder",
         "",
         &["RABTRACE_STORE_FOLDER"],
@@ -347,7 +423,7 @@ pub(super) const KEYS: &[Key] = &[
         "api.listen",
         "127.0.0.1:9469",
         &["RABTRACE_API_LISTEN"],
-        "Address of the JSON API, /metrics and /health. Off loopback only with a token.",
+        "Address of the JSON API, /metrics and /health. Off loopback only with a token and TLS.",
         |config, input| set(&mut config.api.listen, address(input.text())),
     ),
     hidden(
@@ -355,7 +431,49 @@ pub(super) const KEYS: &[Key] = &[
         "",
         &["RABTRACE_API_TOKEN"],
         "Bearer token that the API asks for. Empty: none.",
-        |config, input| set(&mut config.api.token, Ok(Secret::new(input.text()))),
+        |config, input| set(&mut config.api.token, Ok(Secret::new(input.text().trim()))),
+    ),
+    text(
+        "tls.certificate_file",
+        "",
+        &["RABTRACE_TLS_CERTIFICATE_FILE"],
+        "PEM file of the certificate of all three listeners, and its chain. Empty: no TLS.",
+        |config, input| set(&mut config.tls.certificate_file, file(input.text())),
+    ),
+    text(
+        "tls.key_file",
+        "",
+        &["RABTRACE_TLS_KEY_FILE"],
+        "PEM file of its key.",
+        |config, input| set(&mut config.tls.key_file, file(input.text())),
+    ),
+    text(
+        "tls.client_ca_file",
+        "",
+        &["RABTRACE_TLS_CLIENT_CA_FILE"],
+        "PEM file of authorities: who connects must have a certificate of one. Empty: nobody must.",
+        |config, input| set(&mut config.tls.client_ca_file, file(input.text())),
+    ),
+    text(
+        "tls.ca_file",
+        "",
+        &["RABTRACE_TLS_CA_FILE"],
+        "PEM file of authorities that are trusted beside the system's when the agent connects to\nbroker, InfluxDB, upstream or Grafana.",
+        |config, input| set(&mut config.tls.ca_file, file(input.text())),
+    ),
+    boolean(
+        "tls.allow_plaintext",
+        "false",
+        &["RABTRACE_ALLOW_PLAINTEXT"],
+        "Whether listeners may be off loopback without TLS, in a network that something else\nprotects. The tokens are asked for all the same.",
+        |config, input| set(&mut config.tls.allow_plaintext, Ok(input.boolean())),
+    ),
+    integer(
+        "limits.connections",
+        "10000",
+        &["RABTRACE_MAX_CONNECTIONS"],
+        "Connections to all three listeners together; beyond it new ones are closed.",
+        |config, input| set(&mut config.limits.connections, count(input.integer())),
     ),
     text(
         "log.level",

@@ -141,6 +141,17 @@ async fn build_agent(mut config: Config) -> anyhow::Result<App> {
         Ok(listener) => drop(listener),
         Err(_) => config.api.listen.set_port(0),
     }
+    // The pipeline of this process is the only sender, over loopback and in plain text.
+    let (receiver, api) = (&config.receiver, config.api.listen);
+    if [receiver.grpc_listen, receiver.http_listen, api]
+        .iter()
+        .all(|listen| listen.ip().is_loopback())
+    {
+        config.receiver.token = Secret::default();
+        config.tls.certificate_file = None;
+        config.tls.key_file = None;
+        config.tls.client_ca_file = None;
+    }
     Ok(App::build(config).await?.with_window(WINDOW))
 }
 

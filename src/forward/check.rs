@@ -9,6 +9,14 @@ use crate::config::{self, Protocol, mask_url};
 use crate::health::{Failure, Finding};
 use crate::model::Signal;
 
+/// Whether the upstream of `config` can be sent to at all; it connects to nothing.
+///
+/// # Errors
+/// If the endpoint, a header or a file of certificates cannot be used.
+pub fn usable(config: &config::Forward, client: &reqwest::Client) -> Result<(), SetupError> {
+    Upstream::new(config, client).map(drop)
+}
+
 /// Sends an empty request for traces to the upstream; `None` if there is none configured.
 pub async fn check(config: &config::Forward, client: &reqwest::Client) -> Option<Finding> {
     let url = mask_url(config.endpoint.as_ref()?.expose());
@@ -54,6 +62,7 @@ fn setup_failure(error: &SetupError) -> Failure {
         SetupError::NoEndpoint | SetupError::Endpoint { .. } => {
             "set forward.endpoint to a URL such as \"http://127.0.0.1:4317\""
         }
+        SetupError::Tls(error) => &error.fix,
         SetupError::Header { .. } => "write forward.headers as name=value, with commas between",
     };
     Failure {

@@ -10,7 +10,7 @@
 //!   upstream asks for; what it refuses for good is dropped and counted (`refused`).
 //! - Full: the spool drops the oldest and counts them (`spool_full`). A disk without room makes the
 //!   receiver refuse; the monitor's numbers are dropped and counted then (`not_spooled`).
-//! - Stop: what waits is sent for at most 3 s, or until an attempt fails; the rest stays in the
+//! - Stop: what waits is sent for at most 1.5 s, or until an attempt fails; the rest stays in the
 //!   spool for the next start.
 
 mod check;
@@ -18,7 +18,7 @@ mod numbers;
 mod run;
 mod upstream;
 
-pub use self::check::check;
+pub use self::check::{check, usable};
 pub use self::numbers::spool_numbers;
 pub use self::run::{Forward, ForwardSetup};
 pub use self::upstream::SetupError;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,11 +16,12 @@ use crate::metrics::Metrics;
 use crate::model::Signal;
 use crate::retry::Backoff;
 use crate::spool::{Reader, Record, Stats};
+use crate::tls::{Peer, changed};
 
 /// The name of this sink in counters.
 const SINK: &str = "forward";
 /// How long what waits is sent on after the stop.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_millis(1500);
 
 /// What [`Forward`] needs.
 pub struct ForwardSetup {
@@ -41,6 +43,7 @@ pub struct Forward {
     held: Option<Record>,
     attempt: Option<Attempt>,
     retry_at: Option<Instant>,
+    followed: Option<watch::Receiver<Peer<config::Forward>>>,
     metrics: Metrics,
     component: Component,
 }
@@ -60,13 +63,35 @@ impl Forward {
             held: None,
             attempt: None,
             retry_at: None,
+            followed: None,
             metrics: setup.metrics,
             component: setup.component,
         })
     }
 
+    /// The same, and it sends to where `settings` say from now on, with what they have.
+    #[must_use]
+    pub fn following(self, settings: watch::Receiver<Peer<config::Forward>>) -> Self {
+        Self {
+            followed: Some(settings),
+            ..self
+        }
+    }
+
+    /// What is under way ends with the settings that it began with.
+    fn follow(&mut self, peer: &Peer<config::Forward>) {
+        match Upstream::new(&peer.config, &peer.client) {
+            Ok(upstream) => {
+                self.upstream = Arc::new(upstream);
+                self.backoff.reset();
+                self.retry_at = None;
+            }
+            Err(error) => self.component.degraded(&error.to_string()),
+        }
+    }
+
     /// Sends what is in `spool` until all of its writers are gone and nothing waits. After `stop`
-    /// it goes on for at most 3 s, and no further than to the first attempt that fails.
+    /// it goes on for at most 1.5 s, and no further than to the first attempt that fails.
     pub async fn run(mut self, mut spool: Reader, stop: CancellationToken) {
         let mut deadline: Option<Instant> = None;
         loop {
@@ -89,6 +114,7 @@ impl Forward {
                     }
                 }
                 () = at(self.retry_at) => self.retry_at = None,
+                peer = changed(&mut self.followed) => self.follow(&peer),
                 () = stop.cancelled(), if deadline.is_none() => {
                     deadline = Some(Instant::now() + DRAIN);
                     self.retry_at = None;

@@ -16,6 +16,7 @@ use self::grpc::Grpc;
 use self::http::Http;
 use crate::config::{self, Protocol};
 use crate::model::Signal;
+use crate::tls::TlsError;
 
 /// What the upstream did with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,9 @@ pub enum SetupError {
         /// What is wrong.
         why: String,
     },
+    /// A file of certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A header's name or value has characters that headers cannot have.
     #[error("forward.headers: {name:?} is not a header, or its value has invalid characters")]
     Header {

@@ -15,7 +15,7 @@
 //! - **When failing**: what may pass is tried again with backoff and jitter; what a person must
 //!   mend is kept, tried again, and told through the component's health; a line that the server
 //!   refuses is dropped alone, counted, and logged once per batch.
-//! - **Stop**: what is there is written for at most 3 s; the rest stays in the spool.
+//! - **Stop**: what is there is written for at most 1.5 s; the rest stays in the spool.
 //!
 //! Points in = points written + dropped + in the spool, always.
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Session, Written, write};
@@ -21,13 +22,14 @@ use crate::health::Component;
 use crate::metrics::Metrics;
 use crate::retry::Backoff;
 use crate::spool::{Reader, Record};
+use crate::tls::{Peer, changed};
 
 /// The name of this sink in metrics.
 pub(super) const STAGE: &str = "influx";
 /// Batches in flight at most: InfluxDB 3 answers only after its log is flushed, once a second.
 const IN_FLIGHT: usize = 4;
 /// How long the last attempt may take after the stop signal.
-const LAST_ATTEMPT: Duration = Duration::from_secs(3);
+const LAST_ATTEMPT: Duration = Duration::from_millis(1500);
 
 /// What [`Influx::new`] needs.
 pub struct InfluxSetup {
@@ -54,8 +56,12 @@ pub struct Influx {
     told: Option<String>,
     /// No attempt before this time.
     not_before: Option<Instant>,
-    writes: FuturesUnordered<BoxFuture<'static, Written>>,
+    writes: FuturesUnordered<BoxFuture<'static, Attempted>>,
+    followed: Option<watch::Receiver<Peer<config::Influx>>>,
 }
+
+/// An attempt, and what it was made with.
+type Attempted = (Arc<Session>, Written);
 
 impl Influx {
     /// A sink with nothing in it. No connection is made before there is something to write.
@@ -74,11 +80,21 @@ impl Influx {
             told: None,
             not_before: None,
             writes: FuturesUnordered::new(),
+            followed: None,
+        }
+    }
+
+    /// The same, and it writes to where `settings` say from now on, with what they have.
+    #[must_use]
+    pub fn following(self, settings: watch::Receiver<Peer<config::Influx>>) -> Self {
+        Self {
+            followed: Some(settings),
+            ..self
         }
     }
 
     /// Writes what is in `spool` until its writers are gone and nothing waits. After `stop` it goes
-    /// on for at most 3 s, and no further than to the first attempt that fails; what is left stays
+    /// on for at most 1.5 s, and no further than to the first attempt that fails; what is left stays
     /// in the spool.
     pub async fn run(mut self, mut spool: Reader, stop: CancellationToken) {
         loop {
@@ -92,6 +108,7 @@ impl Influx {
                 },
                 Some(written) = self.writes.next() => self.finish(written, &spool).await,
                 () = sleep_until(wake) => {}
+                peer = changed(&mut self.followed) => self.follow(peer),
                 () = stop.cancelled() => break,
             }
         }
@@ -104,7 +121,18 @@ impl Influx {
         self.metrics.buffered(STAGE, bytes);
     }
 
-    async fn finish(&mut self, written: Written, spool: &Reader) {
+    /// What is under way ends with the settings that it began with.
+    fn follow(&mut self, peer: Peer<config::Influx>) {
+        self.session = Arc::new(Session {
+            config: peer.config,
+            client: peer.client,
+        });
+        self.server = None;
+        self.not_before = None;
+        self.backoff.reset();
+    }
+
+    async fn finish(&mut self, written: Attempted, spool: &Reader) {
         let records = self.settle(written);
         join_all(records.into_iter().map(|record| spool.done(record))).await;
     }
@@ -118,8 +146,10 @@ impl Influx {
             let Some(group) = self.buffer.take(now) else {
                 return;
             };
-            let write = write(self.session.clone(), self.server.clone(), group);
-            self.writes.push(Box::pin(write));
+            let session = self.session.clone();
+            let write = write(session.clone(), self.server.clone(), group);
+            self.writes
+                .push(Box::pin(async move { (session, write.await) }));
         }
     }
 
@@ -138,12 +168,15 @@ impl Influx {
     }
 
     /// Counts what came of an attempt; the records that are written or given up.
-    fn settle(&mut self, written: Written) -> Vec<Record> {
+    fn settle(&mut self, (session, written): Attempted) -> Vec<Record> {
         self.metrics.points_written.inc_by(written.taken);
         self.drop_lines("rejected", written.rejected);
         self.drop_lines("too_large", written.too_large);
         let records = self.buffer.settle(written.size, written.rest);
+        // How another server did, or one with another login, says nothing about this one.
+        let is_current = Arc::ptr_eq(&session, &self.session);
         match written.end {
+            _ if !is_current => {}
             Ok(latency) => {
                 self.server = written.server;
                 self.tell_version();

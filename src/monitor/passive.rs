@@ -18,7 +18,8 @@ use tokio::sync::Mutex;
 
 use super::failure::{Cause, Plugin, RequestError};
 use super::lane::{Outcome, Reply};
-use crate::config::Secret;
+use crate::config::{PeerTls, Secret};
+use crate::tls::Material;
 
 /// Names that are asked for before the first answer is there.
 const PIPELINE: usize = 256;
@@ -48,6 +49,7 @@ pub(super) struct PassiveList {
 #[derive(Clone)]
 pub(super) struct Passive {
     url: Secret,
+    tls: PeerTls,
     vhost: Arc<str>,
     open: Arc<Mutex<Option<Open>>>,
 }
@@ -67,9 +69,10 @@ impl std::fmt::Debug for Passive {
 }
 
 impl Passive {
-    pub(super) fn new(url: &Secret) -> Self {
+    pub(super) fn new(url: &Secret, tls: &PeerTls) -> Self {
         Self {
             url: url.clone(),
+            tls: tls.clone(),
             vhost: vhost_of(url.expose()),
             open: Arc::default(),
         }
@@ -151,7 +154,7 @@ impl Passive {
     async fn connect(&self) -> Result<Open, lapin::Error> {
         let properties =
             ConnectionProperties::default().with_connection_name("rabtrace monitor".into());
-        let connection = Connection::connect(self.url.expose(), properties).await?;
+        let connection = connect(&self.url, &self.tls, properties).await?;
         let channel = connection.create_channel().await?;
         Ok(Open {
             connection,
@@ -180,6 +183,21 @@ impl Passive {
             _ => Cause::Connection(error.to_string()),
         }
     }
+}
+
+/// Opens a connection, with the certificates that are in the files now.
+///
+/// # Errors
+/// If a file cannot be used, or the broker does not let it in.
+pub async fn connect(
+    url: &Secret,
+    tls: &PeerTls,
+    properties: ConnectionProperties,
+) -> Result<Connection, lapin::Error> {
+    let material = Material::read(tls)
+        .map_err(|error| ErrorKind::IOError(Arc::new(std::io::Error::other(error))))?;
+    let runtime = lapin::runtime::default_runtime()?;
+    Connection::connect_with_config(url.expose(), properties, material.amqp(), runtime).await
 }
 
 /// Asks for `names` in order; the answers before the first refusal, and that.
@@ -245,7 +263,7 @@ fn user_of(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{Passive, fits, user_of};
-    use crate::config::Secret;
+    use crate::config::{PeerTls, Secret};
     use crate::monitor::failure::Cause;
 
     #[test]
@@ -256,7 +274,7 @@ mod tests {
             ("amqp://u:canary@h/a%2Fb?x=canary", "a/b", "h"),
             ("amqp://h/%2f", "/", "h"),
         ] {
-            let passive = Passive::new(&Secret::new(url));
+            let passive = Passive::new(&Secret::new(url), &PeerTls::none("broker"));
             assert_eq!(
                 (&**passive.vhost(), &*passive.host()),
                 (vhost, host),

@@ -127,7 +127,7 @@ impl Sources {
             exchanges: Lane::default(),
             node_list: Lane::default(),
             overview: Lane::default(),
-            passive: Passive::new(&broker.amqp_url),
+            passive: Passive::new(&broker.amqp_url, &broker.tls),
             declared: Lane::default(),
             cycle: 0,
             has_totals: false,

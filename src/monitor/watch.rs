@@ -71,7 +71,7 @@ impl Watch {
         (clock, metrics): (fn() -> SystemTime, Metrics),
     ) -> Self {
         Self {
-            passive: Passive::new(&broker.amqp_url),
+            passive: Passive::new(&broker.amqp_url, &broker.tls),
             names: broker
                 .watch_queues
                 .iter()

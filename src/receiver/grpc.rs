@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -35,7 +36,18 @@ pub(super) fn router(intake: Intake) -> Router {
         .route(GRPC_TRACES, post(traces))
         .route(GRPC_METRICS, post(metrics))
         .fallback(unimplemented)
+        .layer(middleware::from_fn_with_state(intake.clone(), check))
         .with_state(intake)
+}
+
+/// Lets a request through that carries the token, if one is asked for.
+async fn check(State(intake): State<Intake>, request: Request, next: Next) -> Response {
+    if intake.access().token().allows(request.headers()) {
+        return next.run(request).await;
+    }
+    intake.count_refusal(&Refusal::Unauthorized);
+    let refused = status(&Refusal::Unauthorized).into_http::<Body>();
+    refused.into_response()
 }
 
 async fn traces(State(intake): State<Intake>, request: Request) -> Response {
@@ -140,6 +152,7 @@ pub(super) fn status(refusal: &Refusal) -> Status {
             Code::InvalidArgument
         }
         Refusal::TooLarge { .. } => Code::ResourceExhausted,
+        Refusal::Unauthorized => Code::Unauthenticated,
         Refusal::TooSlow => Code::DeadlineExceeded,
         Refusal::QueueFull | Refusal::NotStored | Refusal::NotSpooled(_) | Refusal::Stopping => {
             Code::Unavailable

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::{Bytes, BytesMut};
@@ -32,7 +33,23 @@ pub(super) fn router(intake: Intake) -> Router {
         .route("/v1/traces", post(traces))
         .route("/v1/metrics", post(metrics))
         .layer(RequestDecompressionLayer::new())
+        .layer(middleware::from_fn_with_state(intake.clone(), check))
         .with_state(intake)
+}
+
+/// Lets a request through that carries the token, if one is asked for.
+async fn check(State(intake): State<Intake>, request: Request, next: Next) -> Response {
+    if intake.access().token().allows(request.headers()) {
+        return next.run(request).await;
+    }
+    intake.count_refusal(&Refusal::Unauthorized);
+    let encoding = encoding(request.headers()).unwrap_or(Encoding::Json);
+    let mut response = refuse(encoding, &Refusal::Unauthorized);
+    let bearer = HeaderValue::from_static("Bearer");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, bearer);
+    response
 }
 
 async fn traces(State(intake): State<Intake>, request: Request) -> Response {
@@ -131,6 +148,7 @@ fn refuse(encoding: Encoding, refusal: &Refusal) -> Response {
         Refusal::Malformed(_) | Refusal::TooManyElements(_) => (StatusCode::BAD_REQUEST, None),
         Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
         Refusal::UnsupportedType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+        Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, None),
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
         Refusal::QueueFull | Refusal::NotStored | Refusal::NotSpooled(_) | Refusal::Stopping => {
             (StatusCode::SERVICE_UNAVAILABLE, Some("1"))

@@ -21,6 +21,7 @@ use super::json::{self, JsonError};
 use super::scan::{self, ScanError, scan};
 use crate::metrics::Metrics;
 use crate::model::{Batch, Pending, Receipt, Signal};
+use crate::serve::Access;
 use crate::spool::{Spool, SpoolError, Writer};
 
 /// How long the store may take to write path records.
@@ -76,6 +77,12 @@ pub enum Refusal {
     /// The body is neither protobuf nor JSON.
     #[error("the content type is neither application/x-protobuf nor application/json")]
     UnsupportedType,
+    /// It does not carry the token. Sending it again does not help.
+    #[error(
+        "this agent asks for a token: send `authorization: Bearer TOKEN` with the value of its \
+             receiver.token; OpenTelemetry SDKs take it from OTEL_EXPORTER_OTLP_HEADERS"
+    )]
+    Unauthorized,
     /// The body did not arrive in time.
     #[error("the request did not arrive in time")]
     TooSlow,
@@ -102,6 +109,7 @@ impl Refusal {
             Self::TooManyElements(_) => "too_many_elements",
             Self::TooLarge { .. } => "too_large",
             Self::UnsupportedType => "unsupported_type",
+            Self::Unauthorized => "unauthorized",
             Self::TooSlow => "too_slow",
             Self::QueueFull => "queue_full",
             Self::NotStored => "not_stored",
@@ -156,6 +164,7 @@ pub struct Intake {
     spool: Option<Writer>,
     /// Where points wait for InfluxDB, if there is one.
     points: Option<Spool>,
+    access: Access,
     metrics: Metrics,
 }
 
@@ -169,6 +178,7 @@ impl Intake {
             store_timeout: STORE_TIMEOUT,
             spool: None,
             points: None,
+            access: Access::default(),
             metrics,
         }
     }
@@ -184,6 +194,18 @@ impl Intake {
     #[must_use]
     pub fn with_points(self, points: Option<Spool>) -> Self {
         Self { points, ..self }
+    }
+
+    /// The same, and requests come in as `access` says.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Who comes in, and how.
+    #[must_use]
+    pub const fn access(&self) -> &Access {
+        &self.access
     }
 
     /// Bytes of the largest body, after decompression.

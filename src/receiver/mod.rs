@@ -18,6 +18,8 @@
 //! - A request with path records is acknowledged only when the store has them, and refused
 //!   retryably after 10 s: the flow knows what comes twice.
 //!   Logs are not taken: UNIMPLEMENTED, 404.
+//! - Where there is a token, who does not send it gets UNAUTHENTICATED or 401 before anything of
+//!   the body is read.
 //! - A body is limited after decompression, and [`scan`](scan()) limits what it becomes when it
 //!   is decoded.
 //!
@@ -68,7 +70,8 @@ pub async fn serve_grpc(
     intake: Intake,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    serve(listener, grpc::router(intake), stop).await
+    let access = intake.access().clone();
+    serve(listener, grpc::router(intake), access, stop).await
 }
 
 /// Serves OTLP over HTTP until `stop`: POST `/v1/traces` and `/v1/metrics`, protobuf or JSON.
@@ -80,5 +83,6 @@ pub async fn serve_http(
     intake: Intake,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    serve(listener, http::router(intake), stop).await
+    let access = intake.access().clone();
+    serve(listener, http::router(intake), access, stop).await
 }

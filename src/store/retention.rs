@@ -1,6 +1,7 @@
 //! Closing hours and dropping them: by age, then by bytes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::error::StoreError;
 use super::schema::{Kind, hour_of, start_of, trace_index};
@@ -26,6 +27,12 @@ pub struct Maintained {
 }
 
 impl Store {
+    /// Changes for how long, and up to which size, data is kept.
+    pub(super) fn keep(&mut self, retention: Duration, max_bytes: u64) {
+        self.config.retention = retention;
+        self.config.max_bytes = max_bytes;
+    }
+
     /// Indexes and sums hours that ended, drops those that are too old, and the oldest ones while the file
     /// is too large: closed hours first, then, if it must be, the open one. Blocks.
     ///

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{StoreError, is_transient};
 use super::{Store, Written};
+use crate::config;
 use crate::health::Component;
 use crate::metrics::Metrics;
 use crate::model::StoreBatch;
@@ -39,6 +41,7 @@ pub struct Writer {
     component: Component,
     /// When the last round of maintenance began.
     maintained: Instant,
+    followed: Option<watch::Receiver<config::Store>>,
 }
 
 impl Writer {
@@ -48,6 +51,16 @@ impl Writer {
             metrics,
             component,
             maintained: Instant::now(),
+            followed: None,
+        }
+    }
+
+    /// The same, and each round of maintenance keeps to the retention and size of `settings`.
+    #[must_use]
+    pub fn following(self, settings: watch::Receiver<config::Store>) -> Self {
+        Self {
+            followed: Some(settings),
+            ..self
         }
     }
 
@@ -163,7 +176,17 @@ impl Writer {
 
     async fn maintain(&mut self) {
         self.maintained = Instant::now();
-        if let Some(Err(error)) = self.blocking(Store::maintain).await {
+        let limits = self.followed.as_ref().map(|limits| {
+            let limits = limits.borrow();
+            (limits.retention, limits.max_bytes)
+        });
+        let maintain = move |store: &mut Store| {
+            if let Some((retention, max_bytes)) = limits {
+                store.keep(retention, max_bytes);
+            }
+            store.maintain()
+        };
+        if let Some(Err(error)) = self.blocking(maintain).await {
             self.metrics.error("store");
             self.component
                 .degraded(&format!("maintenance failed: {error}"));

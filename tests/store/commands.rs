@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use rabtrace::api::{Addresses, Api, ApiSetup};
-use rabtrace::config::Secret;
 use rabtrace::health::Health;
 use rabtrace::metrics::Metrics;
 use rabtrace::model::unix_nano;
@@ -127,7 +126,8 @@ async fn the_api_answers_the_same() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let api = Api::new(ApiSetup {
-        token: Secret::default(),
+        access: rabtrace::serve::Access::default(),
+        reloads: rabtrace::api::ReloadBoard::default(),
         reader: fill(folder.path()),
         health: Health::default(),
         metrics: Metrics::new().unwrap(),

@@ -7,13 +7,14 @@ use axum::http::uri::PathAndQuery;
 use bytes::Bytes;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::{Outcome, SetupError, chain, endpoint, taken};
 use crate::config;
 use crate::model::Signal;
 use crate::receiver::{Fields, GRPC_METRICS, GRPC_TRACES, RawCodec, Value};
+use crate::tls::Material;
 
 pub(in crate::forward) struct Grpc {
     channel: Channel,
@@ -34,8 +35,8 @@ impl Grpc {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(config.timeout);
         if url.starts_with("https://") {
-            let tls = ClientTlsConfig::new().with_native_roots();
-            endpoint = endpoint.tls_config(tls).map_err(unusable)?;
+            let material = Material::read(&config.tls)?;
+            endpoint = endpoint.tls_config(material.grpc()).map_err(unusable)?;
         }
         Ok(Self {
             channel: endpoint.connect_lazy(),

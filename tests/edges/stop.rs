@@ -1,0 +1,91 @@
+//! SIGTERM while every sink hangs: the agent is gone within five seconds, and nothing is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+
+use crate::agent::{Agent, WITHIN, client, span};
+use crate::support::eventually;
+use crate::upstream::Upstream;
+
+/// A server that takes everything and answers nothing.
+async fn hole() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 << 10];
+                while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_hangs_does_not_hold_up_the_end_and_loses_nothing() {
+    let upstream = Upstream::default();
+    upstream.hang(true);
+    let folder = tempfile::tempdir().unwrap();
+    let sets = [
+        format!("forward.endpoint={}", upstream.start().await),
+        "forward.protocol=http/protobuf".to_owned(),
+        format!("influx.url={}", hole().await),
+        "broker.amqp_url=amqp://127.0.0.1:1".to_owned(),
+    ];
+    let mut acknowledged = 0;
+    for _ in 0..2 {
+        let mut agent = Agent::start(folder.path(), "", &sets).await;
+        let url = format!("http://{}/v1/traces", agent.http);
+        let stop = Arc::new(AtomicBool::new(false));
+        // A client that stays connected, one that never ends its request, and load.
+        let mut open = tokio::net::TcpStream::connect(&agent.http).await.unwrap();
+        let half = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+        tokio::io::AsyncWriteExt::write_all(&mut open, half)
+            .await
+            .unwrap();
+        let loading = {
+            let (stop, first) = (stop.clone(), acknowledged);
+            tokio::spawn(async move {
+                let client = client(None);
+                let mut number = first;
+                while !stop.load(Ordering::SeqCst) {
+                    let sent = client.post(&url).json(&span(number)).send().await;
+                    match sent.map(|answer| answer.status().as_u16()) {
+                        Ok(200) => number += 1,
+                        Ok(503) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                        Ok(other) => panic!("answered {other}"),
+                    }
+                }
+                number
+            })
+        };
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let begun = Instant::now();
+        let code = tokio::task::spawn_blocking(move || agent.process.stop())
+            .await
+            .unwrap();
+        let took = begun.elapsed();
+        stop.store(true, Ordering::SeqCst);
+        acknowledged = loading.await.unwrap();
+        assert_eq!(
+            code,
+            Some(0),
+            "{}",
+            std::fs::read_to_string(folder.path().join("log")).unwrap()
+        );
+        assert!(took <= Duration::from_secs(5), "{took:?}");
+        println!("stopped within {took:.1?}, {acknowledged} requests acknowledged so far");
+    }
+    assert!(acknowledged > 10, "only {acknowledged} requests");
+    upstream.hang(false);
+    let agent = Agent::start(folder.path(), "", &sets).await;
+    eventually("all that was acknowledged", WITHIN, async || {
+        (upstream.taken().0 as u64 >= acknowledged).then_some(())
+    })
+    .await;
+    drop(agent);
+}
