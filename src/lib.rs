@@ -12,6 +12,8 @@
 pub mod model;
 
 pub mod health;
+pub mod observed;
+
 pub mod metrics;
 
 pub mod config;
