@@ -68,6 +68,11 @@ pub(super) fn kinds(group: &Group) -> impl Iterator<Item = Kind> {
     families.flat_map(|family| family.fields.iter().map(|_| family.kind))
 }
 
+/// Whether the group counts: then what is beyond its label sets counts as `_other`.
+pub(super) fn counts(group: &Group) -> bool {
+    kinds(group).any(|kind| kind == Kind::Counted)
+}
+
 fn is_needed(group: &Group, row: &Row, stale: i64) -> bool {
     let mut columns = kinds(group).zip(row);
     columns.any(|(kind, value)| value.is_some_and(|(_, at)| kind == Kind::Counted || at > stale))
@@ -86,7 +91,7 @@ fn tag<'a>(point: &'a Point, name: &str) -> Option<&'a Arc<str>> {
 }
 
 fn take(group: &Group, rows: &mut Rows, point: &Point, now: i64) {
-    let sums = kinds(group).any(|kind| kind == Kind::Counted);
+    let sums = counts(group);
     let labels = group.labels.iter();
     let mut key: Vec<Arc<str>> = labels
         .map(|(name, _)| tag(point, name).cloned().unwrap_or_default())

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::paths::{BOUNDS, PathCounts};
-use super::state::{Row, State, nanos};
+use super::state::{Row, State, counts, nanos};
 use super::table::{Family, GROUPS, Group, Kind};
 
 pub(super) fn encode(state: &State, now: i64) -> String {
@@ -13,7 +13,7 @@ pub(super) fn encode(state: &State, now: i64) -> String {
     for (group, rows) in GROUPS.iter().zip(&state.groups) {
         let fresh = now.saturating_sub(nanos(group));
         let mut shown: Vec<(&Vec<Arc<str>>, &Row)> = rows.iter().collect();
-        if shown.len() > group.max_rows {
+        if !counts(group) && shown.len() > group.max_rows {
             // The deepest queues first: depths are the first columns.
             shown.sort_by_key(|(_, row)| Reverse(depth(row)));
             shown.truncate(group.max_rows);

@@ -89,7 +89,7 @@ export const queues = {
       over('Acknowledged', 'mps', 'messages_ack_rate', 'mean', 'Messages that are done, a second.'),
       over('Redelivered', 'mps', 'messages_redeliver_rate', 'mean', 'Messages that are handed out again, a second.'),
       over('Age of the oldest message', 's', 'head_age_s', 'max', 'How long the message at the head has been waiting; docs/monitor.md says how it is known.'),
-      { ...over('Time to drain', 's', 'eta_drain_s', 'last', 'Until the queue is empty if it goes on like this; absent where it does not get shorter.'), empty: 'no queue gets shorter', mayBeEmpty: true },
+      { ...over('Time to drain', 's', 'eta_drain_s', 'last', 'Until the queue is empty if it goes on like this; absent where it does not get shorter.'), empty: 'no queue gets shorter' },
       over('Consumers', 'short', 'consumers', 'last', 'Consumers that are registered.'),
     ]),
   ],
@@ -100,7 +100,7 @@ const node = (title, unit, field, description, more = {}) => ({
   query: { by: ['node'], ...series({ measurement: 'rabbitmq_node', field, by: ['node'], each: 'last' }) }, ...more,
 });
 const service = (title, unit, field, description, scale) => ({
-  type: 'timeseries', title, unit, description, mayBeEmpty: true,
+  type: 'timeseries', title, unit, description,
   empty: 'no service tells it: it comes from the process metrics of OpenTelemetry',
   query: { by: ['service_name'], ...series({ measurement: 'service_metrics', field, by: ['service_name'], each: 'mean', scale }) },
 });

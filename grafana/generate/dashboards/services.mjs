@@ -14,7 +14,7 @@ const quantile = (share) => ({
   |> filter(fn: (r) => r._measurement == "spans" and r._field == "duration_ms" and (r.kind == "consumer" or r.kind == "server") and r.service_name =~ /^\${service:regex}$/)
   |> group(columns: ["service_name", "_field"])
   |> aggregateWindow(every: v.windowPeriod, fn: (tables=<-, column) => tables |> quantile(q: ${share}, column: column, method: "estimate_tdigest"), createEmpty: false)`,
-    `SELECT $__dateBin(time) AS time, service_name, approx_percentile_cont(duration_ms, ${share}) AS value
+    `SELECT $__dateBin(time) AS time, service_name, approx_percentile_cont(${share}) WITHIN GROUP (ORDER BY duration_ms) AS value
 FROM spans
 WHERE $__timeFilter(time) AND kind IN ('consumer', 'server') AND service_name IN (\${service:sqlstring})
 GROUP BY 1, 2
