@@ -31,6 +31,7 @@ pub mod spool;
 pub mod store;
 
 pub mod api;
+pub mod reference;
 pub mod render;
 
 pub mod app;

@@ -14,6 +14,7 @@ mod file;
 mod keys;
 mod load;
 mod mistake;
+mod reference;
 mod table;
 mod values;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 pub use example::example_toml;
 pub use load::{Loaded, Sources, load};
 pub use mistake::{ConfigErrors, Mistake, Origin};
+pub use reference::{Described, reference};
 pub use values::{Secret, duration as parse_duration, mask_url};
 
 /// Everything that can be set.

@@ -87,7 +87,9 @@ fn fits(group: &Group, point: &Point) -> bool {
 
 fn tag<'a>(point: &'a Point, name: &str) -> Option<&'a Arc<str>> {
     let found = point.tags.iter().find(|(tag, _)| *tag == name);
-    found.map(|(_, value)| value).filter(|value| !value.is_empty())
+    found
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_empty())
 }
 
 fn take(group: &Group, rows: &mut Rows, point: &Point, now: i64) {

@@ -51,7 +51,10 @@ fn the_newest_value_shows_until_it_is_old_and_what_is_absent_has_no_line() {
     observed.take_points(&[queue("a \"b\" \\ c", 4)], SECOND);
     let text = observed.encode(SECOND);
     assert!(text.contains("state=\"ready\"} 4"), "{text}");
-    assert!(!text.contains("head_age"), "it is not known any more: {text}");
+    assert!(
+        !text.contains("head_age"),
+        "it is not known any more: {text}"
+    );
     assert_eq!(observed.encode(62 * SECOND), "", "a queue that is gone");
 }
 
@@ -85,7 +88,10 @@ fn counts_of_windows_add_up_and_outlive_their_gauges() {
     let many: Vec<Point> = (0..1_100).map(|n| point(&format!("s{n}"), 1)).collect();
     observed.take_points(&many, SECOND);
     let text = observed.encode(2 * SECOND);
-    assert_eq!(lines(&text, "rabtrace_service_requests_total{").len(), 1_001);
+    assert_eq!(
+        lines(&text, "rabtrace_service_requests_total{").len(),
+        1_001
+    );
     assert!(text.contains("rabtrace_service_requests_total{service=\"_other\"} 101"));
 }
 

@@ -118,11 +118,21 @@ fn paths(text: &mut String, state: &State) {
         let bucket = format!("{name}_bucket");
         for (bound, below) in BOUNDS.iter().zip(counts.below) {
             let bound = bound.to_string();
-            line(text, &bucket, &[("path", path), ("le", &bound)], float(below));
+            line(
+                text,
+                &bucket,
+                &[("path", path), ("le", &bound)],
+                float(below),
+            );
         }
         let count = float(counts.count);
         line(text, &bucket, &[("path", path), ("le", "+Inf")], count);
-        line(text, &format!("{name}_sum"), &[("path", path)], counts.sum_seconds);
+        line(
+            text,
+            &format!("{name}_sum"),
+            &[("path", path)],
+            counts.sum_seconds,
+        );
         line(text, &format!("{name}_count"), &[("path", path)], count);
     }
 }

@@ -83,7 +83,7 @@ impl Agent {
     }
 
     /// Sends a request of one span whose ids are made of `number`.
-    async fn send_span(&self, number: u64) {
+    pub(crate) async fn send_span(&self, number: u64) {
         let span = json!({
             "traceId": format!("{:032x}", u128::from(number) + 1), "spanId": format!("{:016x}", number + 1),
             "name": "work", "kind": 2, "startTimeUnixNano": "1000000000", "endTimeUnixNano": "2000000000",
@@ -104,7 +104,7 @@ impl Agent {
         self.get("/status").await.1[field].as_u64().unwrap()
     }
 
-    async fn until(&self, what: &str, field: &str, enough: u64) {
+    pub(crate) async fn until(&self, what: &str, field: &str, enough: u64) {
         eventually(what, WITHIN, || async {
             (self.status(field).await >= enough).then_some(())
         })
@@ -126,7 +126,7 @@ fn listening(log: &Path, key: &str) -> Option<String> {
     Some(line["fields"]["address"].as_str()?.to_owned())
 }
 
-fn broker_keys(broker: &Broker) -> [(&'static str, String); 4] {
+pub(crate) fn broker_keys(broker: &Broker) -> [(&'static str, String); 4] {
     [
         ("broker.amqp_url", broker.amqp_url()),
         ("broker.management_url", broker.management_url()),
@@ -135,7 +135,7 @@ fn broker_keys(broker: &Broker) -> [(&'static str, String); 4] {
     ]
 }
 
-fn borrowed<'a>(keys: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+pub(crate) fn borrowed<'a>(keys: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     keys.iter()
         .map(|(key, value)| (*key, value.as_str()))
         .collect()
