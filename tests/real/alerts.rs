@@ -191,9 +191,10 @@ async fn prometheus_scrapes_the_agent_and_loads_its_rules() {
     let agent = Agent::start(&borrowed(&keys)).await;
     let prometheus = Prometheus::start(&agent.api, "let-me-in");
     let mut pipeline = rabtrace();
-    pipeline.args(["demo", "--pipeline-only", "--for", "20s"]);
+    pipeline.args(["demo", "--pipeline-only", "--for", "10m"]);
     pipeline.args(["--amqp", &broker.amqp_url(), "--otlp", &agent.grpc]);
-    let pipeline = tokio::task::spawn_blocking(move || output(&mut pipeline));
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = Process::start(&mut pipeline, &folder.path().join("log"));
 
     for query in [
         "up{job=\"rabtrace\"} == 1",
@@ -231,8 +232,7 @@ async fn prometheus_scrapes_the_agent_and_loads_its_rules() {
     let page = client.get(format!("{}/metrics", agent.api));
     let page = page.bearer_auth("let-me-in").send().await.unwrap();
     check_metrics(&page.text().await.unwrap());
-    let (code, _, remarks) = pipeline.await.unwrap();
-    assert_eq!(code, 0, "{remarks}");
+    drop(pipeline);
     broker.stop().await.unwrap();
 }
 

@@ -15,8 +15,9 @@ import sys
 import datafusion
 import pyarrow
 
-# The demo's services do not tell their CPU: there is no such column then.
-NOT_TOLD = {"CPU of the services"}
+# What the demo need not tell: its services do not say their CPU, and no queue may get shorter. There
+# is no such column then.
+NOT_TOLD = {"cpu_usage_percent", "eta_drain_s"}
 
 
 def split(text, separator):
@@ -136,7 +137,7 @@ def check(points, dashboard):
             try:
                 rows = points.rows(target["rawSql"], variables)
             except Exception as error:
-                if panel["title"] in NOT_TOLD and "No field named" in str(error):
+                if any(f"No field named {name}." in str(error) for name in NOT_TOLD):
                     continue
                 yield f"{title}: {error}\n{target['rawSql']}"
                 continue
@@ -161,9 +162,8 @@ def names(points, folder):
                     columns = points.tables[measurement].column_names
                     wanted = re.findall(r'_field == "(\w+)"', query)
                     wanted += re.findall(r"and r\.(\w+) (?:==|=~)", query)
-                    for name in set(wanted) - set(columns) - {"_field", "_measurement"}:
-                        if panel["title"] not in NOT_TOLD:
-                            yield f"{path.name}: {panel['title']}: no {name} in {measurement}"
+                    for name in set(wanted) - set(columns) - NOT_TOLD - {"_field", "_measurement"}:
+                        yield f"{path.name}: {panel['title']}: no {name} in {measurement}"
 
 
 def main():

@@ -112,11 +112,9 @@ def install(chart, values):
         config = helm_sdkpy.Configuration(namespace="default", kubeconfig=file.name)
         work = helm_sdkpy.Install(config).run("rabtrace", chart, values=values, wait=False, timeout=30)
         asyncio.run(work)
-    # Base64 in whatever encoding the secret has: base64 once more, and gzip.
-    for found in re.findall(rb"[A-Za-z0-9+/=]{200,}", Cluster.release):
-        text = base64.b64decode(found)
-        packed = text if text[:2] == b"\x1f\x8b" else base64.b64decode(text)
-        return json.loads(gzip.decompress(packed))["manifest"]
+    # The secret comes as protobuf; in it the release is JSON, gzip and base64, which begins so.
+    for found in re.findall(rb"H4sI[A-Za-z0-9+/=]+", Cluster.release):
+        return json.loads(gzip.decompress(base64.b64decode(found)))["manifest"]
     raise SystemExit("Helm recorded no release")
 
 
