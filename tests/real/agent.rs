@@ -477,3 +477,21 @@ fn the_demo_may_send_to_the_usual_port_of_a_collector() {
         "{code} {complaint}"
     );
 }
+
+#[tokio::test]
+async fn an_agent_is_ready_though_its_broker_is_away() {
+    let away = format!("amqp://127.0.0.1:{}", free_port());
+    let agent = Agent::start(&[("broker.amqp_url", &away), ("api.token", "t")]).await;
+    let probe = |api: &str, token: &str| {
+        let mut command = rabtrace();
+        let listen = api.trim_start_matches("http://").to_owned();
+        command.env("RABTRACE_API_LISTEN", listen);
+        command.env("RABTRACE_API_TOKEN", token);
+        output(command.args(["health", "--ready"]))
+    };
+    let (code, _, complaint) = probe(&agent.api, "t");
+    assert_eq!(code, 0, "{complaint}");
+    assert_eq!(probe(&agent.api, "another").0, 1);
+    let nobody = format!("127.0.0.1:{}", free_port());
+    assert_eq!(probe(&nobody, "t").0, 4);
+}

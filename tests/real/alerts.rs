@@ -87,6 +87,40 @@ fn each_alert_has_a_runbook_and_grafana_has_the_same_rules() {
     }
 }
 
+/// A command that cannot be read ends with 2; without an agent and a store others end with 3 or 4.
+#[test]
+fn the_commands_of_the_runbooks_are_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = Path::new(env!("CARGO_BIN_EXE_rabtrace")).parent().unwrap();
+    let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());
+    let page = read("docs/runbooks.md");
+    let commands: BTreeSet<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("rabtrace "))
+        .collect();
+    assert!(commands.len() > 15, "{commands:?}");
+    for line in commands {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", line])
+            .current_dir(folder.path())
+            .env("PATH", &path)
+            .env("RABTRACE_STORE_FOLDER", folder.path())
+            .env("RABTRACE_API_LISTEN", "127.0.0.1:1")
+            .env("RABTRACE_AMQP_URL", "amqp://127.0.0.1:1");
+        let (code, said, complaint) = output(&mut command);
+        let expected = if line == "rabtrace check" {
+            vec![10]
+        } else {
+            vec![3, 4]
+        };
+        assert!(
+            expected.contains(&code),
+            "{line}: {code}\n{said}{complaint}"
+        );
+    }
+}
+
 /// Metrics that a text asks for, without what Prometheus makes of a histogram.
 fn asked(text: &str) -> BTreeSet<String> {
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');

@@ -1,5 +1,5 @@
 //! OTLP back ends that want a token: `rabtrace check` tells whether it is right, and the agent
-//! delivers with it.
+//! delivers with it. The Collector's configurations between are sound.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -106,5 +106,44 @@ async fn a_back_end_that_wants_a_token_is_checked_and_fed() {
             .await;
         assert!(back_end.answered(how) >= 2);
         assert_eq!(back_end.answered("refused"), 2);
+    }
+}
+
+#[test]
+fn the_configurations_of_the_collector_name_what_they_define() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let check = |files: &[PathBuf]| {
+        let mut command = Command::new(python());
+        output(
+            command
+                .arg(root.join("tests/real/collector/check.py"))
+                .args(files),
+        )
+    };
+    let folder = root.join("deploy/collector");
+    let files = ["sidecar.yaml", "gateway.yaml", "logs.yaml"].map(|name| folder.join(name));
+    let (code, said, complaint) = check(&files);
+    assert_eq!(code, 0, "{said}{complaint}");
+    let text = std::fs::read_to_string(folder.join("gateway.yaml")).unwrap();
+    let broken = text
+        .replacen(
+            "extensions: [health_check, file_storage]",
+            "extensions: [health_check]",
+            1,
+        )
+        .replacen("[otlphttp/backend]", "[otlphttp/other]", 1)
+        .replace("[memory_limiter, batch]", "[batch, memory_limiter]");
+    let copy = tempfile::tempdir().unwrap();
+    let file = copy.path().join("gateway.yaml");
+    std::fs::write(&file, broken).unwrap();
+    let (code, said, _) = check(&[file]);
+    assert_eq!(code, 1);
+    for fault in [
+        "otlphttp/other is not there",
+        "file_storage is not used",
+        "file_storage is not started",
+        "memory_limiter comes first",
+    ] {
+        assert!(said.contains(fault), "{fault} is not in\n{said}");
     }
 }
