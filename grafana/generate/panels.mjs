@@ -26,11 +26,13 @@ const target = (dialect, query, refId) => ({
   },
 });
 
-const link = (title, url) => new DashboardLinkBuilder(title).url(url).targetBlank(true).build();
+const link = (title, url) => ({ title, url, targetBlank: true });
+/// To the agent's answer about the path that Grafana has at `place`.
+const toPath = (place) => link(`rabtrace paths --path "\${${place}}"`, `\${agent}/api/v1/paths/one?path=\${${place}:percentencode}`);
 /// What a column of that name leads to.
 const LINKS = {
   trace_id: [link('The trace in Jaeger', '${jaeger}/trace/${__value.raw}')],
-  path: [link('rabtrace paths --path "${__value.raw}"', '${agent}/api/v1/paths/one?path=${__value.raw:percentencode}')],
+  path: [toPath('__value.raw')],
 };
 
 const columns = (builder, panel) => {
@@ -38,8 +40,7 @@ const columns = (builder, panel) => {
     builder.overrideByName(name, [{ id: 'unit', value: unit }]);
   }
   for (const [name, links] of Object.entries(LINKS)) {
-    const shown = [panel.flux, panel.sql].some((text) => text?.includes(name)) || panel.query?.sql?.includes(name);
-    if (shown) builder.overrideByName(name, [{ id: 'links', value: links }]);
+    if (panel.type === 'table' && panel.query.sql?.includes(name)) builder.overrideByName(name, [{ id: 'links', value: links }]);
   }
 };
 
@@ -65,6 +66,9 @@ function build(dialect, panel, id, place) {
     if (panel.max) builder.max(panel.max);
     const name = panel.query?.by?.map((tag) => `\${__field.labels.${tag}}`).join(' ');
     if (name) builder.displayName(name);
+    if (panel.query?.by?.includes('path')) {
+      builder.dataLinks([{ build: () => toPath('__field.labels.path') }]);
+    }
   }
   if (panel.type === 'stat') builder.colorMode(BigValueColorMode.Value).graphMode(BigValueGraphMode.None);
   if (panel.type === 'stat' || panel.red !== undefined) {

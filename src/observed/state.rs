@@ -35,11 +35,15 @@ impl Observed {
         }
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (group, rows) in GROUPS.iter().zip(&mut state.groups) {
+            let mut told = false;
             for point in points.iter().filter(|point| fits(group, point)) {
                 take(group, rows, point, now_unix_nano);
+                told = true;
             }
-            let stale = now_unix_nano.saturating_sub(nanos(group));
-            rows.retain(|_, row| is_needed(group, row, stale));
+            if told {
+                let stale = now_unix_nano.saturating_sub(nanos(group));
+                rows.retain(|_, row| is_needed(group, row, stale));
+            }
         }
     }
 

@@ -53,6 +53,8 @@ function checkPanels(where, dashboard) {
 
 function checkLinks(at, panel) {
   const text = JSON.stringify(panel.targets);
+  const defaults = JSON.stringify(panel.fieldConfig.defaults);
+  if (defaults.includes('labels.path') && !defaults.includes('paths/one?path=')) faults.push(`${at}: its paths lead nowhere`);
   const linked = (name) => panel.fieldConfig.overrides?.some((override) => override.matcher.options === name && JSON.stringify(override.properties).includes('"links"'));
   if (panel.type === 'table' && text.includes('trace_id') && !linked('trace_id')) faults.push(`${at}: its traces lead nowhere`);
   if (panel.type === 'table' && /\bpath\b/.test(text) && !linked('path')) faults.push(`${at}: its paths lead nowhere`);
