@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -117,6 +116,19 @@ impl Maker {
     }
 }
 
+/// CPU and memory of the process itself, as Prometheus names them.
+#[cfg(target_os = "linux")]
+fn watch_process(registry: &Registry) -> Result<(), prometheus::Error> {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process))
+}
+
+/// The library reads them on Linux alone.
+#[cfg(not(target_os = "linux"))]
+fn watch_process(_registry: &Registry) -> Result<(), prometheus::Error> {
+    Ok(())
+}
+
 impl Metrics {
     /// A fresh set, all at zero.
     ///
@@ -124,7 +136,7 @@ impl Metrics {
     /// Never in practice: only if two of the names were equal.
     pub fn new() -> Result<Self, prometheus::Error> {
         let make = Maker(Registry::new());
-        make.0.register(Box::new(ProcessCollector::for_self()))?;
+        watch_process(&make.0)?;
         let version = [env!("CARGO_PKG_VERSION")];
         let info = make.gauges("rabtrace_build_info", "Version of the agent.", &["version"])?;
         info.with_label_values(&version).set(1);

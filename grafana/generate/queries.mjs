@@ -75,7 +75,6 @@ export function number(query) {
     each === 'last' ? 'sort(columns: ["_time"])' : '',
     `${each}()`,
     'group()',
-    each === all ? '' : '',
     `${all}()`,
     scaled(scale),
     `map(fn: (r) => ({"${as}": r._value}))`,
@@ -88,7 +87,5 @@ export function number(query) {
   return { flux: indent(flux), sql, format: 'table' };
 }
 
-/// A table: Flux and SQL as they are written, filters of the variables put in for `CHOSEN`.
-export const table = (flux, sql) => ({ flux: indent(flux), sql, format: 'table' });
+/// A table of what is asked in both dialects as they are written.
 export const script = (flux, sql) => ({ flux, sql, format: 'table' });
-export const filters = sqlWhere;

@@ -28,8 +28,7 @@ ORDER BY "count" DESC`,
 
 // An edge is a publish (service to destination), a delivery (queue to service), or what an exchange
 // routed (exchange to queue): there the step before the queue is a destination itself.
-const EDGES_FLUX = `import "array"
-import "strings"
+const EDGES_FLUX = `import "strings"
 
 flow = from(bucket: v.defaultBucket)
   |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
@@ -74,7 +73,6 @@ const EDGES_SQL = `WITH flow AS (
 const graph = {
   nodes: script(
     `${EDGES_FLUX}
-  |> map(fn: (r) => ({r with both: [r.source, r.target]}))
 union(tables: [
   edges |> map(fn: (r) => ({id: r.source, title: r.source, mainstat: r._value})),
   edges |> map(fn: (r) => ({id: r.target, title: r.target, mainstat: r._value})),
@@ -82,7 +80,7 @@ union(tables: [
   |> group(columns: ["id", "title"])
   |> max(column: "mainstat")
   |> group()
-  |> keep(columns: ["id", "title", "mainstat"])`.replace('\n  |> map(fn: (r) => ({r with both: [r.source, r.target]}))', ''),
+  |> keep(columns: ["id", "title", "mainstat"])`,
     `${EDGES_SQL}
 SELECT id, id AS title, max(mainstat) AS mainstat
 FROM (SELECT source AS id, mainstat FROM edges UNION ALL SELECT target, mainstat FROM edges)

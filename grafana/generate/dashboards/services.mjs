@@ -24,7 +24,7 @@ ORDER BY 1`,
 });
 
 /// Share of two fields of one measurement, summed in each interval.
-const share = ({ measurement, tag, part, whole, chosen, from = 'r.part / r.whole', sql = 'sum("$part") * 100.0 / sum("$whole")' }) => ({
+const share = ({ measurement, tag, part, whole, chosen }) => ({
   by: [tag],
   ...script(
     `${source({ measurement, fields: [part, whole], chosen }).join('\n  |> ')}
@@ -193,7 +193,7 @@ ORDER BY failing_s DESC`,
 
 const deadLetters = (field, reason) => ({
   type: 'timeseries', title: `Dead letters: ${reason}`, unit: 'short', description: `What the broker counted of messages that queues gave up (${reason}), since it started; told once a minute.`, empty: NO_QUEUES,
-  query: { by: ['dead_letter_strategy'], ...series({ measurement: 'rabbitmq_global', field, by: ['dead_letter_strategy'], series: ['dead_letter_strategy'], each: 'max' }) },
+  query: { by: ['dead_letter_strategy'], ...series({ measurement: 'rabbitmq_global', field, by: ['dead_letter_strategy'], series: ['node', 'queue_type', 'dead_letter_strategy'], each: 'max', all: 'sum' }) },
 });
 
 export const errors = {
@@ -206,12 +206,14 @@ export const errors = {
       { type: 'timeseries', title: 'Error rate', unit: 'percent', max: 100, description: 'Requests and deliveries that failed, of all of the service.', empty: NO_SPANS,
         query: share({ measurement: 'service_metrics', tag: 'service_name', part: 'errors', whole: 'requests' }) },
       { type: 'table', title: 'Longest failure', unit: 'none', description: 'The longest time that a service had errors in every window, until it recovered.', empty: NO_SPANS, units: { failing_s: 's' }, query: recovery },
-      { type: 'timeseries', title: 'Errors per path', unit: 'short', description: 'Deliveries whose processing failed, in each interval.', empty: 'no errors', 
+      { type: 'timeseries', title: 'Errors per path', unit: 'short', description: 'Deliveries whose processing failed, in each interval.', empty: 'no errors',
         query: { by: ['path'], ...series({ measurement: 'message_flow', field: 'errors', by: ['path'], where: { direction: 'in' }, each: 'sum' }) } },
       { type: 'timeseries', title: 'Redelivered per path', unit: 'short', description: 'Messages that were delivered again, in each interval.', empty: 'none was delivered again',
         query: { by: ['path'], ...series({ measurement: 'message_flow', field: 'redelivered', by: ['path'], where: { direction: 'in' }, each: 'sum' }) } },
       deadLetters('dead_lettered_rejected', 'rejected'),
+      deadLetters('dead_lettered_delivery_limit', 'delivery limit'),
       deadLetters('dead_lettered_expired', 'expired'),
+      deadLetters('dead_lettered_maxlen', 'full queue'),
     ]),
     { w: 24, h: 8, type: 'table', title: 'Errors by operation', unit: 'none', description: 'Spans with the status error.', empty: 'no errors', query: byOperation },
     { w: 24, h: 10, type: 'table', title: 'Newest errors', unit: 'none', description: 'With their traces.', empty: 'no errors', units: { duration_ms: 'ms' }, query: failed },
