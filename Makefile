@@ -4,7 +4,7 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: demo test bench lint docs example install-broker install-bench install-tests
+.PHONY: demo test bench lint docs example grafana kubernetes reference install-broker install-bench install-tests
 
 demo: install-broker
 	$(CARGO) build --release --bin rabtrace
@@ -30,6 +30,18 @@ docs:
 example:
 	$(CARGO) run --quiet --bin rabtrace -- config example > rabtrace.example.toml.new
 	mv rabtrace.example.toml.new rabtrace.example.toml
+
+# Pages of reference: docs/configuration.md, docs/measurements.md.
+reference:
+	UPDATE_EXPECT=1 $(CARGO) test -p rabtrace --lib reference
+
+# Dashboards and alert rules, then the manifests, which have the rules.
+grafana: install-tests
+	$(VENV)/bin/node grafana/generate/main.mjs
+	$(MAKE) kubernetes
+
+kubernetes: install-tests
+	$(VENV)/bin/python3 tests/real/kubernetes/render.py --plain deploy/helm/rabtrace deploy/kubernetes
 
 install-broker:
 	scripts/install.sh broker

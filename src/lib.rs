@@ -12,6 +12,8 @@
 pub mod model;
 
 pub mod health;
+pub mod observed;
+
 pub mod metrics;
 
 pub mod config;
@@ -30,6 +32,7 @@ pub mod spool;
 pub mod store;
 
 pub mod api;
+pub mod reference;
 pub mod render;
 
 pub mod app;

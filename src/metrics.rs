@@ -1,6 +1,7 @@
 //! The agent's own counters, in the format of Prometheus. One struct, shared by every part.
 //!
-//! Cardinality is constant: labels take fixed words only, never a name from outside.
+//! Cardinality is constant: labels take fixed words only, never a name from outside. What does have
+//! names, queues, services and paths, is [`Observed`], with bounds of its own.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,8 @@ use prometheus::core::Collector;
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use crate::observed::Observed;
 
 /// Counters and gauges of the agent; a clone is the same set.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Metrics {
     waiting: Waiting,
     /// Queues in the newest snapshot.
     pub queues: IntGauge,
+    /// What was seen of broker, services and paths.
+    pub observed: Observed,
 }
 
 /// What waits for the sinks, by sink.
@@ -43,6 +48,7 @@ struct Waiting {
     buffered_bytes: IntGaugeVec,
     spool_bytes: IntGaugeVec,
     spool_records: IntGaugeVec,
+    spool_max_bytes: IntGaugeVec,
 }
 
 impl Waiting {
@@ -61,6 +67,11 @@ impl Waiting {
             spool_records: make.gauges(
                 "rabtrace_spool_records",
                 "Requests or batches that are in a sink's spool and not delivered.",
+                &["sink"],
+            )?,
+            spool_max_bytes: make.gauges(
+                "rabtrace_spool_max_bytes",
+                "Size of a sink's spool at which the oldest is dropped.",
                 &["sink"],
             )?,
         })
@@ -141,6 +152,19 @@ impl Maker {
     }
 }
 
+/// CPU and memory of the process itself, as Prometheus names them.
+#[cfg(target_os = "linux")]
+fn watch_process(registry: &Registry) -> Result<(), prometheus::Error> {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process))
+}
+
+/// The library reads them on Linux alone.
+#[cfg(not(target_os = "linux"))]
+fn watch_process(_registry: &Registry) -> Result<(), prometheus::Error> {
+    Ok(())
+}
+
 impl Metrics {
     /// A fresh set, all at zero.
     ///
@@ -148,6 +172,10 @@ impl Metrics {
     /// Never in practice: only if two of the names were equal.
     pub fn new() -> Result<Self, prometheus::Error> {
         let make = Maker(Registry::new());
+        watch_process(&make.0)?;
+        let version = [env!("CARGO_PKG_VERSION")];
+        let info = make.gauges("rabtrace_build_info", "Version of the agent.", &["version"])?;
+        info.with_label_values(&version).set(1);
         Ok(Self {
             spans_received: make.counter(
                 "rabtrace_spans_received_total",
@@ -201,6 +229,7 @@ impl Metrics {
                 "rabtrace_queues",
                 "Queues of the broker in the newest snapshot.",
             )?,
+            observed: Observed::default(),
             registry: make.0,
         })
     }
@@ -274,6 +303,12 @@ impl Metrics {
         };
         set(&self.waiting.spool_bytes, bytes);
         set(&self.waiting.spool_records, records);
+    }
+
+    /// Sets how large a sink's spool may become.
+    pub fn spool_limit(&self, sink: &str, max_bytes: u64) {
+        let limit = self.waiting.spool_max_bytes.with_label_values(&[sink]);
+        limit.set(i64::try_from(max_bytes).unwrap_or(i64::MAX));
     }
 
     /// What [`Metrics::spooled`] was last told, by sink: bytes and records.

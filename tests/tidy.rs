@@ -8,9 +8,30 @@ use std::process::Command;
 /// The modules in the order in which data flows; each imports only what stands before it.
 /// `app` sees everything, and what stands after it are its users.
 const ORDER: &[&str] = &[
-    "model", "health", "metrics", "config", "retry", "serve", "tls", "spool", "monitor",
-    "receiver", "flow", "store", "influx", "forward", "api", "render", "shutdown", "app", "demo",
-    "cli", "main", "lib",
+    "model",
+    "health",
+    "observed",
+    "metrics",
+    "config",
+    "retry",
+    "serve",
+    "tls",
+    "spool",
+    "monitor",
+    "receiver",
+    "flow",
+    "store",
+    "influx",
+    "forward",
+    "api",
+    "reference",
+    "render",
+    "shutdown",
+    "app",
+    "demo",
+    "cli",
+    "main",
+    "lib",
 ];
 
 fn root() -> &'static Path {

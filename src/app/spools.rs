@@ -37,6 +37,7 @@ impl Spools {
                 limits: limits(config, memory_bytes),
                 metrics: metrics.clone(),
             })?;
+            metrics.spool_limit(sink, config.spool.max_bytes);
             Ok(Ends { writer, reader })
         };
         let forward = config.forward.endpoint.as_ref();

@@ -17,6 +17,9 @@ pub(super) struct Health {
     /// Only whether the process answers: exit 0 or 4. It is what a container's probe runs.
     #[arg(long)]
     live: bool,
+    /// Only whether it takes and stores data, a broker that is away notwithstanding: exit 0, 1 or 4.
+    #[arg(long, conflicts_with = "live")]
+    ready: bool,
     /// How it is printed.
     #[arg(long, value_enum, default_value = "table")]
     output: Format,
@@ -27,6 +30,10 @@ impl Health {
         let agent = Agent::new(loaded)?;
         if self.live {
             agent.live().await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.ready {
+            agent.ready().await?;
             return Ok(ExitCode::SUCCESS);
         }
         let report = agent.health().await?;

@@ -68,7 +68,7 @@ enum Command {
     Errors(ask::Errors),
     /// Ask the store in SQL; it cannot be changed.
     Sql(ask::Sql),
-    /// Ask a running agent how it is; `--live` is a container's probe.
+    /// Ask a running agent how it is; `--live` and `--ready` are a container's probes.
     Health(health::Health),
     /// Show the configuration, or print an example of it.
     Config(config::Config),

@@ -135,6 +135,13 @@ impl Agent {
             .map(drop)
     }
 
+    /// Whether it takes and stores data.
+    pub(super) async fn ready(&self) -> Result<(), SourceError> {
+        self.send(self.client.get(format!("{}/health/ready", self.base)))
+            .await
+            .map(drop)
+    }
+
     /// Every part with its state; an unhealthy agent answers too.
     pub(super) async fn health(&self) -> Result<HealthReport, SourceError> {
         let url = format!("{}/health", self.base);

@@ -15,6 +15,7 @@ mod keys;
 mod load;
 mod mistake;
 mod reload;
+mod reference;
 mod table;
 mod values;
 
@@ -26,6 +27,7 @@ pub use example::example_toml;
 pub use load::{Loaded, Sources, load};
 pub use mistake::{ConfigErrors, Mistake, Origin};
 pub use reload::Changes;
+pub use reference::{Described, reference};
 pub use values::{Secret, duration as parse_duration, mask_url};
 
 /// Everything that can be set.

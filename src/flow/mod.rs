@@ -230,16 +230,20 @@ impl Flow {
     /// and its own points.
     #[must_use]
     pub fn influx_points(&self, output: &Output) -> Vec<Point> {
-        let text = |hash| {
-            let known = self.book.text(hash);
-            known.unwrap_or_else(|| Arc::from(book::UNKNOWN))
-        };
         let mut points: Vec<Point> = output.store.hops.iter().map(points::span).collect();
-        for (window, text) in windows::merged(&output.closed, text) {
+        for (window, text) in self.closed_windows(output) {
             points.push(points::message_flow(&window, text, &self.instance));
         }
         points.extend(output.store.points.iter().cloned());
         points
+    }
+
+    /// The windows that were closed, each with the text of its path.
+    fn closed_windows(&self, output: &Output) -> Vec<(FlowWindow, Arc<str>)> {
+        windows::merged(&output.closed, |hash| {
+            let known = self.book.text(hash);
+            known.unwrap_or_else(|| Arc::from(book::UNKNOWN))
+        })
     }
 
     fn learn(&mut self, step: StepRow, now_unix_nano: i64, batch: &mut StoreBatch) {

@@ -37,6 +37,8 @@ struct Agent {
     processed: u64,
     tools: u64,
     llm_calls: u64,
+    input_tokens: u64,
+    output_tokens: u64,
     duration_ms: f64,
     capacity_percent: Option<f64>,
 }
@@ -140,6 +142,8 @@ impl Platform {
             Some("chat" | "generate_content" | "text_completion") => agent.llm_calls += 1,
             _ => {}
         }
+        agent.input_tokens += whole(span, "gen_ai.usage.input_tokens").unwrap_or(0);
+        agent.output_tokens += whole(span, "gen_ai.usage.output_tokens").unwrap_or(0);
         if let Some(capacity) = number(span, "agent.capacity_percent") {
             agent.capacity_percent = Some(capacity);
         }
@@ -227,6 +231,8 @@ fn agent_point((id, kind): (Arc<str>, Arc<str>), agent: &Agent, end: i64) -> Poi
         .int("notifications_processed", Some(agent.processed))
         .int("tool_executions", Some(agent.tools))
         .int("llm_calls", Some(agent.llm_calls))
+        .int("input_tokens", Some(agent.input_tokens))
+        .int("output_tokens", Some(agent.output_tokens))
         .float("capacity_percent", agent.capacity_percent)
 }
 

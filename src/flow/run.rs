@@ -158,6 +158,11 @@ impl FlowTask {
 
     async fn hand_over(&self, flow: &Flow, mut output: Output, handed: &mut Handed) {
         self.count(&output.skipped);
+        let observed = &self.metrics.observed;
+        observed.take_points(&output.store.points, self.now());
+        for (window, path) in flow.closed_windows(&output) {
+            observed.take_window(&path, &window);
+        }
         // A closed channel means that the agent stops on an error; the task that failed told it.
         if let Some(influx) = &self.sinks.influx {
             let points = flow.influx_points(&output);

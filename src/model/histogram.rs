@@ -104,6 +104,16 @@ impl Histogram {
         Some(self.max)
     }
 
+    /// Number of values that are at most `bound`; those of the bucket in which it lies count if the
+    /// bucket's middle does.
+    #[must_use]
+    pub fn at_most(&self, bound: f64) -> u64 {
+        let places = (self.offset..).zip(&self.buckets);
+        let below = places.take_while(|(place, _)| middle(*place, self.scale) <= bound);
+        let counts = below.map(|(_, number)| *number);
+        counts.fold(self.zeros, u64::saturating_add)
+    }
+
     /// Number of values.
     #[must_use]
     pub const fn count(&self) -> u64 {

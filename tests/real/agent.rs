@@ -83,7 +83,7 @@ impl Agent {
     }
 
     /// Sends a request of one span whose ids are made of `number`.
-    async fn send_span(&self, number: u64) {
+    pub(crate) async fn send_span(&self, number: u64) {
         let span = json!({
             "traceId": format!("{:032x}", u128::from(number) + 1), "spanId": format!("{:016x}", number + 1),
             "name": "work", "kind": 2, "startTimeUnixNano": "1000000000", "endTimeUnixNano": "2000000000",
@@ -104,7 +104,7 @@ impl Agent {
         self.get("/status").await.1[field].as_u64().unwrap()
     }
 
-    async fn until(&self, what: &str, field: &str, enough: u64) {
+    pub(crate) async fn until(&self, what: &str, field: &str, enough: u64) {
         eventually(what, WITHIN, || async {
             (self.status(field).await >= enough).then_some(())
         })
@@ -126,7 +126,7 @@ fn listening(log: &Path, key: &str) -> Option<String> {
     Some(line["fields"]["address"].as_str()?.to_owned())
 }
 
-fn broker_keys(broker: &Broker) -> [(&'static str, String); 4] {
+pub(crate) fn broker_keys(broker: &Broker) -> [(&'static str, String); 4] {
     [
         ("broker.amqp_url", broker.amqp_url()),
         ("broker.management_url", broker.management_url()),
@@ -135,7 +135,7 @@ fn broker_keys(broker: &Broker) -> [(&'static str, String); 4] {
     ]
 }
 
-fn borrowed<'a>(keys: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+pub(crate) fn borrowed<'a>(keys: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     keys.iter()
         .map(|(key, value)| (*key, value.as_str()))
         .collect()
@@ -476,4 +476,22 @@ fn the_demo_may_send_to_the_usual_port_of_a_collector() {
         code == 1 && !complaint.contains("own receiver"),
         "{code} {complaint}"
     );
+}
+
+#[tokio::test]
+async fn an_agent_is_ready_though_its_broker_is_away() {
+    let away = format!("amqp://127.0.0.1:{}", free_port());
+    let agent = Agent::start(&[("broker.amqp_url", &away), ("api.token", "t")]).await;
+    let probe = |api: &str, token: &str| {
+        let mut command = rabtrace();
+        let listen = api.trim_start_matches("http://").to_owned();
+        command.env("RABTRACE_API_LISTEN", listen);
+        command.env("RABTRACE_API_TOKEN", token);
+        output(command.args(["health", "--ready"]))
+    };
+    let (code, _, complaint) = probe(&agent.api, "t");
+    assert_eq!(code, 0, "{complaint}");
+    assert_eq!(probe(&agent.api, "another").0, 1);
+    let nobody = format!("127.0.0.1:{}", free_port());
+    assert_eq!(probe(&nobody, "t").0, 4);
 }

@@ -10,7 +10,7 @@
 mod influxdb_1;
 mod kept;
 mod scripted;
-mod scripted_server;
+pub(crate) mod scripted_server;
 mod versions;
 mod victoria_metrics;
 

@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod agent;
+mod alerts;
+mod back_ends;
 mod broker;
+mod dashboards;
 mod demo;
 mod durable;
 mod influx;
 mod interop;
+mod kubernetes;
 mod lapin;
 mod monitor;
 mod otlp;

@@ -12,25 +12,25 @@ use axum::response::{IntoResponse, Response};
 
 /// A write as it came in.
 #[derive(Clone, Debug)]
-pub(super) struct Write {
-    pub(super) target: String,
-    pub(super) authorization: Option<String>,
-    pub(super) gzip: bool,
-    pub(super) lines: Vec<String>,
-    pub(super) at: Instant,
+pub(crate) struct Write {
+    pub(crate) target: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) gzip: bool,
+    pub(crate) lines: Vec<String>,
+    pub(crate) at: Instant,
 }
 
 /// What the server answers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: String,
-    pub(super) delay: Duration,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
+    pub(crate) delay: Duration,
 }
 
 /// An answer without anything but its status and body.
-pub(super) fn reply(status: u16, body: impl Into<String>) -> Reply {
+pub(crate) fn reply(status: u16, body: impl Into<String>) -> Reply {
     Reply {
         status,
         body: body.into(),
@@ -49,14 +49,14 @@ struct Shared {
 }
 
 /// The server; it ends with the test's runtime.
-pub(super) struct ScriptedServer {
-    pub(super) url: String,
+pub(crate) struct ScriptedServer {
+    pub(crate) url: String,
     shared: Shared,
 }
 
 impl ScriptedServer {
     /// Starts one that calls itself `version`, and answers each write by `script`.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         version: Option<&'static str>,
         script: impl Fn(usize, &Write) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -76,7 +76,7 @@ impl ScriptedServer {
     }
 
     /// Every write so far.
-    pub(super) fn writes(&self) -> Vec<Write> {
+    pub(crate) fn writes(&self) -> Vec<Write> {
         self.shared.writes.lock().unwrap().clone()
     }
 }

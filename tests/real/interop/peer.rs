@@ -145,7 +145,7 @@ impl Report {
 }
 
 /// The Node.js of the tests' virtual environment, which `make test` lays out.
-fn node() -> PathBuf {
+pub(crate) fn node() -> PathBuf {
     let chosen = std::env::var_os("RABTRACE_TEST_NODE").map(PathBuf::from);
     chosen.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/node"))
 }

@@ -1,0 +1,152 @@
+//! The pages as text.
+
+use std::fmt::Write;
+
+use super::MEASUREMENTS;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::observed;
+
+const MADE: &str = "<!-- Made by `make reference` from the code. -->\n";
+
+/// A cell of a table: the bar would end it.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+/// Every key of the configuration, by section.
+#[must_use]
+pub fn configuration() -> String {
+    let mut page = format!(
+        "{MADE}# Configuration\n\n\
+         A flag (`--set KEY=VALUE`) wins over the environment, the environment over the file, the file\n\
+         over the default. The file is `--config FILE`, else `rabtrace.toml` in the working folder.\n\
+         Unknown keys are refused. A variable NAME of a secret may be given as `NAME_FILE`, the name of a\n\
+         file that holds it. `rabtrace config show` says what is in force and where it came from.\n"
+    );
+    let mut section = "";
+    for key in config::reference() {
+        let of = key.path.split('.').next().unwrap_or_default();
+        if of != section {
+            section = of;
+            let _ = write!(
+                page,
+                "\n## {of}\n\n| key | default | environment | |\n|---|---|---|---|\n"
+            );
+        }
+        let default = match key.default {
+            "" => String::new(),
+            some => format!("`{some}`"),
+        };
+        let env: Vec<String> = key.env.iter().map(|name| format!("`{name}`")).collect();
+        let secret = if key.is_secret { " Secret." } else { "" };
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {}{secret} |",
+            key.path,
+            cell(&default),
+            env.join(", "),
+            cell(key.doc)
+        );
+    }
+    page
+}
+
+/// Every measurement of InfluxDB, and every metric of `/metrics`.
+///
+/// # Errors
+/// If the agent's own metrics cannot be encoded.
+pub fn measurements() -> Result<String, prometheus::Error> {
+    let mut page = format!(
+        "{MADE}# Measurements and metrics\n\n\
+         What the agent writes to InfluxDB, and what it tells Prometheus. Absent is never zero: a value\n\
+         that is not known is left out. High-cardinality values (ids of traces, spans and tasks) are\n\
+         fields, never tags.\n\n## InfluxDB\n"
+    );
+    for measurement in MEASUREMENTS {
+        let _ = write!(
+            page,
+            "\n### {}\n\n{}\n\nTags: {}\n\n| field | type | |\n|---|---|---|\n",
+            measurement.name,
+            measurement.about,
+            tags(measurement.tags)
+        );
+        for (name, kind, about) in measurement.fields {
+            let _ = writeln!(page, "| `{name}` | {kind} | {} |", cell(about));
+        }
+    }
+    page.push_str(
+        "\n## Prometheus\n\n\
+         `/metrics` of `api.listen`, with the token of `api.token`. What has names from outside is bounded:\n\
+         1,000 queues, the deepest; 1,000 services and agents, 500 paths and what is beyond as `_other`. A\n\
+         value that was not told for a while (a minute for queues, 200 s for the rest) no longer shows.\n\n\
+         | metric | type | labels | |\n|---|---|---|---|\n",
+    );
+    for (name, kind, labels, help) in own()? {
+        metric(&mut page, &name, &kind, &labels, &help);
+    }
+    for metric_of in observed::reference() {
+        let labels = metric_of.labels.join(", ");
+        metric(
+            &mut page,
+            metric_of.name,
+            metric_of.kind,
+            &labels,
+            metric_of.help,
+        );
+    }
+    Ok(page)
+}
+
+fn tags(tags: &str) -> String {
+    let quoted: Vec<String> = tags.split(", ").map(|tag| format!("`{tag}`")).collect();
+    quoted.join(", ")
+}
+
+fn metric(page: &mut String, name: &str, kind: &str, labels: &str, help: &str) {
+    let labels = if labels.is_empty() {
+        String::new()
+    } else {
+        tags(labels)
+    };
+    let _ = writeln!(page, "| `{name}` | {kind} | {labels} | {} |", cell(help));
+}
+
+/// The agent's own metrics as they are encoded once each has a value: name, type, labels, help.
+fn own() -> Result<Vec<(String, String, String, String)>, prometheus::Error> {
+    let metrics = Metrics::new()?;
+    metrics.dropped("", "", 0);
+    metrics.refused("");
+    metrics.error("");
+    metrics.path_point_skipped("");
+    metrics.buffered("", 0);
+    metrics.spooled("", 0, 0);
+    metrics.spool_limit("", 0);
+    let text = metrics.encode()?;
+    let mut found = Vec::new();
+    let (mut help, mut kind) = ("", "");
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ').unwrap_or_default().1;
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            kind = rest.split_once(' ').unwrap_or_default().1;
+        } else {
+            let name = line.split([' ', '{']).next().unwrap_or_default();
+            let inside = line
+                .split_once('{')
+                .and_then(|(_, rest)| rest.split_once('}'));
+            let labels = inside.map_or("", |(labels, _)| labels).split(',');
+            let names: Vec<&str> = labels
+                .filter_map(|label| Some(label.split_once('=')?.0))
+                .collect();
+            found.push((
+                name.to_owned(),
+                kind.to_owned(),
+                names.join(", "),
+                help.to_owned(),
+            ));
+        }
+    }
+    found.dedup_by(|a, b| a.0 == b.0);
+    Ok(found)
+}
