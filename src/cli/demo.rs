@@ -29,9 +29,13 @@ pub(super) struct Demo {
     /// Keeps what is stored in this folder; without it, it is removed at the end.
     #[arg(long, value_name = "FOLDER")]
     store: Option<String>,
-    /// Runs the pipeline alone, without an agent inside: --amqp and --otlp say where it works.
-    #[arg(long, requires = "amqp", requires = "otlp")]
+    /// Runs the pipeline alone, without an agent inside: --amqp and --otlp, or the configuration,
+    /// say where it works.
+    #[arg(long)]
     pipeline_only: bool,
+    /// Runs this one service of the pipeline, as a process of its own.
+    #[arg(long, value_name = "NAME", requires = "pipeline_only", value_parser = demo::SERVICES)]
+    service: Option<String>,
     /// How the summary is printed.
     #[arg(long, value_enum, default_value = "table")]
     output: Format,
@@ -73,6 +77,7 @@ impl Demo {
             lasting: self.lasting,
             own_broker: self.amqp.is_none(),
             keep_store: self.store.is_some(),
+            service: self.service.clone(),
             config: loaded.config,
         };
         if self.pipeline_only {

@@ -23,8 +23,9 @@ use crate::metrics::Metrics;
 use crate::model::unix_nano;
 use crate::store::Reader;
 use broker::Broker;
-use pipeline::Pipeline;
+use pipeline::{Pipeline, Place};
 
+pub use pipeline::SERVICES;
 pub use report::{Report, Screen};
 
 /// Time between two screens.
@@ -40,6 +41,8 @@ pub struct Options {
     pub own_broker: bool,
     /// Whether the store's folder is the user's and stays.
     pub keep_store: bool,
+    /// The one service that [`run_pipeline`] runs; none for all of them.
+    pub service: Option<String>,
     /// The agent's configuration.
     pub config: Config,
 }
@@ -54,8 +57,11 @@ pub async fn run_pipeline(options: Options, stop: CancellationToken) -> anyhow::
         .forward
         .endpoint
         .context("the pipeline needs an OTLP endpoint")?;
-    let mut pipeline =
-        Pipeline::start(options.config.broker.amqp_url.expose(), endpoint.expose()).await?;
+    let at = Place {
+        amqp_url: options.config.broker.amqp_url.expose(),
+        otlp_endpoint: endpoint.expose(),
+    };
+    let mut pipeline = Pipeline::start(at, options.service).await?;
     let failed = wait(options.lasting, &stop, pipeline.failed()).await;
     pipeline.stop().await?;
     failed.map_or(Ok(()), Err)
@@ -89,8 +95,12 @@ pub async fn run(
         addresses.api, addresses.grpc, addresses.http
     ));
     let since = unix_nano(SystemTime::now());
-    let mut pipeline =
-        Pipeline::start(amqp_url.expose(), &format!("http://{}", addresses.grpc)).await?;
+    let endpoint = format!("http://{}", addresses.grpc);
+    let at = Place {
+        amqp_url: amqp_url.expose(),
+        otlp_endpoint: &endpoint,
+    };
+    let mut pipeline = Pipeline::start(at, None).await?;
     remark(&format!(
         "pipeline runs, {:.1} s after the start",
         begun.elapsed().as_secs_f64()

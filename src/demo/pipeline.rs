@@ -22,6 +22,24 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait for the queues to run empty after the gateway stopped.
 const DRAIN_WITHIN: Duration = Duration::from_secs(8);
 
+/// The services, in the order in which they are started.
+pub const SERVICES: [&str; 7] = [
+    "planner",
+    "weather",
+    "search",
+    "responder",
+    "audit",
+    "billing",
+    "gateway",
+];
+
+/// Where the pipeline works.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) amqp_url: &'a str,
+    pub(super) otlp_endpoint: &'a str,
+}
+
 type Work = Pin<Box<dyn Future<Output = lapin::Result<()>> + Send>>;
 
 /// A running pipeline.
@@ -32,6 +50,8 @@ pub(super) struct Pipeline {
     gateway_stop: CancellationToken,
     tasks: JoinSet<(&'static str, lapin::Result<()>)>,
     control: lapin::Connection,
+    /// The one service that this process runs; none for all of them.
+    only: Option<String>,
 }
 
 /// What the pipeline did, each copy of a message in a queue counted once.
@@ -44,16 +64,19 @@ pub(super) struct Totals {
 }
 
 impl Pipeline {
-    /// Declares the queues and starts every service.
-    pub(super) async fn start(amqp_url: &str, otlp_endpoint: &str) -> anyhow::Result<Self> {
-        let control = lapin::Connection::connect(amqp_url, ConnectionProperties::default())
+    /// Declares the queues and starts every service, or `only` one: then the others are processes
+    /// of their own, and what is in the queues stays.
+    pub(super) async fn start(at: Place<'_>, only: Option<String>) -> anyhow::Result<Self> {
+        let control = lapin::Connection::connect(at.amqp_url, ConnectionProperties::default())
             .await
             .context("the pipeline cannot reach the broker")?;
         let channel = control.create_channel().await?;
         topology::declare(&channel)
             .await
             .context("the pipeline's queues cannot be declared")?;
-        topology::purge(&channel).await?;
+        if only.is_none() {
+            topology::purge(&channel).await?;
+        }
         let mut pipeline = Self {
             connections: Vec::new(),
             telemetries: Vec::new(),
@@ -61,59 +84,38 @@ impl Pipeline {
             gateway_stop: CancellationToken::new(),
             tasks: JoinSet::new(),
             control,
+            only,
         };
-        pipeline.start_services(amqp_url, otlp_endpoint).await?;
+        for name in SERVICES {
+            if pipeline.only.as_deref().is_none_or(|only| only == name) {
+                pipeline.start_service(name, at).await?;
+            }
+        }
         Ok(pipeline)
     }
 
-    async fn start_services(&mut self, amqp_url: &str, endpoint: &str) -> anyhow::Result<()> {
-        let planner = self.service("planner", amqp_url, endpoint).await?;
-        let replies = self.again(&planner, amqp_url).await?;
-        self.spawn("planner", Box::pin(services::planner(planner.0, replies)));
-        type Start = fn(Service) -> Work;
-        let others: [(&'static str, Start); 5] = [
-            ("weather", |service| Box::pin(services::weather(service))),
-            ("search", |service| Box::pin(services::search(service))),
-            ("responder", |service| {
-                Box::pin(services::responder(service))
-            }),
-            ("audit", |service| Box::pin(services::audit(service))),
-            ("billing", |service| Box::pin(services::billing(service))),
-        ];
-        for (name, start) in others {
-            let (service, _) = self.service(name, amqp_url, endpoint).await?;
-            self.spawn(name, start(service));
-        }
-        let (gateway, _) = self.service("gateway", amqp_url, endpoint).await?;
-        let stop = self.gateway_stop.clone();
-        self.spawn("gateway", Box::pin(services::gateway(gateway, PAUSE, stop)));
-        Ok(())
-    }
-
-    fn spawn(&mut self, name: &'static str, work: Work) {
-        self.tasks.spawn(async move { (name, work.await) });
-    }
-
-    /// A service with a connection and an SDK of its own, as a process of its own would have.
-    async fn service(
-        &mut self,
-        name: &'static str,
-        amqp_url: &str,
-        endpoint: &str,
-    ) -> anyhow::Result<(Service, Telemetry)> {
-        let telemetry = Telemetry::new(name, endpoint)?;
-        let service = self.connect(name, &telemetry, amqp_url).await?;
+    async fn start_service(&mut self, name: &'static str, at: Place<'_>) -> anyhow::Result<()> {
+        let telemetry = Telemetry::new(name, at.otlp_endpoint)?;
         self.telemetries.push(telemetry.clone());
-        Ok((service, telemetry))
-    }
-
-    /// A second channel of the planner, for its replies.
-    async fn again(
-        &mut self,
-        planner: &(Service, Telemetry),
-        amqp_url: &str,
-    ) -> anyhow::Result<Service> {
-        self.connect("planner", &planner.1, amqp_url).await
+        let service = self.connect(name, &telemetry, at.amqp_url).await?;
+        let work: Work = match name {
+            "planner" => {
+                // A second channel, for its replies.
+                let replies = self.connect(name, &telemetry, at.amqp_url).await?;
+                Box::pin(services::planner(service, replies))
+            }
+            "weather" => Box::pin(services::weather(service)),
+            "search" => Box::pin(services::search(service)),
+            "responder" => Box::pin(services::responder(service)),
+            "audit" => Box::pin(services::audit(service)),
+            "billing" => Box::pin(services::billing(service)),
+            _ => {
+                let stop = self.gateway_stop.clone();
+                Box::pin(services::gateway(service, PAUSE, stop))
+            }
+        };
+        self.tasks.spawn(async move { (name, work.await) });
+        Ok(())
     }
 
     async fn connect(
@@ -165,7 +167,8 @@ impl Pipeline {
         self.gateway_stop.cancel();
         let channel = self.control.create_channel().await?;
         let begun = Instant::now();
-        while begun.elapsed() < DRAIN_WITHIN {
+        // One service alone cannot tell when the others are through.
+        while self.only.is_none() && begun.elapsed() < DRAIN_WITHIN {
             let (queued, dead_lettered) = topology::depths(&channel).await?;
             if queued == 0 && self.counts.published() == self.counts.consumed() + dead_lettered {
                 break;

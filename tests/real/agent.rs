@@ -218,6 +218,35 @@ async fn the_pipeline_alone_fills_an_agent_of_another_process() {
     broker.stop().await.unwrap();
 }
 
+/// As the compose stack runs it: traces go from process to process.
+#[tokio::test]
+async fn services_of_their_own_processes_make_the_same_paths() {
+    let broker = Broker::start().await.unwrap();
+    let agent = Agent::start(&borrowed(&broker_keys(&broker))).await;
+    let grpc = listening(&agent.folder.path().join("log"), "receiver.grpc_listen").unwrap();
+    let log = |name: &str| agent.folder.path().join(name);
+    let start = |name: &&str| {
+        let mut command = rabtrace();
+        command.args(["demo", "--pipeline-only", "--service", *name]);
+        command.args(["--amqp", &broker.amqp_url()]);
+        command.args(["--otlp", &format!("http://{grpc}")]);
+        Process::start(&mut command, &log(name))
+    };
+    let mut services: Vec<Process> = rabtrace::demo::SERVICES.iter().map(start).collect();
+    let path = "gateway > planner_queue > planner > responder_queue > responder > events > audit_queue > audit";
+    eventually("the longest path", WITHIN, || async {
+        let rows = agent.get("/api/v1/paths").await.1["rows"].clone();
+        let mut rows = rows.as_array().cloned().unwrap_or_default().into_iter();
+        rows.find(|row| row["path"] == path)
+    })
+    .await;
+
+    for service in &mut services {
+        assert_eq!(service.stop(), Some(0));
+    }
+    broker.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn influxdb_away_is_degraded_and_what_waits_is_written_when_it_is_there() {
     let port = free_port();
