@@ -1,9 +1,11 @@
 -- Which services fail: share of failed requests in windows of five minutes, where above 5 %.
-SELECT date_bin(INTERVAL '5 minutes', time) AS window_start, service_name,
-       sum(requests) AS requests, sum(errors) AS errors,
+SELECT concat(CAST(date_bin(INTERVAL '5 minutes', time) AS VARCHAR), 'Z') AS window_start,
+       service_name,
+       sum(requests) AS requests,
+       sum(errors) AS errors,
        sum(errors) * 1.0 / sum(requests) AS error_rate
 FROM service_metrics
-WHERE time >= now() - INTERVAL '6 hours'
+WHERE time >= now() - INTERVAL '1 hour'
 GROUP BY 1, 2
 HAVING sum(errors) * 1.0 / sum(requests) > 0.05
 ORDER BY 1, 2

@@ -1,5 +1,5 @@
--- Which paths do messages take: messages, errors, redeliveries, average and the worst window's p95
--- of those that came the first time, last hour.
+-- Which paths do messages take: messages, errors, redeliveries, and of those that came the first
+-- time the average and the worst window's p95.
 SELECT path,
        sum(count) AS messages,
        sum(errors) AS errors,
@@ -10,5 +10,5 @@ SELECT path,
 FROM message_flow
 WHERE time >= now() - INTERVAL '1 hour' AND direction = 'in'
 GROUP BY path
-ORDER BY messages DESC
+ORDER BY messages DESC, path
 LIMIT 50

@@ -1,17 +1,20 @@
--- Which queues grow: messages per second, from first to last depth of the last ten minutes.
+-- Which queues grow: messages per second between the first depth and the last.
 WITH depths AS (
-  SELECT vhost, queue, time, messages,
+  SELECT vhost, queue, messages, CAST(time AS BIGINT) AS nanos,
          row_number() OVER (PARTITION BY vhost, queue ORDER BY time) AS from_first,
          row_number() OVER (PARTITION BY vhost, queue ORDER BY time DESC) AS from_last
   FROM rabbitmq_queue
-  WHERE time >= now() - INTERVAL '10 minutes' AND messages IS NOT NULL
+  WHERE time >= now() - INTERVAL '1 hour' AND messages IS NOT NULL
+), ends AS (
+  SELECT vhost, queue,
+         max(CASE WHEN from_first = 1 THEN messages END) AS first,
+         max(CASE WHEN from_last = 1 THEN messages END) AS messages,
+         max(nanos) - min(nanos) AS nanos
+  FROM depths
+  GROUP BY vhost, queue
 )
-SELECT vhost, queue,
-       max(CASE WHEN from_last = 1 THEN messages END) AS messages,
-       (max(CASE WHEN from_last = 1 THEN messages END) - max(CASE WHEN from_first = 1 THEN messages END)) / 600.0
-         AS growth_per_second
-FROM depths
-GROUP BY vhost, queue
-HAVING max(CASE WHEN from_last = 1 THEN messages END) > max(CASE WHEN from_first = 1 THEN messages END)
-ORDER BY growth_per_second DESC
+SELECT vhost, queue, messages, (messages - first) * 1e9 / nanos AS growth_per_second
+FROM ends
+WHERE nanos > 0 AND messages > first
+ORDER BY growth_per_second DESC, vhost, queue
 LIMIT 50

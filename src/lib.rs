@@ -10,6 +10,7 @@
 //! above it. Only [`app`] sees everything and starts tasks.
 
 pub mod model;
+pub mod questions;
 
 pub mod health;
 pub mod observed;

@@ -9,6 +9,7 @@ use std::process::Command;
 /// `app` sees everything, and what stands after it are its users.
 const ORDER: &[&str] = &[
     "model",
+    "questions",
     "health",
     "observed",
     "metrics",

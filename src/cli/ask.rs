@@ -151,24 +151,7 @@ pub(super) struct Sql {
 
 impl Sql {
     pub(super) async fn run(&self, loaded: &Loaded) -> anyhow::Result<ExitCode> {
-        let result: SqlResult = match Source::open(loaded).await? {
-            Source::Agent(agent) => {
-                let request = SqlRequest {
-                    statement: self.statement.clone(),
-                    limit: Some(self.limit),
-                };
-                agent.post("/api/v1/sql", &request).await?
-            }
-            Source::File(reader) => {
-                let limits = SqlLimits {
-                    rows: self.limit,
-                    ..SqlLimits::default()
-                };
-                reader
-                    .sql(&self.statement, limits)
-                    .map_err(SourceError::from)?
-            }
-        };
+        let result = ask_store(loaded, &self.statement, self.limit).await?;
         output::rows(self.output, &objects(&result), |_| render::sql(&result))?;
         if result.truncated {
             output::remark("there are more rows: raise --limit, or ask for less");
@@ -177,8 +160,33 @@ impl Sql {
     }
 }
 
+/// The answer of the agent, or of the store's file, to one statement.
+pub(super) async fn ask_store(
+    loaded: &Loaded,
+    statement: &str,
+    rows: usize,
+) -> anyhow::Result<SqlResult> {
+    match Source::open(loaded).await? {
+        Source::Agent(agent) => {
+            let request = SqlRequest {
+                statement: statement.to_owned(),
+                limit: Some(rows),
+            };
+            Ok(agent.post("/api/v1/sql", &request).await?)
+        }
+        Source::File(reader) => {
+            let limits = SqlLimits {
+                rows,
+                ..SqlLimits::default()
+            };
+            let result = reader.sql(statement, limits);
+            Ok(result.map_err(SourceError::from)?)
+        }
+    }
+}
+
 /// The rows as objects by column.
-fn objects(result: &SqlResult) -> Vec<serde_json::Map<String, serde_json::Value>> {
+pub(super) fn objects(result: &SqlResult) -> Vec<serde_json::Map<String, serde_json::Value>> {
     let object = |row: &Vec<serde_json::Value>| {
         result
             .columns

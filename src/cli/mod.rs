@@ -10,6 +10,7 @@ mod demo;
 mod health;
 mod output;
 mod paths;
+mod query;
 mod source;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app::SetLogLevel;
 use crate::config::{Loaded, LogFormat, Sources, load};
+use crate::influx::QueryError;
 
 pub use output::Format;
 
@@ -68,6 +70,8 @@ enum Command {
     Errors(ask::Errors),
     /// Ask the store in SQL; it cannot be changed.
     Sql(ask::Sql),
+    /// The questions that ship with rabtrace, to InfluxDB or to the store.
+    Query(query::Query),
     /// Ask a running agent how it is; `--live` and `--ready` are a container's probes.
     Health(health::Health),
     /// Show the configuration, or print an example of it.
@@ -102,6 +106,7 @@ pub async fn run() -> ExitCode {
         Command::Slow(slow) => slow.run(&loaded).await,
         Command::Errors(errors) => errors.run(&loaded).await,
         Command::Sql(sql) => sql.run(&loaded).await,
+        Command::Query(query) => query.run(&loaded).await,
         Command::Health(health) => health.run(&loaded).await,
         Command::Config(config) => config.run(&loaded),
     };
@@ -153,6 +158,13 @@ fn failure(error: &anyhow::Error) -> ExitCode {
         error
             .downcast_ref::<source::SourceError>()
             .map(source::SourceError::exit_code)
+    });
+    let code = code.or_else(|| {
+        let unreachable = |error: &QueryError| matches!(error, QueryError::Unreachable(_));
+        let error = error.downcast_ref::<QueryError>();
+        error
+            .filter(|error| unreachable(error))
+            .map(|_| UNREACHABLE)
     });
     ExitCode::from(code.unwrap_or(FAILED))
 }

@@ -40,6 +40,7 @@ struct Agent {
     input_tokens: u64,
     output_tokens: u64,
     duration_ms: f64,
+    longest_ms: f64,
     capacity_percent: Option<f64>,
 }
 
@@ -135,7 +136,9 @@ impl Platform {
         if span.kind == SpanKind::Consumer {
             agent.received += 1;
             agent.processed += 1 - failed;
-            agent.duration_ms += span.duration().as_secs_f64() * 1e3;
+            let ms = span.duration().as_secs_f64() * 1e3;
+            agent.duration_ms += ms;
+            agent.longest_ms = agent.longest_ms.max(ms);
         }
         match span.text("gen_ai.operation.name").map(|name| &**name) {
             Some("execute_tool") => agent.tools += 1,
@@ -227,6 +230,7 @@ fn agent_point((id, kind): (Arc<str>, Arc<str>), agent: &Agent, end: i64) -> Poi
         .tag("agent_id", id)
         .tag("notification_type", kind)
         .float("duration_ms", each)
+        .float("duration_max_ms", each.map(|_| agent.longest_ms))
         .int("notifications_received", Some(agent.received))
         .int("notifications_processed", Some(agent.processed))
         .int("tool_executions", Some(agent.tools))

@@ -17,17 +17,21 @@
 //!   refuses is dropped alone, counted, and logged once per batch.
 //! - **Stop**: what is there is written for at most 1.5 s; the rest stays in the spool.
 //!
+//! What was written is asked back by [`query`]: Flux on 2.x, SQL on 3.x.
+//!
 //! Points in = points written + dropped + in the spool, always.
 
 mod attempt;
 mod batch;
 mod buffer;
 mod check;
+mod csv;
 mod exchange;
 mod failure;
 mod identify;
 mod keep;
 mod line_protocol;
+mod query;
 mod response;
 mod server;
 mod sink;
@@ -35,4 +39,5 @@ mod sink;
 pub use check::check;
 pub use keep::{Keeper, KeeperSetup};
 pub use line_protocol::encode;
+pub use query::{QueryError, Row, query};
 pub use sink::{Influx, InfluxSetup};

@@ -133,6 +133,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
         tags: "agent_id, notification_type",
         fields: &[
             ("duration_ms", "float", "mean time of a notification"),
+            ("duration_max_ms", "float", "longest time of a notification"),
             ("notifications_received", "int", ""),
             (
                 "notifications_processed",

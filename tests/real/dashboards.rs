@@ -16,20 +16,20 @@ use crate::support::{Process, eventually, output, python, rabtrace};
 
 const WITHIN: Duration = Duration::from_secs(180);
 
-fn at_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn at_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command
 }
 
-fn check() -> Command {
+pub(crate) fn check() -> Command {
     let mut command = at_root(node());
     command.arg("tests/real/dashboards/check.cjs");
     command
 }
 
 /// Whether the command succeeds with this text on its stdin.
-fn takes(command: &mut Command, text: &str) -> bool {
+pub(crate) fn takes(command: &mut Command, text: &str) -> bool {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = piped.stderr(Stdio::null()).spawn().unwrap();
     child

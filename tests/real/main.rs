@@ -15,4 +15,5 @@ mod lapin;
 mod monitor;
 mod otlp;
 mod paths;
+mod questions;
 mod support;

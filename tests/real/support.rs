@@ -94,11 +94,21 @@ pub(crate) fn rabtrace() -> Command {
 
 /// Runs a command to its end: exit code, stdout, stderr.
 pub(crate) fn output(command: &mut Command) -> (i32, String, String) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    collected(command.stdin(Stdio::null()))
+}
+
+fn collected(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (
         output.status.code().unwrap_or(-1),
         text(output.stdout),
         text(output.stderr),
     )
+}
+
+/// The same with the file `input` on its stdin.
+pub(crate) fn output_of(command: &mut Command, input: &Path) -> (i32, String, String) {
+    let input = std::fs::File::open(input).unwrap();
+    collected(command.stdin(input))
 }

@@ -4,11 +4,15 @@ use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error, Result};
 
+use crate::model::Histogram;
+
 /// Registers, on this connection:
 /// - `percentile(value, p)`: the exact percentile, `p` from 0 to 100, by linear interpolation, as
 ///   SQLite's own extension of that name;
 /// - `quantile(value, q)` and `approx_percentile_cont(value, q)`: the same with `q` from 0 to 1,
 ///   the second as DataFusion and InfluxDB 3 name it;
+/// - `histogram_quantile(histogram, q)`: the quantile of several histograms together, those of
+///   `message_flow` for instance, in ms;
 /// - `time_bucket(seconds, time)`: the start of the bucket of a time in nanoseconds.
 pub(super) fn register(database: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
@@ -19,6 +23,7 @@ pub(super) fn register(database: &Connection) -> Result<()> {
     ] {
         database.create_aggregate_function(name, 2, flags, Percentile { name, whole })?;
     }
+    database.create_aggregate_function("histogram_quantile", 2, flags, Merged)?;
     database.create_scalar_function("time_bucket", 2, flags, |context| {
         let time: Option<i64> = context.get(1)?;
         let width = number(context, 0)?
@@ -36,6 +41,39 @@ struct Percentile {
     name: &'static str,
     /// What stands for all of the values: 100 or 1.
     whole: f64,
+}
+
+/// Histograms that were merged, and the quantile that is asked for.
+struct Merged;
+
+impl Aggregate<(f64, Histogram), Option<f64>> for Merged {
+    fn init(&self, context: &mut Context<'_>) -> Result<(f64, Histogram)> {
+        let share = number(context, 1)?.filter(|share| (0.0..=1.0).contains(share));
+        let share = share.ok_or_else(|| {
+            wrong("histogram_quantile(histogram, q): q must be from 0 to 1".to_owned())
+        })?;
+        Ok((share, Histogram::default()))
+    }
+
+    fn step(&self, context: &mut Context<'_>, merged: &mut (f64, Histogram)) -> Result<()> {
+        let understood = match context.get_raw(0) {
+            ValueRef::Null => true,
+            ValueRef::Blob(bytes) => merged.1.merge_encoded(bytes),
+            _ => false,
+        };
+        understood.then_some(()).ok_or_else(|| {
+            wrong("histogram_quantile(histogram, q): the first is no histogram".to_owned())
+        })
+    }
+
+    fn finalize(
+        &self,
+        _: &mut Context<'_>,
+        merged: Option<(f64, Histogram)>,
+    ) -> Result<Option<f64>> {
+        let quantile = merged.and_then(|(share, histogram)| histogram.quantile(share));
+        Ok(quantile.map(|seconds| seconds * 1e3))
+    }
 }
 
 struct Values {
