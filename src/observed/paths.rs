@@ -15,7 +15,7 @@ pub(super) const BOUNDS: [f64; 12] = [
 ];
 
 /// What was counted of one path since the agent started.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct PathCounts {
     pub(super) messages: u64,
     pub(super) errors: u64,
@@ -27,7 +27,7 @@ pub(super) struct PathCounts {
 }
 
 /// Counts by path.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Paths(pub(super) BTreeMap<Arc<str>, PathCounts>);
 
 impl Paths {

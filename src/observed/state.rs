@@ -18,10 +18,10 @@ pub(super) type Row = Vec<Option<(f64, i64)>>;
 pub(super) type Rows = HashMap<Vec<Arc<str>>, Row>;
 
 /// What the agent saw; a clone is the same.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Observed(Arc<Mutex<State>>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) groups: [Rows; GROUPS.len()],
     pub(super) paths: Paths,
