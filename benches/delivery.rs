@@ -14,6 +14,7 @@
 #[path = "../tests/faults/harness/mod.rs"]
 #[expect(
     dead_code,
+    unused_imports,
     reason = "the harness of the faults, which needs more of it"
 )]
 mod harness;
@@ -22,13 +23,22 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Load, Setup, Sink, eventually, processor_time};
+use harness::{Load, Setup, Sink, eventually};
 use serde_json::{Value, json};
 
 const TURNS: usize = 3;
 const TURN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(120);
 const SPANS: u64 = 512;
+
+/// Time that the threads of a process had a processor.
+fn processor_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
+}
 
 /// What a turn cost.
 struct Turn {
@@ -204,7 +214,7 @@ async fn memory() -> Value {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let rest = agent.memory().0;
     let load = Load::new(SPANS);
-    let cpu = agent.processor_time();
+    let cpu = processor_time(agent.process_id());
     let rate = load
         .run_for(&agent.otlp, 4, Some(20_000), Duration::from_secs(30))
         .await;
@@ -212,7 +222,7 @@ async fn memory() -> Value {
         "rest_kib": rest >> 10,
         "rate": rounded(rate),
         "peak_kib_at_20000": agent.memory().1 >> 10,
-        "cores_at_20000": ((agent.processor_time() - cpu).as_secs_f64() / 30.0 * 100.0).round() / 100.0,
+        "cores_at_20000": ((processor_time(agent.process_id()) - cpu).as_secs_f64() / 30.0 * 100.0).round() / 100.0,
     })
 }
 

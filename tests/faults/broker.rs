@@ -48,7 +48,7 @@ fn read(sink: &Sink) -> Series {
         if line.contains("queue=kept") {
             series.points += 1;
             let depth = field(&line, "messages");
-            if depth.is_some_and(|depth| depth as u64 != KEPT) {
+            if depth.is_some_and(|depth| depth != KEPT as f64) {
                 println!("not {KEPT}: {line}");
                 series.zeros += 1;
             }

@@ -116,7 +116,8 @@ async fn siege(agent: &Agent, bytes: u64) -> Siege {
     let times = Mutex::new(Vec::new());
     let attacker = async || {
         while sent.load(Ordering::SeqCst) < bytes {
-            let index = next.fetch_add(1, Ordering::SeqCst) as usize % attacks.len();
+            let index =
+                usize::try_from(next.fetch_add(1, Ordering::SeqCst)).unwrap() % attacks.len();
             let attack = &attacks[index];
             sent.fetch_add(attack.body.len() as u64, Ordering::SeqCst);
             let kind = if attack.json {
@@ -155,6 +156,10 @@ async fn siege(agent: &Agent, bytes: u64) -> Siege {
         peak: agent.memory().1,
         panics: agent.panics(),
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap()
 }
 
 /// How long one client alone waits for each refusal.
@@ -207,8 +212,8 @@ async fn hostile_requests_are_refused_and_do_no_harm() {
         "panics": siege.panics,
         "memory_peak_mib": siege.peak >> 20,
         "slowest_refusal_alone_ms": alone.iter().map(|(_, _, took)| *took).max(),
-        "median_refusal_of_64_ms": siege.times[siege.times.len() / 2].as_millis() as u64,
-        "p99_refusal_of_64_ms": siege.times[siege.times.len() * 99 / 100].as_millis() as u64,
+        "median_refusal_of_64_ms": millis(siege.times[siege.times.len() / 2]),
+        "p99_refusal_of_64_ms": millis(siege.times[siege.times.len() * 99 / 100]),
     });
     report("hostile", length, &figures);
     assert!(agent.runs() && siege.panics == 0);

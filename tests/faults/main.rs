@@ -4,7 +4,12 @@
 //! arrived, and a control: the same judge on a run in which something is really lost, which it has
 //! to find. A row runs for seconds by default; `make faults` runs them for minutes, `make soak` for
 //! as long as docs/reliability.md says. Figures are printed, and kept in `target/faults`.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at the first surprise"
+)]
+#![expect(clippy::print_stdout, reason = "a row prints its figures")]
 
 mod broker;
 mod clock;

@@ -1,10 +1,11 @@
 //! A password and tokens that can be recognised: they go to whom they are for, and nowhere else.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Length, Load, Mode, Setup, Sink, rabtrace, report};
+use crate::harness::{Length, Load, Mode, Setup, Sink, eventually, rabtrace, report};
 
 const CANARY: &str = "canary-7f3a9c";
 
@@ -26,12 +27,9 @@ fn hits(folder: &Path) -> Vec<String> {
     found
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_stay_where_they_are() {
-    let folder = tempfile::tempdir().unwrap();
-    let sink = Sink::start();
-    let address = sink.url().replace("http://", "");
-    let keys = [
+/// The keys of an agent whose secrets can be recognised.
+fn keys(address: &str) -> Vec<(&'static str, String)> {
+    vec![
         (
             "broker.amqp_url",
             format!("amqp://user:{CANARY}-amqp@127.0.0.1:1"),
@@ -46,12 +44,30 @@ async fn secrets_stay_where_they_are() {
         ("forward.headers", format!("authorization={CANARY}-header")),
         ("api.token", format!("{CANARY}-api")),
         ("log.level", "debug".to_owned()),
-    ];
+    ]
+}
+
+/// What the program prints with these words and keys.
+fn printed(words: &[&str], keys: &[(&str, String)]) -> String {
+    let mut command = rabtrace();
+    command.args(words);
+    for (key, value) in keys {
+        command.args(["--set", &format!("{key}={value}")]);
+    }
+    let output = command.output().unwrap();
+    let both = [output.stdout, output.stderr].concat();
+    String::from_utf8(both).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_stay_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let keys = keys(&sink.url().replace("http://", ""));
     let mut setup = Setup::new(folder.path());
     for (key, value) in &keys {
         setup = setup.set(key, value);
     }
-    // The readiness of an agent with a token is asked for with it.
     let agent = setup.with_token(&format!("{CANARY}-api")).start().await;
     let load = Load::new(10);
     for mode in [
@@ -62,36 +78,29 @@ async fn secrets_stay_where_they_are() {
     ] {
         sink.answer_by(mode);
         assert_eq!(load.send_one(&agent.otlp).await, Some(200));
-        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        let before = sink.requests();
+        eventually("both sinks are asked", Duration::from_secs(60), || async {
+            (sink.requests() >= before + 2).then_some(())
+        })
+        .await;
     }
-    let pages = [
+    let mut shown = String::new();
+    for page in [
         "/status",
         "/health",
         "/metrics",
         "/config",
         "/api/v1/errors",
         "/api/v1/traces",
-    ];
-    let mut shown = String::new();
-    for page in pages {
+    ] {
         shown += &agent.get(page).await.unwrap();
     }
     assert!(
         shown.contains("rabtrace_dropped_total"),
         "the pages are there"
     );
-    for command in ["show", "check"] {
-        let mut words = rabtrace();
-        match command {
-            "show" => words.args(["config", "show"]),
-            _ => words.arg("check"),
-        };
-        for (key, value) in &keys {
-            words.args(["--set", &format!("{key}={value}")]);
-        }
-        let output = words.output().unwrap();
-        shown += &String::from_utf8_lossy(&output.stdout);
-        shown += &String::from_utf8_lossy(&output.stderr);
+    for words in [&["config", "show"][..], &["check"]] {
+        shown += &printed(words, &keys);
     }
     let (code, _) = agent.stop();
     assert_eq!(code, Some(0));

@@ -6,6 +6,7 @@
 //! The library's own target, header tables, is in `crates/rabtrace-lapin/src/tests/fuzz.rs`; the
 //! spool's segments are in `tests/spool/damage.rs`.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::print_stdout, reason = "a target says how many cases it saw")]
 
 mod api;
 mod cases;

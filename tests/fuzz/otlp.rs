@@ -182,9 +182,14 @@ fn histogram_point(cases: &mut Cases) -> HistogramDataPoint {
     }
 }
 
+fn number32(cases: &mut Cases) -> i32 {
+    let [a, b, c, d, ..] = cases.number().to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
+}
+
 fn exponential_point(cases: &mut Cases) -> ExponentialHistogramDataPoint {
     let buckets = |cases: &mut Cases| Buckets {
-        offset: cases.number() as i32,
+        offset: number32(cases),
         bucket_counts: (0..cases.below(200)).map(|_| cases.number()).collect(),
     };
     ExponentialHistogramDataPoint {
@@ -192,7 +197,7 @@ fn exponential_point(cases: &mut Cases) -> ExponentialHistogramDataPoint {
         time_unix_nano: cases.number(),
         count: cases.number(),
         sum: Some(f64::from_bits(cases.number())),
-        scale: cases.number() as i32,
+        scale: number32(cases),
         zero_count: cases.number(),
         positive: Some(buckets(cases)),
         negative: cases.one_in(4).then(|| buckets(cases)),

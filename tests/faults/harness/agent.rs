@@ -217,12 +217,12 @@ impl Agent {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         let path = self.state.join(name);
         let seen = path.strip_prefix("/").unwrap();
-        PathBuf::from(format!("/proc/{}/root", self.child.id())).join(seen)
+        PathBuf::from(format!("/proc/{}/root", self.process_id())).join(seen)
     }
 
     /// Bytes of its memory: now, and at most so far.
     pub(crate) fn memory(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()));
         let status = status.unwrap_or_default();
         let kib = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -232,19 +232,14 @@ impl Agent {
         (kib("VmRSS:"), kib("VmHWM:"))
     }
 
-    /// Its id.
+    /// Its process.
     pub(crate) fn process_id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Time that its threads had a processor.
-    pub(crate) fn processor_time(&self) -> Duration {
-        processor_time(self.child.id())
-    }
-
     /// Counts the most memory from now on.
     pub(crate) fn forget_peak(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+        std::fs::write(format!("/proc/{}/clear_refs", self.process_id()), "5").unwrap();
     }
 
     /// Bytes of its spools on the disk.
@@ -284,7 +279,7 @@ impl Agent {
         let stage = format!("stage=\"{stage}");
         let of = |name: &str| name.starts_with("rabtrace_dropped_total") && name.contains(&stage);
         let values = metrics.iter().filter(|(name, _)| of(name));
-        values.map(|(_, value)| *value).sum::<f64>() as u64
+        values.map(|(_, value)| whole(*value)).sum()
     }
 
     /// Waits until nothing is left for a sink; how long that took.
@@ -299,13 +294,14 @@ impl Agent {
     }
 }
 
-/// Time that the threads of a process had a processor.
-pub(crate) fn processor_time(process: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
+/// A count of the agent's own metrics.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole, and far below 2^53"
+)]
+pub(crate) fn whole(value: f64) -> u64 {
+    value as u64
 }
 
 impl Drop for Agent {

@@ -10,7 +10,7 @@ mod sink;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-pub(crate) use agent::{Agent, Setup, processor_time, rabtrace};
+pub(crate) use agent::{Agent, Setup, rabtrace, whole};
 pub(crate) use judge::{Verdict, judge};
 pub(crate) use length::{Length, report};
 pub(crate) use load::{Load, Names, Oracle};

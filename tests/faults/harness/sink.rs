@@ -39,6 +39,7 @@ struct Seen {
     /// By id, how often it arrived.
     arrivals: Vec<u8>,
     batches_again: u64,
+    requests: u64,
     /// Lines of the measurements that are kept, with when they came.
     kept: Vec<(Instant, String)>,
     keeps: Option<&'static str>,
@@ -125,6 +126,11 @@ impl Sink {
         self.shared.lock().unwrap().negative_durations
     }
 
+    /// Requests that it answered.
+    pub(crate) fn requests(&self) -> u64 {
+        self.shared.lock().unwrap().requests
+    }
+
     /// Series of spans that came.
     pub(crate) fn series(&self) -> usize {
         self.shared.lock().unwrap().series.len()
@@ -174,6 +180,7 @@ async fn answer(
         false => line_ids(&body),
     };
     let mut seen = shared.lock().unwrap();
+    seen.requests += 1;
     let status = match mode {
         Mode::Refuse(status) => status,
         Mode::RefuseEvery(number) if ids.iter().any(|id| id % number == 0) => 400,
