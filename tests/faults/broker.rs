@@ -201,7 +201,7 @@ async fn kills(number: u32) -> (Series, Series, u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_leaves_gaps_and_no_zeros() {
     let length = Length::chosen();
-    let number = length.of(1, 50, 200);
+    let number = length.of(1, 20, 50);
     let (series, emptied, published) = kills(number).await;
     let figures: Value = json!({
         "kills": number,

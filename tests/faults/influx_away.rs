@@ -114,7 +114,7 @@ async fn an_outage_of_influxdb_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spool_that_is_too_small_is_found_out() {
     let keys = [
-        ("spool.max_bytes", "256KiB"),
+        ("spool.max_bytes", "64KiB"),
         ("influx.batch_bytes", "16KiB"),
     ];
     let outage = outage(Duration::from_secs(3), &keys).await;
