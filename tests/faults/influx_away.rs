@@ -110,17 +110,13 @@ async fn an_outage_of_influxdb_loses_nothing() {
     }
 }
 
-/// The control: a spool that is too small loses, the judge sees it, and the agent says how much.
+/// The control: a spool in which no record finds a place loses, the judge sees it, and the agent says
+/// how much.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spool_that_is_too_small_is_found_out() {
-    let keys = [
-        ("spool.max_bytes", "64KiB"),
-        ("influx.batch_bytes", "16KiB"),
-    ];
-    let outage = outage(Duration::from_secs(3), &keys).await;
+    let outage = outage(Duration::from_secs(3), &[("spool.max_bytes", "64KiB")]).await;
     println!("{:?}, dropped {}", outage.verdict, outage.dropped);
-    assert!(outage.verdict.lost > 0, "{:?}", outage.verdict);
-    assert!(outage.verdict.delivered > 0, "{:?}", outage.verdict);
+    assert!(outage.verdict.lost > 10_000, "{:?}", outage.verdict);
     // What the agent says of itself is among the points that were dropped.
     let others = outage.dropped - outage.verdict.lost;
     assert!(others < 100, "{others} more are counted than are lost");
