@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use rabtrace::api::{Addresses, Api, ApiSetup};
-use rabtrace::config::{Config, Secret};
+use rabtrace::api::{Addresses, Api, ApiSetup, ReloadBoard};
+use rabtrace::config::Config;
 use rabtrace::health::Health;
 use rabtrace::metrics::Metrics;
+use rabtrace::serve::Access;
 use rabtrace::store::{Reader, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -110,7 +111,8 @@ fn every_request_to_the_api_has_an_answer() {
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let api = Api::new(ApiSetup {
-        token: Secret::default(),
+        access: Access::default(),
+        reloads: ReloadBoard::default(),
         reader: Reader::open(&config.file()).unwrap(),
         health: Health::default(),
         metrics: Metrics::new().unwrap(),
