@@ -4,7 +4,7 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: demo test bench lint docs example grafana kubernetes reference install-broker install-bench install-tests
+.PHONY: demo test bench faults soak fuzz audit lint docs example grafana kubernetes reference install-broker install-bench install-tests
 
 demo: install-broker
 	$(CARGO) build --release --bin rabtrace
@@ -14,10 +14,25 @@ test: install-tests
 	scripts/test.sh
 
 # Runs every benchmark and writes docs/performance.md.
-bench: install-bench
+bench: install-bench install-tests
 	$(CARGO) bench -p rabtrace-lapin --bench cost --features bound-metrics
-	$(CARGO) bench --features rabtrace-lapin/bound-metrics --bench publish_consume --bench otlp_ingest --bench line_protocol --bench store_insert --bench flow --bench monitor
+	$(CARGO) bench --features rabtrace-lapin/bound-metrics --bench publish_consume --bench otlp_ingest --bench line_protocol --bench store_insert --bench flow --bench monitor --bench delivery
 	python3 scripts/performance.py
+
+# Faults over the real program, each for minutes; `make soak` has the long forms.
+faults: install-tests
+	scripts/faults.sh minutes
+
+soak: install-tests
+	scripts/faults.sh soak
+
+# Every fuzz target for two minutes, or for FUZZ_SECONDS.
+fuzz:
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+# Advisories, licences, bans and sources of the dependencies.
+audit:
+	scripts/audit.sh
 
 lint:
 	$(CARGO) fmt --all --check

@@ -105,6 +105,7 @@ tests() {
     have influxd || missing="$missing influxdb"
     have victoria-metrics || missing="$missing victoria-metrics"
     have promtool || missing="$missing prometheus"
+    have faketime || missing="$missing faketime"
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"
     have cc || missing="$missing gcc libc6-dev"
     if [ -n "$missing" ]; then

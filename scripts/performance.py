@@ -240,12 +240,36 @@ def paths(checkpoints, flow):
     return text + "\n\n" + table(("the agent", "measured"), rows)
 
 
+def whole_agent(delivery):
+    """The agent as a process, from OTLP to its sinks."""
+    through, points, memory = (delivery[name] for name in ("through", "points", "memory"))
+    agent, rotel = through["agent_spans_per_core"], through["rotel_spans_per_core"]
+    # Without rotel installed there is nothing to compare with.
+    ratio = f"{agent / rotel:.2f}" if rotel else "-"
+    encoded = 1e9 / median_ns("line_protocol", "rabtrace")
+    return table(
+        ("the whole agent", "reach", "measured"),
+        [
+            ("spans per second of one core: received, stored, in the spool, forwarded", "-", f"{agent:,.0f}"),
+            ("the same through rotel, which neither stores nor syncs", "-", f"{rotel:,.0f}"),
+            ("of rotel's", "≥ 1.0", ratio),
+            ("points acknowledged and durable per second", "≥ 100,000", f"{points['acknowledged_per_second']:,.0f}"),
+            ("points per second of one core: received, stored, in the spool, written", "-", f"{points['points_per_core']:,.0f}"),
+            ("lines of line protocol encoded per second of one core", "≥ 2,000,000", f"{encoded:,.0f}"),
+            ("memory at rest", "≤ 40 MiB", f"{memory['rest_kib'] / 1024:,.0f} MiB"),
+            (f"memory at {memory['rate']:,.0f} points per second", "≤ 96 MiB", f"{memory['peak_kib_at_20000'] / 1024:,.0f} MiB"),
+            ("cores at that rate", "-", f"{memory['cores_at_20000']:.2f}"),
+        ],
+    )
+
+
 def main():
     try:
         own, crate = (median_ns("line_protocol", name) for name in ("rabtrace", "influxdb-line-protocol"))
         insert = median_ns("store_insert", "1000_spans")
         cost, broker, received = report("cost.json"), report("publish_consume.json"), ingest()
         steps = paths(cost["checkpoints"], report("flow.json"))
+        agent = whole_agent(report("delivery.json"))
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename} is missing\n  fix    make bench")
     counts, alone = cost["counts"], cost["rounds"]
@@ -295,6 +319,14 @@ modes taking turns of 512.
 ## OTLP in
 
 {received}
+
+## The agent beside another collector
+
+`cargo bench --bench delivery`: the program as a process, requests of 512 spans over HTTP, its upstream
+and InfluxDB scripted in the benchmark's process. Cores are counted in time of a processor, of user and
+system; the collectors take turns. What the agent acknowledged is synced.
+
+{agent}
 
 ## Line protocol
 

@@ -138,9 +138,7 @@ impl Worker {
         loop {
             self.read_ahead();
             self.move_cursor();
-            let stats = self.ends.shared.stats();
-            self.metrics
-                .spooled(self.sink, stats.disk_bytes, stats.waiting.records);
+            self.tell();
             match self.receive() {
                 Ok(command) => self.handle(command),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -148,6 +146,12 @@ impl Worker {
             }
         }
         self.sync_cursor();
+    }
+
+    fn tell(&self) {
+        let stats = self.ends.shared.stats();
+        self.metrics
+            .spooled(self.sink, stats.disk_bytes, stats.waiting.records);
     }
 
     /// The next command, or that there is something else to do.
@@ -233,6 +237,8 @@ impl Worker {
         if failed.is_some() {
             tracing::info!(sink = self.sink, "the spool takes payloads again");
         }
+        // Who hears of it may ask at once what waits.
+        self.tell();
         for (entry, place) in entries.into_iter().zip(places) {
             let Entry {
                 kind,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rabtrace::spool::{Limits, Spool, Stats};
 
@@ -117,6 +118,42 @@ fn check(found: &[u64], stats: &Stats, hit: &BTreeSet<u64>, cursor_hit: bool) {
     }
 }
 
+/// Harms a spool by this seed, and opens it: how many records are lost, and how many came out.
+async fn harmed(pristine: &Files, seed: u64) -> (u64, usize) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut files = pristine.clone();
+    for _ in 0..random.u8(1..6) {
+        harm(&mut files, &mut random);
+    }
+    let (hit, cursor_hit) = hit(pristine, &files);
+    let disk = VirtualDisk::holding(files, seed);
+    let setup = setup(Path::new("virtual"), limits());
+    let (writer, reader) = Spool::open_on(Box::new(disk), setup).unwrap();
+    let spool = writer.spool();
+    append(&writer, RECORDS, 100).await.unwrap();
+    let mut found = drain(writer, reader).await;
+    assert_eq!(found.pop(), Some(RECORDS), "seed {seed}: it goes on");
+    eprintln!("seed {seed}, hit {hit:?}, cursor {cursor_hit}");
+    check(&found, &spool.stats(), &hit, cursor_hit);
+    (spool.stats().damaged.records, found.len())
+}
+
+/// The same with seeds that nobody chose, for as long as `RABTRACE_FUZZ_SECONDS` says (2).
+#[tokio::test]
+async fn fuzz_damaged_spools() {
+    let variable = |name| Some(std::env::var(name).ok()?.parse::<u64>().unwrap());
+    let first = variable("RABTRACE_FUZZ_SEED").unwrap_or(1_000);
+    let seconds = Duration::from_secs(variable("RABTRACE_FUZZ_SECONDS").unwrap_or(2));
+    let (pristine, begun) = (pristine().await, Instant::now());
+    for seed in first.. {
+        harmed(&pristine, seed).await;
+        if begun.elapsed() >= seconds {
+            println!("{} damaged spools from seed {first}", seed + 1 - first);
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_thousand_damaged_spools_lose_only_what_was_hit() {
     let pristine = pristine().await;
@@ -128,23 +165,9 @@ async fn a_thousand_damaged_spools_lose_only_what_was_hit() {
     assert_eq!(places(&pristine).len() as u64, RECORDS - DONE);
     let (mut lost, mut whole) = (0, 0);
     for seed in 0..1_000 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut files = pristine.clone();
-        for _ in 0..random.u8(1..6) {
-            harm(&mut files, &mut random);
-        }
-        let (hit, cursor_hit) = hit(&pristine, &files);
-        let disk = VirtualDisk::holding(files, seed);
-        let setup = setup(Path::new("virtual"), limits());
-        let (writer, reader) = Spool::open_on(Box::new(disk), setup).unwrap();
-        let spool = writer.spool();
-        append(&writer, RECORDS, 100).await.unwrap();
-        let mut found = drain(writer, reader).await;
-        assert_eq!(found.pop(), Some(RECORDS), "seed {seed}: it goes on");
-        println!("seed {seed}, hit {hit:?}, cursor {cursor_hit}");
-        check(&found, &spool.stats(), &hit, cursor_hit);
-        lost += spool.stats().damaged.records;
-        whole += found.len();
+        let (gone, found) = harmed(&pristine, seed).await;
+        lost += gone;
+        whole += found;
     }
     assert!(
         lost > 10_000 && whole > 100_000,

@@ -97,7 +97,9 @@ fn live_and_die(folder: &Path, life: u64) -> Told {
             "a" => _ = told.acknowledged.insert(number),
             _ => told.delivered.push(number),
         }
-        if alive && begun.get_or_insert_with(Instant::now).elapsed() > lifetime {
+        let lived = begun.get_or_insert_with(Instant::now).elapsed();
+        // However slow the machine is, it has done something when it dies.
+        if alive && lived > lifetime && told.acknowledged.len() > 10 {
             child.kill().unwrap();
             alive = false;
         }

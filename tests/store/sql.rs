@@ -125,6 +125,7 @@ fn what_does_not_only_read_is_refused() {
     check("SELECT 1; DELETE FROM dictionary_paths", "");
     check("", "no statement");
     check("-- nothing", "no statement");
+    check("SELECT $name, ?1", "parameters");
     assert!(!elsewhere.exists());
     assert_eq!(std::fs::read(reader.file()).unwrap(), file);
     assert_eq!(

@@ -241,6 +241,11 @@ fn explain(error: Error, time: Duration, tables: &dyn Fn() -> String) -> StoreEr
             (msg, at.map_or_else(|_| String::new(), |at| place(&sql, at)))
         }
         Error::SqliteFailure(_, Some(message)) => (message, String::new()),
+        Error::InvalidParameterCount(..) => {
+            let message = "the statement has parameters (?1, :name, $name), and nothing is given \
+                           for them\n  fix   write the values themselves";
+            return StoreError::Sql(message.to_owned());
+        }
         other => return StoreError::Database(other),
     };
     if message.contains("because it is a view") {

@@ -1,0 +1,129 @@
+//! A disk that is full and has room again, under the whole agent: store and spools.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{Agent, Length, Load, Mode, Setup, Sink, eventually, judge, report};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether a file system of one's own may be mounted here; announced where not.
+fn may_mount() -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+    let output = command.arg(folder.path()).output();
+    let may = output.is_ok_and(|output| output.status.success());
+    if !may {
+        println!("skipped: nothing may be mounted here; tests/spool has a virtual disk");
+    }
+    may
+}
+
+/// Fills the disk to its last byte; somebody else's file.
+fn fill(agent: &Agent) {
+    let mut file = std::fs::File::create(agent.path("filler")).unwrap();
+    let block = vec![1; 64 << 10];
+    let mut size = block.len();
+    while size > 0 {
+        if file.write_all(&block[..size]).is_err() {
+            size /= 2;
+        }
+    }
+}
+
+/// Sends until it is refused; the agent goes on.
+async fn until_refused(agent: &mut Agent, load: &Load) {
+    let begun = Instant::now();
+    loop {
+        let status = load.send_one(&agent.otlp).await;
+        assert!(agent.runs(), "the agent ended: {}", agent.log());
+        match status {
+            Some(503) => return,
+            Some(200) => {}
+            status => panic!("{status:?}"),
+        }
+        assert!(begun.elapsed() < PATIENCE, "the disk is endless");
+    }
+}
+
+/// Fills and frees so often; the slowest recovery, and all that was acknowledged but not delivered
+/// or counted.
+async fn rounds(number: u32, mode: Mode) -> (Duration, i64) {
+    let folder = tempfile::tempdir().unwrap();
+    let (influx, forward) = (Sink::start(), Sink::start());
+    let setup = Setup::new(folder.path())
+        .on_small_disk("32m")
+        .set("influx.url", influx.url())
+        .set("forward.endpoint", forward.url())
+        .set("forward.protocol", "http/protobuf");
+    let mut agent = setup.start().await;
+    let load = Load::new(100);
+    let mut slowest = Duration::ZERO;
+    for round in 0..number {
+        for sink in [&influx, &forward] {
+            sink.answer_by(Mode::Refuse(503));
+        }
+        load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_millis(500))
+            .await;
+        fill(&agent);
+        until_refused(&mut agent, &load).await;
+        std::fs::remove_file(agent.path("filler")).unwrap();
+        let begun = Instant::now();
+        eventually("a request is taken again", PATIENCE, || async {
+            (load.send_one(&agent.otlp).await == Some(200)).then_some(())
+        })
+        .await;
+        slowest = slowest.max(begun.elapsed());
+        println!("round {round}: took again after {:?}", begun.elapsed());
+        load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_millis(500))
+            .await;
+        for sink in [&influx, &forward] {
+            sink.answer_by(mode);
+        }
+        for sink in ["influx", "forward"] {
+            agent.until_drained(sink, PATIENCE).await;
+        }
+    }
+    assert!(load.refused() >= u64::from(number));
+    let mut missing = 0;
+    for (name, sink) in [("influx", &influx), ("forward", &forward)] {
+        let verdict = judge(&load.oracle, sink);
+        let dropped = agent.dropped(name).await;
+        println!("{name}: {verdict:?}, dropped {dropped}");
+        missing += i64::try_from(verdict.lost).unwrap() - i64::try_from(dropped).unwrap();
+    }
+    (slowest, missing)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_is_filled_and_freed() {
+    if !may_mount() {
+        return;
+    }
+    let length = Length::chosen();
+    let number = length.of(2, 20, 100);
+    let (slowest, missing) = rounds(number, Mode::Take).await;
+    let figures = json!({
+        "rounds": number,
+        "missing": missing,
+        "slowest_recovery_ms": u64::try_from(slowest.as_millis()).unwrap(),
+    });
+    report("disk_full", length, &figures);
+    assert!(missing <= 0, "{missing} neither delivered nor counted");
+    if length != Length::Short {
+        assert!(slowest <= Duration::from_secs(5), "{figures}");
+    }
+}
+
+/// The control: a sink that only says that it took them; the judge misses them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_thrown_away_is_found_out() {
+    if !may_mount() {
+        return;
+    }
+    let (_, missing) = rounds(1, Mode::Lie).await;
+    assert!(missing > 0);
+}

@@ -1,0 +1,267 @@
+//! InfluxDB and an OTLP back end in one, that fail on demand and know which spans arrived how often.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use tokio::runtime::Runtime;
+
+/// How it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Takes everything.
+    #[default]
+    Take,
+    /// Answers with this status, and takes nothing.
+    Refuse(u16),
+    /// Takes whole requests without lines of an id that this divides; of others it takes nothing,
+    /// and says 400 without naming a line.
+    RefuseEvery(u64),
+    /// Reads so many bytes a second.
+    Slow(u64),
+    /// Says that it took what it throws away: what it says is false, and a judge has to find out.
+    Lie,
+}
+
+#[derive(Default)]
+struct Seen {
+    mode: Mode,
+    /// By id, how often it arrived.
+    arrivals: Vec<u8>,
+    batches_again: u64,
+    requests: u64,
+    /// Lines of the measurements that are kept, with when they came.
+    kept: Vec<(Instant, String)>,
+    keeps: Option<&'static str>,
+    negative_durations: u64,
+    /// Hashes of measurements with their tags.
+    series: HashSet<u64>,
+}
+
+type Shared = Arc<Mutex<Seen>>;
+
+/// The server; it is down when dropped.
+pub(crate) struct Sink {
+    address: SocketAddr,
+    shared: Shared,
+    runtime: Option<Runtime>,
+}
+
+impl Sink {
+    /// One that is up.
+    pub(crate) fn start() -> Self {
+        let mut sink = Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            shared: Shared::default(),
+            runtime: None,
+        };
+        sink.up();
+        sink
+    }
+
+    /// One that keeps the lines that begin so.
+    pub(crate) fn keeping(prefix: &'static str) -> Self {
+        let sink = Self::start();
+        sink.shared.lock().unwrap().keeps = Some(prefix);
+        sink
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Listens again, on the address that it had.
+    pub(crate) fn up(&mut self) {
+        let listener = std::net::TcpListener::bind(self.address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        self.address = listener.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let app = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&self.shared))
+            .layer(DefaultBodyLimit::disable());
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, app).await
+        });
+        self.runtime = Some(runtime);
+    }
+
+    /// Closes its listener and cuts every connection.
+    pub(crate) fn down(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    pub(crate) fn answer_by(&self, mode: Mode) {
+        self.shared.lock().unwrap().mode = mode;
+    }
+
+    pub(crate) fn arrivals(&self) -> Vec<u8> {
+        self.shared.lock().unwrap().arrivals.clone()
+    }
+
+    /// Requests with a span that had come before.
+    pub(crate) fn batches_again(&self) -> u64 {
+        self.shared.lock().unwrap().batches_again
+    }
+
+    /// Spans whose duration was below zero.
+    pub(crate) fn negative_durations(&self) -> u64 {
+        self.shared.lock().unwrap().negative_durations
+    }
+
+    /// Requests that it answered.
+    pub(crate) fn requests(&self) -> u64 {
+        self.shared.lock().unwrap().requests
+    }
+
+    /// Series of spans that came.
+    pub(crate) fn series(&self) -> usize {
+        self.shared.lock().unwrap().series.len()
+    }
+
+    /// Drops the lines that it kept so far.
+    pub(crate) fn forget(&self) {
+        self.shared.lock().unwrap().kept.clear();
+    }
+
+    /// The lines that it keeps, and when each came.
+    pub(crate) fn kept(&self) -> Vec<(Instant, String)> {
+        self.shared.lock().unwrap().kept.clone()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.down();
+    }
+}
+
+async fn answer(
+    State(shared): State<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if method == Method::GET {
+        let version = [("x-influxdb-version", "1.8.10")];
+        return (StatusCode::NO_CONTENT, version).into_response();
+    }
+    let size = body.len();
+    let body = match headers.get("content-encoding") {
+        Some(encoding) if encoding == "gzip" => unpack(&body),
+        _ => body.to_vec(),
+    };
+    let is_otlp = uri.path().starts_with("/v1/");
+    let mode = shared.lock().unwrap().mode;
+    if let Mode::Slow(rate) = mode {
+        let time = Duration::from_secs_f64(size as f64 / rate as f64);
+        tokio::time::sleep(time.min(Duration::from_secs(30))).await;
+    }
+    let ids = match is_otlp {
+        true => span_ids(&body),
+        false => line_ids(&body),
+    };
+    let mut seen = shared.lock().unwrap();
+    seen.requests += 1;
+    let status = match mode {
+        Mode::Refuse(status) => status,
+        Mode::RefuseEvery(number) if ids.iter().any(|id| id % number == 0) => 400,
+        Mode::Lie => 204,
+        _ => {
+            seen.take(&ids);
+            if !is_otlp {
+                seen.keep(&body);
+            }
+            if is_otlp { 200 } else { 204 }
+        }
+    };
+    StatusCode::from_u16(status).unwrap().into_response()
+}
+
+impl Seen {
+    fn take(&mut self, ids: &[u64]) {
+        let mut again = false;
+        for id in ids {
+            let index = usize::try_from(*id).unwrap();
+            if self.arrivals.len() <= index {
+                self.arrivals.resize(index + 1, 0);
+            }
+            let times = &mut self.arrivals[index];
+            again |= *times > 0;
+            *times = times.saturating_add(1);
+        }
+        self.batches_again += u64::from(again);
+    }
+
+    fn keep(&mut self, body: &[u8]) {
+        let text = String::from_utf8_lossy(body);
+        self.negative_durations += text.matches("duration_ms=-").count() as u64;
+        let hash = BuildHasherDefault::<DefaultHasher>::default();
+        let series = text.lines().filter_map(series);
+        self.series
+            .extend(series.map(|series| hash.hash_one(series)));
+        if let Some(prefix) = self.keeps {
+            let lines = text.lines().filter(|line| line.starts_with(prefix));
+            let now = Instant::now();
+            self.kept.extend(lines.map(|line| (now, line.to_owned())));
+        }
+    }
+}
+
+/// The part of a line before the first blank that is not escaped: measurement and tags.
+fn series(line: &str) -> Option<&str> {
+    let mut blanks = line.match_indices(' ');
+    let end = blanks.find(|(at, _)| !line[..*at].ends_with('\\'))?.0;
+    line.get(..end)
+        .filter(|series| series.starts_with("spans,"))
+}
+
+fn unpack(body: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut decoder = flate2::read::MultiGzDecoder::new(body);
+    decoder.read_to_end(&mut text).unwrap();
+    text
+}
+
+/// Ids of the lines that are spans.
+fn line_ids(body: &[u8]) -> Vec<u64> {
+    let lines = body.split(|byte| *byte == b'\n');
+    let id = |line: &[u8]| {
+        // The trace's id stands before it, and both are hexadecimal digits.
+        let line = line.strip_prefix(b"spans,")?;
+        let line = std::str::from_utf8(line).ok()?;
+        let (_, rest) = line.split_once(",span_id=\"")?;
+        u64::from_str_radix(rest.get(..16)?, 16).ok()
+    };
+    lines.filter_map(id).collect()
+}
+
+fn span_ids(body: &[u8]) -> Vec<u64> {
+    let Ok(request) = ExportTraceServiceRequest::decode(body) else {
+        return Vec::new();
+    };
+    let resources = request.resource_spans.into_iter();
+    let scopes = resources.flat_map(|resource| resource.scope_spans);
+    let spans = scopes.flat_map(|scope| scope.spans);
+    spans
+        .filter_map(|span| Some(u64::from_be_bytes(span.span_id.try_into().ok()?)))
+        .collect()
+}
