@@ -27,12 +27,6 @@ pub(super) struct State {
     pub(super) paths: Paths,
 }
 
-impl std::fmt::Debug for Observed {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Observed").finish_non_exhaustive()
-    }
-}
-
 impl Observed {
     /// Takes in points that came at `now_unix_nano`.
     pub fn take_points(&self, points: &[Point], now_unix_nano: i64) {
