@@ -1,7 +1,10 @@
 //! The edges of the agent: TLS both ways, tokens, limits of connections, reload, stop, secrets.
 //! Real processes, real handshakes; a scripted peer only where something must hang or refuse.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-#![expect(clippy::too_many_lines, reason = "a fault and what comes of it is one story")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a fault and what comes of it is one story"
+)]
 
 mod agent;
 mod authority;
