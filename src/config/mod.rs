@@ -14,8 +14,8 @@ mod file;
 mod keys;
 mod load;
 mod mistake;
-mod reload;
 mod reference;
+mod reload;
 mod table;
 mod values;
 
@@ -26,8 +26,8 @@ use std::time::Duration;
 pub use example::example_toml;
 pub use load::{Loaded, Sources, load};
 pub use mistake::{ConfigErrors, Mistake, Origin};
-pub use reload::Changes;
 pub use reference::{Described, reference};
+pub use reload::Changes;
 pub use values::{Secret, duration as parse_duration, mask_url};
 
 /// Everything that can be set.

@@ -4,9 +4,9 @@ mod own;
 
 use self::own::OWN;
 use super::Secret;
-use super::choices::{protocol, statistics};
+use super::choices::statistics;
 use super::entries::{
-    file, header_list, hidden, integer, name_list, optional_url, secret_url, set, text, url_list,
+    file, hidden, integer, name_list, optional_url, secret_url, set, text, url_list,
 };
 use super::keys::Key;
 use super::values::{address, count, memory_size, positive_duration, url};
@@ -30,7 +30,7 @@ const fn joined() -> [Key; PEERS.len() + OWN.len()] {
     all
 }
 
-/// The agent's name, and what it is connected to.
+/// The agent's name, the broker, the receiver, InfluxDB.
 const PEERS: &[Key] = &[
     text(
         "agent.instance",
@@ -339,66 +339,5 @@ const PEERS: &[Key] = &[
         &["INFLUX_CLIENT_KEY_FILE"],
         "PEM file of its key.",
         |config, input| set(&mut config.influx.tls.key_file, file(input.text())),
-    ),
-    secret_url(
-        "forward.endpoint",
-        "",
-        &["OTEL_EXPORTER_OTLP_ENDPOINT"],
-        "Upstream that gets all OTLP. Empty: off.",
-        |config, input| {
-            set(
-                &mut config.forward.endpoint,
-                optional_url(input.text(), HTTP),
-            )
-        },
-    ),
-    text(
-        "forward.protocol",
-        "grpc",
-        &["OTEL_EXPORTER_OTLP_PROTOCOL"],
-        "Protocol of the upstream: \"grpc\" or \"http/protobuf\".",
-        |config, input| set(&mut config.forward.protocol, protocol(input.text())),
-    ),
-    hidden(
-        "forward.headers",
-        "",
-        &["OTEL_EXPORTER_OTLP_HEADERS"],
-        "Headers for the upstream: name=value, with commas between.",
-        |config, input| set(&mut config.forward.headers, header_list(input.text())),
-    ),
-    text(
-        "forward.buffer_bytes",
-        "64MiB",
-        &[],
-        "Bytes of requests kept in memory for sending; the rest is read from the spool.",
-        |config, input| set(&mut config.forward.buffer_bytes, memory_size(input.text())),
-    ),
-    text(
-        "forward.timeout",
-        "10s",
-        &[],
-        "Longest wait for one answer of the upstream.",
-        |config, input| set(&mut config.forward.timeout, positive_duration(input.text())),
-    ),
-    text(
-        "forward.ca_file",
-        "",
-        &["OTEL_EXPORTER_OTLP_CERTIFICATE"],
-        "PEM file of authorities whose certificates the upstream may have, beside the system's. Empty: tls.ca_file.",
-        |config, input| set(&mut config.forward.tls.ca_file, file(input.text())),
-    ),
-    text(
-        "forward.client_certificate_file",
-        "",
-        &["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
-        "PEM file of the agent's certificate and chain, where the upstream asks for one.",
-        |config, input| set(&mut config.forward.tls.certificate_file, file(input.text())),
-    ),
-    text(
-        "forward.client_key_file",
-        "",
-        &["OTEL_EXPORTER_OTLP_CLIENT_KEY"],
-        "PEM file of its key.",
-        |config, input| set(&mut config.forward.tls.key_file, file(input.text())),
     ),
 ];

@@ -1,16 +1,79 @@
-//! The rest of the table: what the agent keeps, and how it is reached itself.
+//! The rest of the table: where OTLP goes on to, what the agent keeps, how it is reached itself.
 
 use std::path::PathBuf;
 
 use super::HTTP;
 use crate::config::Secret;
-use crate::config::choices::{log_format, log_level};
-use crate::config::entries::{boolean, file, hidden, integer, optional_url, secret_url, set, text};
+use crate::config::choices::{log_format, log_level, protocol};
+use crate::config::entries::{
+    boolean, file, header_list, hidden, integer, optional_url, secret_url, set, text,
+};
 use crate::config::keys::Key;
-use crate::config::values::{address, count, positive_duration, size};
+use crate::config::values::{address, count, memory_size, positive_duration, size};
 
-/// Store, spool, API, TLS, limits, log.
+/// Upstream, store, spool, API, TLS, limits, log.
 pub(super) const OWN: &[Key] = &[
+    secret_url(
+        "forward.endpoint",
+        "",
+        &["OTEL_EXPORTER_OTLP_ENDPOINT"],
+        "Upstream that gets all OTLP. Empty: off.",
+        |config, input| {
+            set(
+                &mut config.forward.endpoint,
+                optional_url(input.text(), HTTP),
+            )
+        },
+    ),
+    text(
+        "forward.protocol",
+        "grpc",
+        &["OTEL_EXPORTER_OTLP_PROTOCOL"],
+        "Protocol of the upstream: \"grpc\" or \"http/protobuf\".",
+        |config, input| set(&mut config.forward.protocol, protocol(input.text())),
+    ),
+    hidden(
+        "forward.headers",
+        "",
+        &["OTEL_EXPORTER_OTLP_HEADERS"],
+        "Headers for the upstream: name=value, with commas between.",
+        |config, input| set(&mut config.forward.headers, header_list(input.text())),
+    ),
+    text(
+        "forward.buffer_bytes",
+        "64MiB",
+        &[],
+        "Bytes of requests kept in memory for sending; the rest is read from the spool.",
+        |config, input| set(&mut config.forward.buffer_bytes, memory_size(input.text())),
+    ),
+    text(
+        "forward.timeout",
+        "10s",
+        &[],
+        "Longest wait for one answer of the upstream.",
+        |config, input| set(&mut config.forward.timeout, positive_duration(input.text())),
+    ),
+    text(
+        "forward.ca_file",
+        "",
+        &["OTEL_EXPORTER_OTLP_CERTIFICATE"],
+        "PEM file of authorities whose certificates the upstream may have, beside the system's. Empty: tls.ca_file.",
+        |config, input| set(&mut config.forward.tls.ca_file, file(input.text())),
+    ),
+    text(
+        "forward.client_certificate_file",
+        "",
+        &["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+        "PEM file of the agent's certificate and chain, where the upstream asks for one.",
+        |config, input| set(&mut config.forward.tls.certificate_file, file(input.text())),
+    ),
+    text(
+        "forward.client_key_file",
+        "",
+        &["OTEL_EXPORTER_OTLP_CLIENT_KEY"],
+        "PEM file of its key.",
+        |config, input| set(&mut config.forward.tls.key_file, file(input.text())),
+    ),
     text(
         "store.folder",
         "",
