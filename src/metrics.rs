@@ -13,7 +13,7 @@ use prometheus::{
 use crate::observed::Observed;
 
 /// Counters and gauges of the agent; a clone is the same set.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
     /// Spans that came in and were handed over.
@@ -43,7 +43,7 @@ pub struct Metrics {
 }
 
 /// What waits for the sinks, by sink.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Waiting {
     buffered_bytes: IntGaugeVec,
     spool_bytes: IntGaugeVec,
@@ -79,7 +79,7 @@ impl Waiting {
 }
 
 /// Connections, certificate and reloads.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Edge {
     connections: IntGauge,
     connections_closed: IntCounterVec,

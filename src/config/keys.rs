@@ -51,6 +51,7 @@ impl Input<'_> {
 pub(super) type Apply = fn(&mut Config, &Input<'_>) -> Result<(), String>;
 
 /// One key of the configuration.
+#[derive(Clone, Copy)]
 pub(super) struct Key {
     /// Section and name, as the file and `--set` have it.
     pub(super) path: &'static str,

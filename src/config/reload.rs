@@ -154,7 +154,7 @@ mod tests {
         let old = loaded(&[]);
         let new = loaded(&[
             ("api.listen", "127.0.0.1:1"),
-            ("influx.url", "http://canary:canary@h"),
+            ("influx.url", "http://u:canary@h"),
             ("forward.timeout", "1s"),
             ("broker.amqp_url", "amqp://u:canary@other"),
         ]);

@@ -1,20 +1,37 @@
 //! The table of keys: what each means, its default, its environment variables, where it goes.
 
-use std::path::PathBuf;
+mod own;
 
+use self::own::OWN;
 use super::Secret;
-use super::choices::{log_format, log_level, protocol, statistics};
+use super::choices::statistics;
 use super::entries::{
-    boolean, file, header_list, hidden, integer, name_list, optional_url, secret_url, set, text,
-    url_list,
+    file, hidden, integer, name_list, optional_url, secret_url, set, text, url_list,
 };
 use super::keys::Key;
-use super::values::{address, count, memory_size, positive_duration, size, url};
+use super::values::{address, count, memory_size, positive_duration, url};
 
 const HTTP: &[&str] = &["http", "https"];
 
 /// Every key, in the order of the example file.
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[Key] = &joined();
+
+const fn joined() -> [Key; PEERS.len() + OWN.len()] {
+    let mut all = [PEERS[0]; PEERS.len() + OWN.len()];
+    let mut place = 0;
+    while place < all.len() {
+        all[place] = if place < PEERS.len() {
+            PEERS[place]
+        } else {
+            OWN[place - PEERS.len()]
+        };
+        place += 1;
+    }
+    all
+}
+
+/// The agent's name, the broker, the receiver, InfluxDB.
+const PEERS: &[Key] = &[
     text(
         "agent.instance",
         "",
@@ -322,178 +339,5 @@ pub(super) const KEYS: &[Key] = &[
         &["INFLUX_CLIENT_KEY_FILE"],
         "PEM file of its key.",
         |config, input| set(&mut config.influx.tls.key_file, file(input.text())),
-    ),
-    secret_url(
-        "forward.endpoint",
-        "",
-        &["OTEL_EXPORTER_OTLP_ENDPOINT"],
-        "Upstream that gets all OTLP. Empty: off.",
-        |config, input| {
-            set(
-                &mut config.forward.endpoint,
-                optional_url(input.text(), HTTP),
-            )
-        },
-    ),
-    text(
-        "forward.protocol",
-        "grpc",
-        &["OTEL_EXPORTER_OTLP_PROTOCOL"],
-        "Protocol of the upstream: \"grpc\" or \"http/protobuf\".",
-        |config, input| set(&mut config.forward.protocol, protocol(input.text())),
-    ),
-    hidden(
-        "forward.headers",
-        "",
-        &["OTEL_EXPORTER_OTLP_HEADERS"],
-        "Headers for the upstream: name=value, with commas between.",
-        |config, input| set(&mut config.forward.headers, header_list(input.text())),
-    ),
-    text(
-        "forward.buffer_bytes",
-        "64MiB",
-        &[],
-        "Bytes of requests kept in memory for sending; the rest is read from the spool.",
-        |config, input| set(&mut config.forward.buffer_bytes, memory_size(input.text())),
-    ),
-    text(
-        "forward.timeout",
-        "10s",
-        &[],
-        "Longest wait for one answer of the upstream.",
-        |config, input| set(&mut config.forward.timeout, positive_duration(input.text())),
-    ),
-    text(
-        "forward.ca_file",
-        "",
-        &["OTEL_EXPORTER_OTLP_CERTIFICATE"],
-        "PEM file of authorities whose certificates the upstream may have, beside the system's. Empty: tls.ca_file.",
-        |config, input| set(&mut config.forward.tls.ca_file, file(input.text())),
-    ),
-    text(
-        "forward.client_certificate_file",
-        "",
-        &["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
-        "PEM file of the agent's certificate and chain, where the upstream asks for one.",
-        |config, input| set(&mut config.forward.tls.certificate_file, file(input.text())),
-    ),
-    text(
-        "forward.client_key_file",
-        "",
-        &["OTEL_EXPORTER_OTLP_CLIENT_KEY"],
-        "PEM file of its key.",
-        |config, input| set(&mut config.forward.tls.key_file, file(input.text())),
-    ),
-    text(
-        "store.folder",
-        "",
-        &["RABTRACE_STORE_FOLDER"],
-        "Folder of the embedded store. Empty: $XDG_STATE_HOME/rabtrace or ~/.local/state/rabtrace.",
-        |config, input| set(&mut config.store.folder, Ok(PathBuf::from(input.text()))),
-    ),
-    text(
-        "store.retention",
-        "24h",
-        &["RABTRACE_STORE_RETENTION"],
-        "Age at which an hour's data is dropped.",
-        |config, input| set(&mut config.store.retention, positive_duration(input.text())),
-    ),
-    text(
-        "store.max_bytes",
-        "1GiB",
-        &["RABTRACE_STORE_MAX_BYTES"],
-        "Size at which the oldest hour is dropped.",
-        |config, input| set(&mut config.store.max_bytes, size(input.text())),
-    ),
-    text(
-        "spool.folder",
-        "",
-        &["RABTRACE_SPOOL_FOLDER"],
-        "Folder of what waits on disk for the sinks. Empty: spool, in the store's folder.",
-        |config, input| set(&mut config.spool.folder, Ok(PathBuf::from(input.text()))),
-    ),
-    text(
-        "spool.max_bytes",
-        "4GiB",
-        &["RABTRACE_SPOOL_MAX_BYTES"],
-        "Size of one sink's spool at which the oldest is dropped and counted.",
-        |config, input| set(&mut config.spool.max_bytes, size(input.text())),
-    ),
-    text(
-        "api.listen",
-        "127.0.0.1:9469",
-        &["RABTRACE_API_LISTEN"],
-        "Address of the JSON API, /metrics and /health. Off loopback only with a token and TLS.",
-        |config, input| set(&mut config.api.listen, address(input.text())),
-    ),
-    hidden(
-        "api.token",
-        "",
-        &["RABTRACE_API_TOKEN"],
-        "Bearer token that the API asks for. Empty: none.",
-        |config, input| set(&mut config.api.token, Ok(Secret::new(input.text().trim()))),
-    ),
-    text(
-        "tls.certificate_file",
-        "",
-        &["RABTRACE_TLS_CERTIFICATE_FILE"],
-        "PEM file of the certificate of all three listeners, and its chain. Empty: no TLS.",
-        |config, input| set(&mut config.tls.certificate_file, file(input.text())),
-    ),
-    text(
-        "tls.key_file",
-        "",
-        &["RABTRACE_TLS_KEY_FILE"],
-        "PEM file of its key.",
-        |config, input| set(&mut config.tls.key_file, file(input.text())),
-    ),
-    text(
-        "tls.client_ca_file",
-        "",
-        &["RABTRACE_TLS_CLIENT_CA_FILE"],
-        "PEM file of authorities: who connects must have a certificate of one. Empty: nobody must.",
-        |config, input| set(&mut config.tls.client_ca_file, file(input.text())),
-    ),
-    text(
-        "tls.ca_file",
-        "",
-        &["RABTRACE_TLS_CA_FILE"],
-        "PEM file of authorities that are trusted beside the system's when the agent connects to\nbroker, InfluxDB, upstream or Grafana.",
-        |config, input| set(&mut config.tls.ca_file, file(input.text())),
-    ),
-    boolean(
-        "tls.allow_plaintext",
-        "false",
-        &["RABTRACE_ALLOW_PLAINTEXT"],
-        "Whether listeners may be off loopback without TLS, in a network that something else\nprotects. The tokens are asked for all the same.",
-        |config, input| set(&mut config.tls.allow_plaintext, Ok(input.boolean())),
-    ),
-    integer(
-        "limits.connections",
-        "10000",
-        &["RABTRACE_MAX_CONNECTIONS"],
-        "Connections to all three listeners together; beyond it new ones are closed.",
-        |config, input| set(&mut config.limits.connections, count(input.integer())),
-    ),
-    text(
-        "log.level",
-        "info",
-        &["RUST_LOG"],
-        "What is logged: error, warn, info, debug, or a filter by module.",
-        |config, input| set(&mut config.log.level, log_level(input.text())),
-    ),
-    text(
-        "log.format",
-        "text",
-        &["RABTRACE_LOG_FORMAT"],
-        "\"text\" or \"json\".",
-        |config, input| set(&mut config.log.format, log_format(input.text())),
-    ),
-    secret_url(
-        "grafana.url",
-        "",
-        &["GRAFANA_URL"],
-        "Grafana, for `rabtrace check` alone.",
-        |config, input| set(&mut config.grafana_url, optional_url(input.text(), HTTP)),
     ),
 ];

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 const CONNECTIONS: usize = 10_000;
 
 /// Certificate, token and limits of a listener; they are followed while it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Access {
     /// TLS; none for plain text.
     tls: Option<watch::Receiver<Option<Arc<ServerConfig>>>>,

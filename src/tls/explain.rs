@@ -16,6 +16,7 @@ enum Wrong {
     Certificate,
     Plain,
     Common,
+    Dropped,
 }
 
 /// Parts of the texts of rustls, and what each means.
@@ -37,9 +38,13 @@ const PARTS: &[(&str, Wrong)] = &[
     ("InvalidContentType", Wrong::Plain),
     ("fatal alert: HandshakeFailure", Wrong::Common),
     ("fatal alert: ProtocolVersion", Wrong::Common),
+    // It may come before the alert that says why.
+    ("roken pipe", Wrong::Dropped),
+    ("onnection reset", Wrong::Dropped),
+    ("close_notify", Wrong::Dropped),
 ];
 
-/// Why a peer whose keys stand in `section` of the configuration cannot be talked to, if `error`
+/// Why a peer with an `https` or `amqps` URL, whose keys stand in `section` of the configuration cannot be talked to, if `error`
 /// is a text of rustls; the peer's URL stands in `url_key`.
 #[must_use]
 pub fn explain(error: &str, (section, url_key): (&str, &str)) -> Option<Failure> {
@@ -82,6 +87,10 @@ pub fn explain(error: &str, (section, url_key): (&str, &str)) -> Option<Failure>
             "it has no version or cipher of TLS in common with rabtrace (TLS 1.2, 1.3), or wants \
              a client certificate",
             format!("update it, or set {pair}"),
+        ),
+        Wrong::Dropped => (
+            "it closed the connection, as those do that want a client certificate or do not take it",
+            format!("set {pair} to one of an authority that it knows"),
         ),
     };
     Some(Failure {

@@ -101,13 +101,13 @@ async fn each_failure_is_named_with_its_key() {
         expect(
             &localhost(&asks),
             &trusted,
-            "wants a client certificate",
+            "client certificate",
             "client_key_file",
         );
         expect(
             &localhost(&asks),
             &strange,
-            "does not take the client cert",
+            "client certificate",
             "client_key_file",
         );
         expect(

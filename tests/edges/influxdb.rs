@@ -75,6 +75,9 @@ async fn points_go_to_influxdb_over_tls_once_its_authority_is_trusted() {
         (*count == 1).then_some(())
     })
     .await;
-    assert_eq!(influxdb().await["status"], "healthy");
+    eventually("it is told", WITHIN, async || {
+        (influxdb().await["status"] == "healthy").then_some(())
+    })
+    .await;
     drop((agent, server));
 }
