@@ -129,6 +129,8 @@ pub struct QueueSample {
     pub messages_deliver_get: Option<u64>,
     pub messages_ack: Option<u64>,
     pub messages_redeliver: Option<u64>,
+    /// Those of them that needed no acknowledgement: gone with that.
+    pub messages_deliver_no_ack: Option<u64>,
     /// `basic.get` that found the queue empty.
     pub messages_get_empty: Option<u64>,
     /// Per second, from two polls of ours; none at first sight and after a reset.

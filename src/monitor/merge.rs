@@ -5,15 +5,17 @@
 //! every node that answers has them, else from the listing with statistics. A queue exists if one
 //! of them has its depth, or lists its name. What none has is absent.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::exchanges::Exchanges;
-use super::history::{COUNTERS, History, When};
+use super::history::{Basis, COUNTERS, History, When};
 use super::listing::{Listed, listed, listed_counts, reply};
 use super::management::QueueList;
 use super::passive::PassiveList;
 use super::per_name::PerName;
+use super::places::{Owner, Places};
 use super::prometheus::{DetailedScrape, ScrapedQueue};
 use super::rates::WINDOW;
 use super::roster::{Attendance, LOST, Roster};
@@ -30,8 +32,13 @@ pub(super) struct Memory {
     exchanges: Exchanges,
     /// Types and owners of queues, so that a series keeps its tag in a round without a listing.
     kinds: PerName<Kind>,
+    /// The round of the last listing.
+    listed_at: u64,
     /// Where queues of a cluster were.
-    places: PerName<Place>,
+    places: Places,
+    /// When the broker was there again after it was away.
+    back_at: Option<Instant>,
+    is_away: bool,
     roster: Roster,
     /// Where counters came from: another source counts from elsewhere.
     basis: Option<Source>,
@@ -42,6 +49,9 @@ struct Kind {
     queue_type: Option<Arc<str>>,
     exclusive: Option<bool>,
     round: u64,
+    /// Whether a node had it since it was listed: then it is forgotten with the queue, else it waits
+    /// for it until the next listing.
+    is_met: Cell<bool>,
 }
 
 /// The queues of a round and where they came from.
@@ -85,33 +95,50 @@ impl Memory {
                 self.learn(&list.value);
             }
         }
-        let staleness = staleness(depth, counted, statistics);
+        let waited = Duration::from_secs(attendance.took.as_secs());
+        let staleness = waited + staleness(depth, counted, statistics);
         let when = When {
             at: now,
             unix_nano,
             staleness,
         };
-        let mut found = self.existing(round, &attendance, depth);
+        if std::mem::take(&mut self.is_away) {
+            self.back_at = Some(now);
+        }
+        let mut found = self.existing(round, (&attendance, now), depth);
         found.retain(|sample| selector.admits(&sample.vhost, &sample.queue));
         let listed = Listed::of(statistics);
         for sample in &mut found {
             let history = self.queues.shared_entry(&sample.vhost, &sample.queue);
-            history.see(self.round, when, sample);
+            let since = self.places.since(&sample.vhost, &sample.queue);
+            history.see((self.round, since.max(self.back_at)), when, sample);
             let place = listed.row(sample);
             let basis = match counted {
                 Counted::Nodes(at) => {
                     let said = attendance.said(|scrape| counts_of(scrape, sample));
                     let said: Vec<(NodeId, Said<COUNTERS>)> = said.collect();
                     history.count(at, (said.into_iter(), attendance.has_stranger), sample);
-                    (at, sample.messages)
+                    Basis {
+                        at,
+                        lag: waited,
+                        depth: sample.messages,
+                    }
                 }
                 Counted::Listing(reply) => {
                     let counts = place.map_or([None; COUNTERS], listed_counts);
                     let said = std::iter::once((0, Said::Counts(counts)));
                     history.count(reply.at, (said, false), sample);
-                    (reply.at, place.and_then(|row| row.messages))
+                    Basis {
+                        at: reply.at,
+                        lag: staleness,
+                        depth: place.and_then(|row| row.messages),
+                    }
                 }
-                Counted::Nowhere => (now, sample.messages.filter(|depth| *depth == 0)),
+                Counted::Nowhere => Basis {
+                    at: now,
+                    lag: staleness,
+                    depth: sample.messages.filter(|depth| *depth == 0),
+                },
             };
             history.judge(when, basis, sample);
         }
@@ -128,6 +155,7 @@ impl Memory {
 
     /// The broker was away, and may have begun anew: no rate spans that.
     pub(super) fn broker_away(&mut self, now: Instant) {
+        self.is_away = true;
         for history in self.queues.values_mut() {
             history.forget_rates();
             history.miss(now);
@@ -168,11 +196,13 @@ impl Memory {
     }
 
     fn learn(&mut self, list: &QueueList) {
+        self.listed_at = self.round;
         for queue in &list.queues {
             let kind = self.kinds.shared_entry(&queue.vhost, &queue.queue);
             kind.queue_type.clone_from(&queue.queue_type);
             kind.exclusive = queue.exclusive;
             kind.round = self.round;
+            kind.is_met.set(false);
         }
     }
 
@@ -180,12 +210,12 @@ impl Memory {
     fn existing(
         &mut self,
         round: &Round,
-        attendance: &Attendance<'_>,
+        (attendance, now): (&Attendance<'_>, Instant),
         depth: Source,
     ) -> Vec<QueueSample> {
         let mut samples = Vec::new();
         let mut seen: PerName<()> = PerName::default();
-        let owners = self.owners(attendance);
+        let owners = self.places.owners(attendance, now);
         for queue in listed(round) {
             if seen.get(&queue.vhost, &queue.queue).is_none() {
                 seen.insert(&queue.vhost, &queue.queue, ());
@@ -194,14 +224,13 @@ impl Memory {
         }
         for sample in &mut samples {
             if let Some(owner) = owners.get(&sample.vhost, &sample.queue) {
-                take_depth(sample, owner.queue);
+                self.take_owner(sample, owner);
             }
         }
         for (vhost, queue, owner) in owners.iter() {
             if seen.get(vhost, queue).is_none() {
                 let mut sample = self.named(vhost, queue);
-                sample.node = self.roster.name(owner.node);
-                take_depth(&mut sample, owner.queue);
+                self.take_owner(&mut sample, owner);
                 samples.push(sample);
             }
         }
@@ -209,6 +238,19 @@ impl Memory {
             samples.extend(self.declared(&list.value));
         }
         samples
+    }
+
+    /// What the node that has a queue says of it.
+    fn take_owner(&self, sample: &mut QueueSample, owner: &Owner<'_>) {
+        take_depth(sample, owner.queue);
+        sample.node = self.roster.name(owner.node).or(sample.node.take());
+        if let Some(kind) = self.kinds.get(&sample.vhost, &sample.queue) {
+            kind.is_met.set(true);
+        }
+        let kind = owner.queue.queue_type;
+        if kind.is_some() && kind != sample.queue_type.as_deref() {
+            sample.queue_type = kind.map(Arc::from);
+        }
     }
 
     fn declared<'a>(&'a self, list: &'a PassiveList) -> impl Iterator<Item = QueueSample> + 'a {
@@ -231,35 +273,6 @@ impl Memory {
         }
     }
 
-    /// The node that has each queue. While its leader moves two nodes have it: the one that has it
-    /// newly is right, for what the other says is from before.
-    fn owners<'a>(&mut self, attendance: &Attendance<'a>) -> PerName<Owner<'a>> {
-        let mut owners: PerName<Owner<'a>> = PerName::default();
-        let mut holders: PerName<u64> = PerName::default();
-        let is_cluster = attendance.nodes.len() > 1;
-        for (node, scrape) in attendance.scrapes() {
-            for (vhost, name, queue) in scrape.queues.iter().filter(|(_, _, queue)| queue.exists())
-            {
-                if is_cluster {
-                    *holders.shared_entry(vhost, name) |= bit(node);
-                }
-                let other = owners.get(vhost, name).map(|owner| owner.node);
-                let place = self.places.get(vhost, name);
-                if other.is_none_or(|other| place.is_some_and(|place| place.moved(other, node))) {
-                    owners.insert(vhost, name, Owner { node, queue });
-                }
-            }
-        }
-        self.places = PerName::default();
-        for (vhost, name, holders) in holders.iter() {
-            if let Some(owner) = owners.get(vhost, name).map(|owner| owner.node) {
-                let holders = *holders;
-                self.places.insert(vhost, name, Place { owner, holders });
-            }
-        }
-        owners
-    }
-
     /// What no round saw is gone at once if every node answered, else after a while.
     fn forget_deleted(&mut self, now: Instant, is_whole: bool) {
         let round = self.round;
@@ -271,42 +284,12 @@ impl Memory {
             let seen = |at| now.saturating_duration_since(at) < LOST;
             !is_whole && history.seen_at.is_some_and(seen)
         });
-        let queues = &self.queues;
+        let (queues, listed_at) = (&self.queues, self.listed_at);
         self.kinds.retain_named(|vhost, name, kind| {
-            kind.round == round || queues.get(vhost, name).is_some()
+            let is_awaited = kind.round == listed_at && !kind.is_met.get();
+            is_awaited || queues.get(vhost, name).is_some()
         });
     }
-}
-
-/// Where a queue was in the last round.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    owner: NodeId,
-    /// All nodes that had it, by bit.
-    holders: u64,
-}
-
-impl Place {
-    /// Whether a queue that two nodes have is at `to` rather than at `from`.
-    const fn moved(&self, from: NodeId, to: NodeId) -> bool {
-        let was_at = (self.holders & bit(from) != 0, self.holders & bit(to) != 0);
-        match was_at {
-            (true, false) => true,
-            (false, true) => false,
-            _ => self.owner == to,
-        }
-    }
-}
-
-const fn bit(node: NodeId) -> u64 {
-    1 << (node % 64)
-}
-
-/// Who has a queue.
-#[derive(Clone, Copy, Debug)]
-struct Owner<'a> {
-    node: NodeId,
-    queue: &'a ScrapedQueue,
 }
 
 impl Counted<'_> {
@@ -375,6 +358,7 @@ fn counts_of(scrape: &DetailedScrape, sample: &QueueSample) -> [Option<u64>; COU
             queue.ack,
             queue.redeliver,
             queue.get_empty,
+            queue.deliver_no_ack,
         ]
     })
 }

@@ -17,6 +17,7 @@
 
 mod age;
 mod asking;
+mod balance;
 mod check;
 mod choice;
 mod endpoint;
@@ -31,6 +32,7 @@ mod otlp;
 mod passive;
 mod peers;
 mod per_name;
+mod places;
 mod points;
 mod poll;
 mod prometheus;

@@ -73,6 +73,7 @@ fn queue_point(snapshot: &BrokerSnapshot, queue: &QueueSample) -> Point {
         .int("messages_redeliver", queue.messages_redeliver)
         .float("messages_redeliver_rate", queue.messages_redeliver_rate)
         .int("messages_get_empty", queue.messages_get_empty)
+        .int("messages_deliver_no_ack", queue.messages_deliver_no_ack)
         .int("memory", queue.memory)
         .int("message_bytes", queue.message_bytes)
         .text("state", queue.state.clone())

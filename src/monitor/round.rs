@@ -31,7 +31,7 @@ const EXTRA_WAIT: Duration = Duration::from_millis(500);
 /// How often the aggregated numbers of a node are asked for, where other sources tell of nodes.
 const NODE_EVERY: Duration = Duration::from_secs(60);
 /// Least time between two listings of names.
-const NAMES_EVERY: Duration = Duration::from_secs(60);
+const NAMES_EVERY: Duration = Duration::from_secs(15);
 /// Queues from which on consumers are asked for in every third round only.
 const MANY: usize = 2_000;
 

@@ -18,7 +18,7 @@ pub(super) const NAMES_PATH: &str = "/api/queues?disable_stats=true";
 pub(super) const QUEUES_PATH: &str = "/api/queues?columns=vhost,name,type,node,state,exclusive,messages,\
     messages_ready,messages_unacknowledged,consumers,memory,message_bytes,head_message_timestamp,\
     message_stats.publish,message_stats.deliver_get,message_stats.ack,message_stats.redeliver,\
-    message_stats.get_empty";
+    message_stats.get_empty,message_stats.deliver_no_ack,message_stats.get_no_ack";
 /// The totals, the cluster's name, the version.
 pub(super) const OVERVIEW_PATH: &str = "/api/overview";
 /// Every node.

@@ -38,6 +38,18 @@ struct QueueStats {
     ack: Count,
     redeliver: Count,
     get_empty: Count,
+    deliver_no_ack: Count,
+    get_no_ack: Count,
+}
+
+impl QueueStats {
+    /// Delivered without the need of an acknowledgement, by consume or get.
+    fn no_ack(&self) -> Option<u64> {
+        match (self.deliver_no_ack.0, self.get_no_ack.0) {
+            (Some(consumed), Some(got)) => Some(consumed.saturating_add(got)),
+            (consumed, got) => consumed.or(got),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -185,6 +197,7 @@ pub(crate) fn queues(body: &str) -> Result<QueueList, serde_json::Error> {
             messages_ack: stats.ack.0,
             messages_redeliver: stats.redeliver.0,
             messages_get_empty: stats.get_empty.0,
+            messages_deliver_no_ack: stats.no_ack(),
             memory: row.memory.0,
             message_bytes: row.message_bytes.0,
             // A stream without messages has a zero here.

@@ -8,7 +8,7 @@ use lapin::options::{
     BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use rabtrace::config::{self, Config, Secret};
 use rabtrace::demo::broker::Broker;
@@ -123,6 +123,18 @@ pub(super) async fn declare(channel: &Channel, queue: &str) {
         .queue_declare(queue.into(), options, FieldTable::default())
         .await
         .unwrap();
+}
+
+pub(super) async fn declare_quorum(channel: &Channel, queue: &str) {
+    let mut arguments = FieldTable::default();
+    let kind = AMQPValue::LongString(LongString::from("quorum"));
+    arguments.insert("x-queue-type".into(), kind);
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare(queue.into(), options, arguments);
+    declared.await.unwrap();
 }
 
 pub(super) async fn publish(channel: &Channel, queue: &str, number: usize) {
