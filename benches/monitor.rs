@@ -1,7 +1,8 @@
 //! What a poll costs the broker and the agent, beside the call that Telegraf makes, on one broker.
 //!
 //! Broker CPU is the time that the kernel ran its threads, less what they ran idle just before.
-//! `RABTRACE_BENCH_QUEUES=1000` measures one size alone.
+//! `RABTRACE_BENCH_QUEUES=1000` measures one size alone; `RABTRACE_TEST_BROKER_TREE` names the tree
+//! of another version of RabbitMQ, as `scripts/matrix.sh` builds it.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on says why")]
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
@@ -189,11 +190,15 @@ async fn size(number: usize) {
     let _open = fill(&bench.broker, number).await;
     // The statistics of all that was just done are still on their way.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    println!("\n{number} classic queues, a consumer each");
-
     let mut monitor = bench.monitor(bench.config());
     let snapshot = monitor.poll_once().await.expect("a snapshot");
     let version = snapshot.overview.version.clone();
+    let version = version.unwrap_or_else(|| Arc::from("?"));
+    println!("\nRabbitMQ {version}: {number} classic queues, a consumer each");
+    let what = match snapshot.poll.counters {
+        Some(_) => "a poll: depths, consumers and counters",
+        None => "a poll: depths and consumers",
+    };
     assert_eq!(
         (snapshot.poll.source, snapshot.queues.len()),
         (Source::Prometheus, number)
@@ -204,7 +209,7 @@ async fn size(number: usize) {
     });
     let ours = ours.await;
     let grown = (resident() - before) / f64::from(POLLS);
-    row("a poll: depths and consumers", &ours);
+    row(what, &ours);
     println!(
         "{:<44} {:>9.1} MiB resident, {grown:.2} MiB more with each poll",
         "",
@@ -238,7 +243,6 @@ async fn size(number: usize) {
         passive.poll_once().await.expect("a snapshot");
     });
     row("passive declares, 256 at once", &cost.await);
-    println!("RabbitMQ {}", version.unwrap_or_else(|| Arc::from("?")));
 }
 
 fn main() {

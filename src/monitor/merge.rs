@@ -21,8 +21,9 @@ use super::rates::WINDOW;
 use super::roster::{Attendance, LOST, Roster};
 use super::round::{Reply, Round};
 use super::select::Selector;
+use super::topology::Topology;
 use super::totals::{NodeId, Said};
-use crate::model::{ExchangeSample, QueueSample, Source};
+use crate::model::{BindingSample, ExchangeSample, QueueSample, Source};
 
 /// What is remembered from round to round.
 #[derive(Debug, Default)]
@@ -40,6 +41,9 @@ pub(super) struct Memory {
     back_at: Option<Instant>,
     is_away: bool,
     roster: Roster,
+    topology: Topology,
+    /// Queues that came or went.
+    changes: u64,
     /// Where counters came from: another source counts from elsewhere.
     basis: Option<Source>,
 }
@@ -59,6 +63,7 @@ struct Kind {
 pub(super) struct Merged {
     pub(super) queues: Vec<QueueSample>,
     pub(super) exchanges: Vec<ExchangeSample>,
+    pub(super) bindings: Vec<BindingSample>,
     /// Where depth came from.
     pub(super) depth: Source,
     /// Where counters came from.
@@ -111,6 +116,7 @@ impl Memory {
         for sample in &mut found {
             let history = self.queues.shared_entry(&sample.vhost, &sample.queue);
             let since = self.places.since(&sample.vhost, &sample.queue);
+            self.changes += u64::from(history.round == 0);
             history.see((self.round, since.max(self.back_at)), when, sample);
             let place = listed.row(sample);
             let basis = match counted {
@@ -144,13 +150,36 @@ impl Memory {
         }
         self.forget_deleted(now, attendance.is_whole());
         let exchanges = self.exchanges.merge(&attendance, round, now);
+        let bindings = self.bindings(round, selector, now);
         Some(Merged {
             queues: found,
             exchanges,
+            bindings,
             depth,
             counters: counted.source(),
             staleness,
         })
+    }
+
+    /// Bindings that came or went, but for those of queues that have no series of their own.
+    fn bindings(&mut self, round: &Round, selector: &Selector, now: Instant) -> Vec<BindingSample> {
+        let Some(list) = reply(round.bindings.as_ref()) else {
+            return Vec::new();
+        };
+        let mut topology = std::mem::take(&mut self.topology);
+        let has_series = |binding: &&BindingSample| {
+            let queue = self.named(&binding.vhost, &binding.destination);
+            &*binding.destination_type != "queue" || selector.has_own_series(&queue)
+        };
+        let listed = list.value.iter().filter(has_series).cloned();
+        let changes = topology.changes(listed, selector.most(), now);
+        self.topology = topology;
+        changes
+    }
+
+    /// How many queues came or went until now.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The broker was away, and may have begun anew: no rate spans that.
@@ -275,14 +304,16 @@ impl Memory {
 
     /// What no round saw is gone at once if every node answered, else after a while.
     fn forget_deleted(&mut self, now: Instant, is_whole: bool) {
-        let round = self.round;
+        let (round, changes) = (self.round, &mut self.changes);
         self.queues.retain(|history| {
             if history.round == round {
                 return true;
             }
             history.miss(now);
             let seen = |at| now.saturating_duration_since(at) < LOST;
-            !is_whole && history.seen_at.is_some_and(seen)
+            let stays = !is_whole && history.seen_at.is_some_and(seen);
+            *changes += u64::from(!stays);
+            stays
         });
         let (queues, listed_at) = (&self.queues, self.listed_at);
         self.kinds.retain_named(|vhost, name, kind| {

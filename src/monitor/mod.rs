@@ -41,6 +41,7 @@ mod roster;
 mod round;
 mod select;
 mod summary;
+mod topology;
 mod totals;
 mod verdict;
 mod watch;

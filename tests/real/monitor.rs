@@ -10,11 +10,12 @@ mod passive;
 mod recovery;
 mod setup;
 
-use lapin::options::{BasicAckOptions, BasicRejectOptions};
+use lapin::options::{BasicAckOptions, BasicRejectOptions, QueueBindOptions};
+use lapin::types::FieldTable;
 use rabtrace::config::{self, Secret};
 use rabtrace::demo::broker::{Broker, Options};
 use rabtrace::health::Status;
-use rabtrace::model::Source;
+use rabtrace::model::{BindingSample, Source};
 use rabtrace::monitor::{MonitorError, check, otlp_metrics, points};
 
 use setup::{
@@ -142,6 +143,35 @@ async fn counters_and_rates_are_those_of_what_was_done() {
     assert!(counted.memory > Some(1000), "{counted:?}");
     assert_eq!(counted.head_message_timestamp, Some(1_700_000_000));
     assert_eq!(exchange.messages_publish_out, Some(10));
+}
+
+#[tokio::test]
+async fn bindings_are_told_when_they_are_new() {
+    let broker = Broker::start().await.unwrap();
+    let (_connection, channel) = channel(&broker, "/").await;
+    declare(&channel, "orders").await;
+    let bound = channel.queue_bind(
+        "orders".into(),
+        "amq.topic".into(),
+        "order.#".into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bound.await.unwrap();
+    let mut monitor = watch(broker_config(&broker)).monitor;
+    let told = poll_until("the binding", &mut monitor, |snapshot| {
+        (!snapshot.bindings.is_empty()).then(|| snapshot.bindings.clone())
+    })
+    .await;
+    let expect = BindingSample {
+        vhost: "/".into(),
+        source: "amq.topic".into(),
+        destination: "orders".into(),
+        destination_type: "queue".into(),
+        routing_key: "order.#".into(),
+        present: true,
+    };
+    assert_eq!(told, [expect], "not that of the default exchange");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::json::{Count, Flag, Object, Text};
-use crate::model::{ExchangeSample, NodeSample, OverviewSample, QueueSample};
+use crate::model::{BindingSample, ExchangeSample, NodeSample, OverviewSample, QueueSample};
 
 /// The queues of a listing and how many of its rows had no name.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,16 @@ struct ExchangeRow {
     #[serde(rename = "type")]
     exchange_type: Text,
     message_stats: Object<ExchangeStats>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct BindingRow {
+    vhost: Text,
+    source: Text,
+    destination: Text,
+    destination_type: Text,
+    routing_key: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -229,6 +239,23 @@ pub(crate) fn exchanges(body: &str) -> Result<ExchangeList, serde_json::Error> {
         });
     }
     Ok(list)
+}
+
+/// Reads `/api/bindings`, without those of the default exchange.
+pub(crate) fn bindings(body: &str) -> Result<Vec<BindingSample>, serde_json::Error> {
+    let rows: Vec<BindingRow> = serde_json::from_str(body)?;
+    let mut shared = Shared::default();
+    let mut sample = |row: BindingRow| {
+        Some(BindingSample {
+            source: shared.text(row.source)?,
+            vhost: shared.text(row.vhost)?,
+            destination: shared.text(row.destination)?,
+            destination_type: shared.text(row.destination_type)?,
+            routing_key: shared.text(row.routing_key).unwrap_or_default(),
+            present: true,
+        })
+    };
+    Ok(rows.into_iter().filter_map(&mut sample).collect())
 }
 
 /// Reads `/api/nodes`.
