@@ -299,6 +299,17 @@ mod tests {
     }
 
     #[test]
+    fn names_of_3_13_are_escaped_and_all_of_them_are_read() {
+        // That of 3.10.8, written as the source of 3.13 writes it: the same families, escaped.
+        let scrape =
+            DetailedScrape::parse(include_str!("../fixtures/detailed-3.13.7.txt")).unwrap();
+        assert_eq!((names(&scrape).len(), scrape.bad_rows), (7, 0));
+        let evil = scrape.queues.get(r#"odd v, "x"=\/é"#, "\",queue=\"evil");
+        assert_eq!(evil.unwrap().messages, Some(3));
+        assert!(!scrape.has_counters);
+    }
+
+    #[test]
     fn what_looks_escaped_is_a_name_before_3_13_and_an_escape_after() {
         let check = |version, expect: &str| {
             let text = format!(
