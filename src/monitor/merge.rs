@@ -9,20 +9,19 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::counting::{Counting, counted, staleness};
 use super::exchanges::Exchanges;
-use super::history::{Basis, COUNTERS, History, When};
-use super::listing::{Listed, listed, listed_counts, reply};
+use super::history::{History, When};
+use super::listing::{Listed, listed, reply};
 use super::management::QueueList;
 use super::passive::PassiveList;
 use super::per_name::PerName;
 use super::places::{Owner, Places};
-use super::prometheus::{DetailedScrape, ScrapedQueue};
-use super::rates::WINDOW;
+use super::prometheus::ScrapedQueue;
 use super::roster::{Attendance, LOST, Roster};
-use super::round::{Reply, Round};
+use super::round::Round;
 use super::select::Selector;
 use super::topology::Topology;
-use super::totals::{NodeId, Said};
 use crate::model::{BindingSample, ExchangeSample, QueueSample, Source};
 
 /// What is remembered from round to round.
@@ -71,15 +70,6 @@ pub(super) struct Merged {
     pub(super) staleness: Duration,
 }
 
-/// Where the counters of a round are read from.
-#[derive(Clone, Copy)]
-enum Counted<'a> {
-    /// From the nodes, whose last answer came then.
-    Nodes(Instant),
-    Listing(&'a Reply<QueueList>),
-    Nowhere,
-}
-
 impl Memory {
     /// Puts a round together, without the queues that `selector` leaves out; none if no source
     /// told of queues.
@@ -112,40 +102,19 @@ impl Memory {
         }
         let mut found = self.existing(round, (&attendance, now), depth);
         found.retain(|sample| selector.admits(&sample.vhost, &sample.queue));
-        let listed = Listed::of(statistics);
+        let counting = Counting {
+            counted,
+            attendance: &attendance,
+            listed: Listed::of(statistics),
+            staleness,
+            waited,
+        };
         for sample in &mut found {
             let history = self.queues.shared_entry(&sample.vhost, &sample.queue);
             let since = self.places.since(&sample.vhost, &sample.queue);
             self.changes += u64::from(history.round == 0);
             history.see((self.round, since.max(self.back_at)), when, sample);
-            let place = listed.row(sample);
-            let basis = match counted {
-                Counted::Nodes(at) => {
-                    let said = attendance.said(|scrape| counts_of(scrape, sample));
-                    let said: Vec<(NodeId, Said<COUNTERS>)> = said.collect();
-                    history.count(at, (said.into_iter(), attendance.has_stranger), sample);
-                    Basis {
-                        at,
-                        lag: waited,
-                        depth: sample.messages,
-                    }
-                }
-                Counted::Listing(reply) => {
-                    let counts = place.map_or([None; COUNTERS], listed_counts);
-                    let said = std::iter::once((0, Said::Counts(counts)));
-                    history.count(reply.at, (said, false), sample);
-                    Basis {
-                        at: reply.at,
-                        lag: staleness,
-                        depth: place.and_then(|row| row.messages),
-                    }
-                }
-                Counted::Nowhere => Basis {
-                    at: now,
-                    lag: staleness,
-                    depth: sample.messages.filter(|depth| *depth == 0),
-                },
-            };
+            let basis = counting.count(now, history, sample);
             history.judge(when, basis, sample);
         }
         self.forget_deleted(now, attendance.is_whole());
@@ -323,16 +292,6 @@ impl Memory {
     }
 }
 
-impl Counted<'_> {
-    const fn source(&self) -> Option<Source> {
-        match self {
-            Self::Nodes(_) => Some(Source::Prometheus),
-            Self::Listing(_) => Some(Source::Management),
-            Self::Nowhere => None,
-        }
-    }
-}
-
 fn source(attendance: &Attendance<'_>, round: &Round) -> Option<Source> {
     if attendance.at.is_some() {
         Some(Source::Prometheus)
@@ -345,53 +304,11 @@ fn source(attendance: &Attendance<'_>, round: &Round) -> Option<Source> {
     }
 }
 
-fn counted<'a>(
-    attendance: &Attendance<'_>,
-    statistics: Option<&'a Reply<QueueList>>,
-) -> Counted<'a> {
-    let at = attendance
-        .at
-        .filter(|_| attendance.scrapes().all(|(_, scrape)| scrape.has_counters));
-    match (at, statistics) {
-        (Some(at), _) => Counted::Nodes(at),
-        (None, Some(reply)) => Counted::Listing(reply),
-        (None, None) => Counted::Nowhere,
-    }
-}
-
-/// How old the numbers may be. The management API answers from a second store, and that from a
-/// cache that it keeps for five times as long as it took to fill.
-fn staleness(
-    depth: Source,
-    counted: Counted<'_>,
-    statistics: Option<&Reply<QueueList>>,
-) -> Duration {
-    match (depth, counted) {
-        (Source::Passive, _) => Duration::ZERO,
-        (Source::Prometheus | Source::Totals, Counted::Nodes(_) | Counted::Nowhere) => WINDOW,
-        _ => 2 * WINDOW + 5 * statistics.map_or(Duration::ZERO, |reply| reply.took),
-    }
-}
-
 fn take_depth(queue: &mut QueueSample, numbers: &ScrapedQueue) {
     queue.messages = numbers.messages;
     queue.messages_ready = numbers.ready;
     queue.messages_unack = numbers.unack;
     queue.consumers = numbers.consumers.or(queue.consumers);
-}
-
-fn counts_of(scrape: &DetailedScrape, sample: &QueueSample) -> [Option<u64>; COUNTERS] {
-    let found = scrape.queues.get(&sample.vhost, &sample.queue);
-    found.map_or([None; COUNTERS], |queue| {
-        [
-            queue.publish,
-            queue.deliver_get,
-            queue.ack,
-            queue.redeliver,
-            queue.get_empty,
-            queue.deliver_no_ack,
-        ]
-    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod asking;
 mod balance;
 mod check;
 mod choice;
+mod counting;
 mod endpoint;
 mod exchanges;
 mod failure;

@@ -70,7 +70,6 @@ pub(super) fn exchange_row(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>, Op
 
 /// Reads `{vhost="…",queue="…",queue_type="…",membership="…"} 1`: the queue and, if the node leads
 /// it, its type. Only brokers that escape have such rows.
-#[expect(clippy::type_complexity, reason = "three parts of one row")]
 pub(super) fn queue_info(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>, Option<&'static str>)> {
     let (mut vhost, mut queue, mut kind, mut is_leader) = (None, None, None, true);
     labels(text, |key, value| match key {

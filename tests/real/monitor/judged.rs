@@ -79,12 +79,12 @@ impl Played {
         }
     }
 
-    /// Says how good the estimates were; none may be off by more than it says of itself.
-    fn judge(mut self, median: Duration) {
+    /// How good the estimates were; none may be off by more than it says of itself.
+    fn judge(mut self, median: Duration) -> String {
         self.script.abort();
         self.errors.sort();
         let at = |share: usize| self.errors[self.errors.len() * share / 100].0.as_secs_f64();
-        println!(
+        let text = format!(
             "{}: {} estimates, error median {:.2} s, 90 % {:.2} s, largest {:.2} s",
             self.queue,
             self.errors.len(),
@@ -100,6 +100,7 @@ impl Played {
             self.queue,
             self.errors
         );
+        text
     }
 }
 
@@ -165,7 +166,7 @@ async fn the_age_of_the_oldest_message_is_what_a_script_knows() {
     println!("counters from {counters:?}");
     for played in played {
         assert!(played.errors.len() > 5, "{:?}", played.errors);
-        played.judge(Duration::from_secs(5));
+        println!("{}", played.judge(Duration::from_secs(5)));
     }
 }
 
