@@ -111,7 +111,7 @@ impl Memory {
         };
         for sample in &mut found {
             let history = self.queues.shared_entry(&sample.vhost, &sample.queue);
-            let since = self.places.since(&sample.vhost, &sample.queue);
+            let since = self.places.since(&sample.vhost, &sample.queue, now);
             self.changes += u64::from(history.round == 0);
             history.see((self.round, since.max(self.back_at)), when, sample);
             let basis = counting.count(now, history, sample);

@@ -68,9 +68,11 @@ impl Places {
         owners
     }
 
-    /// Since when a queue is where it is, in a cluster.
-    pub(super) fn since(&self, vhost: &str, name: &str) -> Option<Instant> {
-        self.0.get(vhost, name).map(|place| place.since)
+    /// Since when a queue is where it is, in a cluster: one that no node has just now is on its way.
+    pub(super) fn since(&self, vhost: &str, name: &str, now: Instant) -> Option<Instant> {
+        let is_cluster = self.0.iter().next().is_some();
+        let place = self.0.get(vhost, name);
+        place.map_or(is_cluster.then_some(now), |place| Some(place.since))
     }
 }
 

@@ -246,8 +246,10 @@ pub(crate) fn bindings(body: &str) -> Result<Vec<BindingSample>, serde_json::Err
     let rows: Vec<BindingRow> = serde_json::from_str(body)?;
     let mut shared = Shared::default();
     let mut sample = |row: BindingRow| {
+        let source = shared.text(row.source)?;
+        (!source.is_empty()).then_some(())?;
         Some(BindingSample {
-            source: shared.text(row.source)?,
+            source,
             vhost: shared.text(row.vhost)?,
             destination: shared.text(row.destination)?,
             destination_type: shared.text(row.destination_type)?,
