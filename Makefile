@@ -4,7 +4,7 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: demo test bench faults soak fuzz audit lint docs example grafana kubernetes reference install-broker install-bench install-tests
+.PHONY: demo test test-matrix bench faults soak fuzz audit lint docs example grafana kubernetes reference install-broker install-bench install-tests
 
 demo: install-broker
 	$(CARGO) build --release --bin rabtrace
@@ -12,6 +12,10 @@ demo: install-broker
 
 test: install-tests
 	scripts/test.sh
+
+# The monitor against RabbitMQ 4.0 and 4.3, in trees that debootstrap builds once (as root).
+test-matrix: install-tests
+	scripts/matrix.sh test
 
 # Runs every benchmark and writes docs/performance.md.
 bench: install-bench install-tests

@@ -1,7 +1,8 @@
 //! What a poll costs the broker and the agent, beside the call that Telegraf makes, on one broker.
 //!
 //! Broker CPU is the time that the kernel ran its threads, less what they ran idle just before.
-//! `RABTRACE_BENCH_QUEUES=1000` measures one size alone.
+//! `RABTRACE_BENCH_QUEUES=1000` measures one size alone; `RABTRACE_TEST_BROKER_TREE` names the tree
+//! of another version of RabbitMQ, as `scripts/matrix.sh` builds it.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on says why")]
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
@@ -23,6 +24,8 @@ use rabtrace::monitor::{Monitor, MonitorSetup};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the broker is watched by itself: twice its statistics interval.
+const IDLE: Duration = Duration::from_secs(10);
 /// Polls that are measured.
 const POLLS: u32 = 6;
 
@@ -61,22 +64,30 @@ struct Bench {
 }
 
 impl Bench {
-    /// Runs `call` some times, and gives the mean cost less what the broker does by itself.
+    /// Runs `call` some times, and gives the mean cost less what the broker does by itself before
+    /// and after.
     async fn measure<F: AsyncFnMut()>(&self, times: u32, mut call: F) -> Cost {
-        let (idle_cpu, idle) = (cpu_ms(&self.pid), Instant::now());
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let rate = (cpu_ms(&self.pid) - idle_cpu) / idle.elapsed().as_secs_f64();
+        let before = self.idle().await;
         let (broker_cpu, own_cpu, begun) = (cpu_ms(&self.pid), cpu_ms("self"), Instant::now());
         for _ in 0..times {
             call().await;
         }
         let wall = begun.elapsed().as_secs_f64();
+        let (broker_cpu, own_cpu) = (cpu_ms(&self.pid) - broker_cpu, cpu_ms("self") - own_cpu);
+        let rate = before.midpoint(self.idle().await);
         let each = f64::from(times);
         Cost {
-            broker_ms: (cpu_ms(&self.pid) - broker_cpu - rate * wall).max(0.0) / each,
-            own_ms: (cpu_ms("self") - own_cpu) / each,
+            broker_ms: (broker_cpu - rate * wall) / each,
+            own_ms: own_cpu / each,
             wall_ms: wall * 1e3 / each,
         }
+    }
+
+    /// Milliseconds that the broker runs in a second by itself.
+    async fn idle(&self) -> f64 {
+        let (cpu, begun) = (cpu_ms(&self.pid), Instant::now());
+        tokio::time::sleep(IDLE).await;
+        (cpu_ms(&self.pid) - cpu) / begun.elapsed().as_secs_f64()
     }
 
     fn config(&self) -> config::Broker {
@@ -178,6 +189,26 @@ fn row(what: &str, cost: &Cost) {
     );
 }
 
+/// The same queues over AMQP alone.
+async fn passive_lane(bench: &Bench, number: usize) {
+    let nowhere = Secret::new("http://127.0.0.1:9");
+    let mut passive = bench.monitor(config::Broker {
+        management_url: nowhere.clone(),
+        prometheus_urls: vec![nowhere],
+        watch_queues: names(number).collect(),
+        ..bench.config()
+    });
+    let snapshot = passive.poll_once().await.expect("a snapshot");
+    assert_eq!(
+        (snapshot.poll.source, snapshot.queues.len()),
+        (Source::Passive, number)
+    );
+    let cost = bench.measure(POLLS, async || {
+        passive.poll_once().await.expect("a snapshot");
+    });
+    row("passive declares, 256 at once", &cost.await);
+}
+
 async fn size(number: usize) {
     let broker = Broker::start().await.expect("a broker");
     let pid = std::fs::read_to_string(broker.folder().join("pid")).expect("its process id");
@@ -189,11 +220,15 @@ async fn size(number: usize) {
     let _open = fill(&bench.broker, number).await;
     // The statistics of all that was just done are still on their way.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    println!("\n{number} classic queues, a consumer each");
-
     let mut monitor = bench.monitor(bench.config());
     let snapshot = monitor.poll_once().await.expect("a snapshot");
     let version = snapshot.overview.version.clone();
+    let version = version.unwrap_or_else(|| Arc::from("?"));
+    println!("\nRabbitMQ {version}: {number} classic queues, a consumer each");
+    let what = match snapshot.poll.counters {
+        Some(_) => "a poll: depths, consumers and counters",
+        None => "a poll: depths and consumers",
+    };
     assert_eq!(
         (snapshot.poll.source, snapshot.queues.len()),
         (Source::Prometheus, number)
@@ -204,7 +239,7 @@ async fn size(number: usize) {
     });
     let ours = ours.await;
     let grown = (resident() - before) / f64::from(POLLS);
-    row("a poll: depths and consumers", &ours);
+    row(what, &ours);
     println!(
         "{:<44} {:>9.1} MiB resident, {grown:.2} MiB more with each poll",
         "",
@@ -222,23 +257,7 @@ async fn size(number: usize) {
         telegraf.broker_ms / ours.broker_ms
     );
 
-    let nowhere = Secret::new("http://127.0.0.1:9");
-    let mut passive = bench.monitor(config::Broker {
-        management_url: nowhere.clone(),
-        prometheus_urls: vec![nowhere],
-        watch_queues: names(number).collect(),
-        ..bench.config()
-    });
-    let snapshot = passive.poll_once().await.expect("a snapshot");
-    assert_eq!(
-        (snapshot.poll.source, snapshot.queues.len()),
-        (Source::Passive, number)
-    );
-    let cost = bench.measure(POLLS, async || {
-        passive.poll_once().await.expect("a snapshot");
-    });
-    row("passive declares, 256 at once", &cost.await);
-    println!("RabbitMQ {}", version.unwrap_or_else(|| Arc::from("?")));
+    passive_lane(&bench, number).await;
 }
 
 fn main() {

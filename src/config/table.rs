@@ -89,7 +89,7 @@ const PEERS: &[Key] = &[
     ),
     text(
         "broker.poll_timeout",
-        "10s",
+        "15s",
         &["RABTRACE_POLL_TIMEOUT"],
         "Longest wait for one answer of the broker.",
         |config, input| {

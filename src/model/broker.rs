@@ -129,6 +129,8 @@ pub struct QueueSample {
     pub messages_deliver_get: Option<u64>,
     pub messages_ack: Option<u64>,
     pub messages_redeliver: Option<u64>,
+    /// Those of them that needed no acknowledgement: gone with that.
+    pub messages_deliver_no_ack: Option<u64>,
     /// `basic.get` that found the queue empty.
     pub messages_get_empty: Option<u64>,
     /// Per second, from two polls of ours; none at first sight and after a reset.
@@ -172,6 +174,21 @@ pub struct ExchangeSample {
     pub messages_dropped: Option<u64>,
     pub messages_publish_in_rate: Option<f64>,
     pub messages_publish_out_rate: Option<f64>,
+}
+
+/// A binding that came or went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the management API's")]
+pub struct BindingSample {
+    pub vhost: Arc<str>,
+    /// The exchange that messages come from.
+    pub source: Arc<str>,
+    pub destination: Arc<str>,
+    /// `queue` or `exchange`.
+    pub destination_type: Arc<str>,
+    pub routing_key: Arc<str>,
+    /// Whether it is there now.
+    pub present: bool,
 }
 
 /// One node of the cluster.
@@ -303,6 +320,8 @@ pub struct BrokerSnapshot {
     pub queues: Vec<QueueSample>,
     /// Exchanges.
     pub exchanges: Vec<ExchangeSample>,
+    /// Bindings that came or went since they were listed last; all of them at first.
+    pub bindings: Vec<BindingSample>,
     /// Nodes.
     pub nodes: Vec<NodeSample>,
     /// What each node counted, in a poll that asked for it.

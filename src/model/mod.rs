@@ -18,8 +18,8 @@ pub(crate) use base64::base64;
 pub use rabtrace_lapin::path::{Direction, EdgeKind};
 
 pub use broker::{
-    AgeMethod, BrokerSnapshot, ExchangeSample, GlobalSample, HeadAge, NodeSample, OverviewSample,
-    PeerSample, PollSample, QueueSample, QueueStatus, Source,
+    AgeMethod, BindingSample, BrokerSnapshot, ExchangeSample, GlobalSample, HeadAge, NodeSample,
+    OverviewSample, PeerSample, PollSample, QueueSample, QueueStatus, Source,
 };
 pub use flow::{
     Checkpoint, FlowWindow, PathText, Resume, SeriesKey, SeriesState, Slowest, StepRow, StoreBatch,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::age::AgeTable;
+use super::age::{AgeTable, Times};
 use super::rates::Rates;
 use super::totals::{NodeId, Observed, Said, Totals};
 use super::verdict::{Seen, Verdict};
@@ -11,8 +11,9 @@ use crate::model::{AgeMethod, HeadAge, QueueSample};
 /// Rounds in which consumers that were not asked for are as they were.
 const CONSUMERS_KEPT: u64 = 3;
 
-/// The counters of one queue: published, delivered, acknowledged, redelivered, found empty.
-pub(super) const COUNTERS: usize = 5;
+/// The counters of one queue: published, delivered, acknowledged, redelivered, found empty,
+/// delivered without the need of an acknowledgement.
+pub(super) const COUNTERS: usize = 6;
 
 /// When a round was.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,20 @@ pub(super) struct When {
     pub(super) staleness: Duration,
 }
 
+/// What the age is told from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Basis {
+    /// When the counters were read.
+    pub(super) at: Instant,
+    /// How old they may be.
+    pub(super) lag: Duration,
+    /// The depth of that moment, which that of the sample need not be; it may be older.
+    pub(super) depth: Option<u64>,
+}
+
+/// How long a node that has a queue newly may say that it is empty, before it has counted.
+const UNCOUNTED: Duration = Duration::from_secs(10);
+
 /// One queue.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
@@ -32,6 +47,8 @@ pub(super) struct History {
     pub(super) seen_at: Option<Instant>,
     first_seen_unix_nano: Option<i64>,
     consumers: Option<(u64, u64)>,
+    /// The depth that was known last.
+    depth: Option<u64>,
     totals: Totals<COUNTERS>,
     rates: Rates<4>,
     age: AgeTable,
@@ -39,8 +56,14 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The queue is there in this round.
-    pub(super) fn see(&mut self, round: u64, when: When, sample: &mut QueueSample) {
+    /// The queue is there in this round; at its node, or at all again, since `since`.
+    pub(super) fn see(
+        &mut self,
+        (round, since): (u64, Option<Instant>),
+        when: When,
+        sample: &mut QueueSample,
+    ) {
+        self.doubt(when.at, since, sample);
         self.round = round;
         self.seen_at = Some(when.at);
         let first = *self.first_seen_unix_nano.get_or_insert(when.unix_nano);
@@ -51,6 +74,21 @@ impl History {
                 let kept = self.consumers.filter(|(_, at)| round - at < CONSUMERS_KEPT);
                 sample.consumers = kept.map(|(consumers, _)| consumers);
             }
+        }
+    }
+
+    /// A leader that is new says zero until it has counted, up to a statistics interval later. That
+    /// is not known, rather than empty.
+    fn doubt(&mut self, now: Instant, since: Option<Instant>, sample: &mut QueueSample) {
+        let is_new = since.is_some_and(|since| now.saturating_duration_since(since) < UNCOUNTED);
+        if is_new && sample.messages == Some(0) && self.depth > Some(0) {
+            (
+                sample.messages,
+                sample.messages_ready,
+                sample.messages_unack,
+            ) = (None, None, None);
+        } else if sample.messages.is_some() {
+            self.depth = sample.messages;
         }
     }
 
@@ -75,13 +113,14 @@ impl History {
             sample.messages_ack,
             sample.messages_redeliver,
             sample.messages_get_empty,
+            sample.messages_deliver_no_ack,
         ] = totals;
         if broken {
             self.rates.clear();
             self.age.clear();
         }
         if !gap {
-            let [publish, deliver_get, ack, redeliver, _] = totals;
+            let [publish, deliver_get, ack, redeliver, ..] = totals;
             [
                 sample.messages_publish_rate,
                 sample.messages_deliver_get_rate,
@@ -94,17 +133,16 @@ impl History {
     }
 
     /// Judges the round: age, status, time until it is empty.
-    ///
-    /// `counted` is when the counters were read and the depth of that moment, which the depth of
-    /// the sample need not be.
-    pub(super) fn judge(
-        &mut self,
-        when: When,
-        (counted_at, depth): (Instant, Option<u64>),
-        sample: &mut QueueSample,
-    ) {
-        let times = (counted_at, when.staleness);
-        let estimate = self.age.observe(times, sample.messages_publish, depth);
+    pub(super) fn judge(&mut self, when: When, basis: Basis, sample: &mut QueueSample) {
+        let times = Times {
+            now: basis.at,
+            lag: basis.lag,
+            staleness: when.staleness,
+        };
+        let counts = sample
+            .messages_publish
+            .map(|publish| (publish, left(sample)));
+        let estimate = self.age.observe(times, counts, basis.depth);
         sample.head_age = stamped(when.unix_nano, sample).or(estimate);
         self.verdict.observe(Seen {
             at: when.at,
@@ -142,14 +180,15 @@ impl History {
 }
 
 /// What left the queue for good: acknowledged, and delivered without the need to be.
+fn left(sample: &QueueSample) -> u64 {
+    let counts = [sample.messages_ack, sample.messages_deliver_no_ack];
+    counts.into_iter().flatten().fold(0, u64::saturating_add)
+}
+
+/// The same, where anything is counted.
 fn done(sample: &QueueSample) -> Option<u64> {
-    match (sample.messages_ack, sample.messages_deliver_get) {
-        // An automatic acknowledgement is in no count of acknowledgements.
-        (None | Some(0), delivered) => delivered.map(|delivered| {
-            delivered.saturating_sub(sample.messages_redeliver.unwrap_or_default())
-        }),
-        (acked, _) => acked,
-    }
+    let counted = sample.messages_ack.or(sample.messages_deliver_get);
+    counted.map(|_| left(sample))
 }
 
 /// The age that the oldest message says of itself, to the second; a clock that is ahead makes it

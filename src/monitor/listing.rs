@@ -21,7 +21,11 @@ pub(super) fn listed(round: &Round) -> Vec<QueueSample> {
     let Some(totals) = rows(&round.totals) else {
         let statistics = rows(&round.queues).unwrap_or_default();
         let names = rows(&round.names).unwrap_or_default();
-        return statistics.into_iter().chain(names).collect();
+        // A broker that has just started says "down" of every queue there.
+        let named = names
+            .into_iter()
+            .map(|row| QueueSample { state: None, ..row });
+        return statistics.into_iter().chain(named).collect();
     };
     let statistics = Listed::of(reply(round.queues.as_ref()));
     let with_rest = |total: QueueSample| match statistics.row(&total) {
@@ -61,5 +65,6 @@ pub(super) fn listed_counts(row: &QueueSample) -> [Option<u64>; COUNTERS] {
         row.messages_ack,
         row.messages_redeliver,
         row.messages_get_empty,
+        row.messages_deliver_no_ack,
     ]
 }

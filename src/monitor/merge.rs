@@ -5,22 +5,24 @@
 //! every node that answers has them, else from the listing with statistics. A queue exists if one
 //! of them has its depth, or lists its name. What none has is absent.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::counting::{Counting, counted, staleness};
 use super::exchanges::Exchanges;
-use super::history::{COUNTERS, History, When};
-use super::listing::{Listed, listed, listed_counts, reply};
+use super::history::{History, When};
+use super::listing::{Listed, listed, reply};
 use super::management::QueueList;
 use super::passive::PassiveList;
 use super::per_name::PerName;
-use super::prometheus::{DetailedScrape, ScrapedQueue};
-use super::rates::WINDOW;
+use super::places::{Owner, Places};
+use super::prometheus::ScrapedQueue;
 use super::roster::{Attendance, LOST, Roster};
-use super::round::{Reply, Round};
+use super::round::Round;
 use super::select::Selector;
-use super::totals::{NodeId, Said};
-use crate::model::{ExchangeSample, QueueSample, Source};
+use super::topology::Topology;
+use crate::model::{BindingSample, ExchangeSample, QueueSample, Source};
 
 /// What is remembered from round to round.
 #[derive(Debug, Default)]
@@ -30,9 +32,17 @@ pub(super) struct Memory {
     exchanges: Exchanges,
     /// Types and owners of queues, so that a series keeps its tag in a round without a listing.
     kinds: PerName<Kind>,
+    /// The round of the last listing.
+    listed_at: u64,
     /// Where queues of a cluster were.
-    places: PerName<Place>,
+    places: Places,
+    /// When the broker was there again after it was away.
+    back_at: Option<Instant>,
+    is_away: bool,
     roster: Roster,
+    topology: Topology,
+    /// Queues that came or went.
+    changes: u64,
     /// Where counters came from: another source counts from elsewhere.
     basis: Option<Source>,
 }
@@ -42,6 +52,9 @@ struct Kind {
     queue_type: Option<Arc<str>>,
     exclusive: Option<bool>,
     round: u64,
+    /// Whether a node had it since it was listed: then it is forgotten with the queue, else it waits
+    /// for it until the next listing.
+    is_met: Cell<bool>,
 }
 
 /// The queues of a round and where they came from.
@@ -49,20 +62,12 @@ struct Kind {
 pub(super) struct Merged {
     pub(super) queues: Vec<QueueSample>,
     pub(super) exchanges: Vec<ExchangeSample>,
+    pub(super) bindings: Vec<BindingSample>,
     /// Where depth came from.
     pub(super) depth: Source,
     /// Where counters came from.
     pub(super) counters: Option<Source>,
     pub(super) staleness: Duration,
-}
-
-/// Where the counters of a round are read from.
-#[derive(Clone, Copy)]
-enum Counted<'a> {
-    /// From the nodes, whose last answer came then.
-    Nodes(Instant),
-    Listing(&'a Reply<QueueList>),
-    Nowhere,
 }
 
 impl Memory {
@@ -85,49 +90,70 @@ impl Memory {
                 self.learn(&list.value);
             }
         }
-        let staleness = staleness(depth, counted, statistics);
+        let waited = Duration::from_secs(attendance.took.as_secs());
+        let staleness = waited + staleness(depth, counted, statistics);
         let when = When {
             at: now,
             unix_nano,
             staleness,
         };
-        let mut found = self.existing(round, &attendance, depth);
+        if std::mem::take(&mut self.is_away) {
+            self.back_at = Some(now);
+        }
+        let mut found = self.existing(round, (&attendance, now), depth);
         found.retain(|sample| selector.admits(&sample.vhost, &sample.queue));
-        let listed = Listed::of(statistics);
+        let counting = Counting {
+            counted,
+            attendance: &attendance,
+            listed: Listed::of(statistics),
+            staleness,
+            waited,
+        };
         for sample in &mut found {
             let history = self.queues.shared_entry(&sample.vhost, &sample.queue);
-            history.see(self.round, when, sample);
-            let place = listed.row(sample);
-            let basis = match counted {
-                Counted::Nodes(at) => {
-                    let said = attendance.said(|scrape| counts_of(scrape, sample));
-                    let said: Vec<(NodeId, Said<COUNTERS>)> = said.collect();
-                    history.count(at, (said.into_iter(), attendance.has_stranger), sample);
-                    (at, sample.messages)
-                }
-                Counted::Listing(reply) => {
-                    let counts = place.map_or([None; COUNTERS], listed_counts);
-                    let said = std::iter::once((0, Said::Counts(counts)));
-                    history.count(reply.at, (said, false), sample);
-                    (reply.at, place.and_then(|row| row.messages))
-                }
-                Counted::Nowhere => (now, sample.messages.filter(|depth| *depth == 0)),
-            };
+            let since = self.places.since(&sample.vhost, &sample.queue, now);
+            self.changes += u64::from(history.round == 0);
+            history.see((self.round, since.max(self.back_at)), when, sample);
+            let basis = counting.count(now, history, sample);
             history.judge(when, basis, sample);
         }
         self.forget_deleted(now, attendance.is_whole());
         let exchanges = self.exchanges.merge(&attendance, round, now);
+        let bindings = self.bindings(round, selector, now);
         Some(Merged {
             queues: found,
             exchanges,
+            bindings,
             depth,
             counters: counted.source(),
             staleness,
         })
     }
 
+    /// Bindings that came or went, but for those of queues that have no series of their own.
+    fn bindings(&mut self, round: &Round, selector: &Selector, now: Instant) -> Vec<BindingSample> {
+        let Some(list) = reply(round.bindings.as_ref()) else {
+            return Vec::new();
+        };
+        let mut topology = std::mem::take(&mut self.topology);
+        let has_series = |binding: &&BindingSample| {
+            let queue = self.named(&binding.vhost, &binding.destination);
+            &*binding.destination_type != "queue" || selector.has_own_series(&queue)
+        };
+        let listed = list.value.iter().filter(has_series).cloned();
+        let changes = topology.changes(listed, selector.most(), now);
+        self.topology = topology;
+        changes
+    }
+
+    /// How many queues came or went until now.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The broker was away, and may have begun anew: no rate spans that.
     pub(super) fn broker_away(&mut self, now: Instant) {
+        self.is_away = true;
         for history in self.queues.values_mut() {
             history.forget_rates();
             history.miss(now);
@@ -168,11 +194,13 @@ impl Memory {
     }
 
     fn learn(&mut self, list: &QueueList) {
+        self.listed_at = self.round;
         for queue in &list.queues {
             let kind = self.kinds.shared_entry(&queue.vhost, &queue.queue);
             kind.queue_type.clone_from(&queue.queue_type);
             kind.exclusive = queue.exclusive;
             kind.round = self.round;
+            kind.is_met.set(false);
         }
     }
 
@@ -180,12 +208,12 @@ impl Memory {
     fn existing(
         &mut self,
         round: &Round,
-        attendance: &Attendance<'_>,
+        (attendance, now): (&Attendance<'_>, Instant),
         depth: Source,
     ) -> Vec<QueueSample> {
         let mut samples = Vec::new();
         let mut seen: PerName<()> = PerName::default();
-        let owners = self.owners(attendance);
+        let owners = self.places.owners(attendance, now);
         for queue in listed(round) {
             if seen.get(&queue.vhost, &queue.queue).is_none() {
                 seen.insert(&queue.vhost, &queue.queue, ());
@@ -194,14 +222,13 @@ impl Memory {
         }
         for sample in &mut samples {
             if let Some(owner) = owners.get(&sample.vhost, &sample.queue) {
-                take_depth(sample, owner.queue);
+                self.take_owner(sample, owner);
             }
         }
         for (vhost, queue, owner) in owners.iter() {
             if seen.get(vhost, queue).is_none() {
                 let mut sample = self.named(vhost, queue);
-                sample.node = self.roster.name(owner.node);
-                take_depth(&mut sample, owner.queue);
+                self.take_owner(&mut sample, owner);
                 samples.push(sample);
             }
         }
@@ -209,6 +236,19 @@ impl Memory {
             samples.extend(self.declared(&list.value));
         }
         samples
+    }
+
+    /// What the node that has a queue says of it.
+    fn take_owner(&self, sample: &mut QueueSample, owner: &Owner<'_>) {
+        take_depth(sample, owner.queue);
+        sample.node = self.roster.name(owner.node).or(sample.node.take());
+        if let Some(kind) = self.kinds.get(&sample.vhost, &sample.queue) {
+            kind.is_met.set(true);
+        }
+        let kind = owner.queue.queue_type;
+        if kind.is_some() && kind != sample.queue_type.as_deref() {
+            sample.queue_type = kind.map(Arc::from);
+        }
     }
 
     fn declared<'a>(&'a self, list: &'a PassiveList) -> impl Iterator<Item = QueueSample> + 'a {
@@ -231,91 +271,24 @@ impl Memory {
         }
     }
 
-    /// The node that has each queue. While its leader moves two nodes have it: the one that has it
-    /// newly is right, for what the other says is from before.
-    fn owners<'a>(&mut self, attendance: &Attendance<'a>) -> PerName<Owner<'a>> {
-        let mut owners: PerName<Owner<'a>> = PerName::default();
-        let mut holders: PerName<u64> = PerName::default();
-        let is_cluster = attendance.nodes.len() > 1;
-        for (node, scrape) in attendance.scrapes() {
-            for (vhost, name, queue) in scrape.queues.iter().filter(|(_, _, queue)| queue.exists())
-            {
-                if is_cluster {
-                    *holders.shared_entry(vhost, name) |= bit(node);
-                }
-                let other = owners.get(vhost, name).map(|owner| owner.node);
-                let place = self.places.get(vhost, name);
-                if other.is_none_or(|other| place.is_some_and(|place| place.moved(other, node))) {
-                    owners.insert(vhost, name, Owner { node, queue });
-                }
-            }
-        }
-        self.places = PerName::default();
-        for (vhost, name, holders) in holders.iter() {
-            if let Some(owner) = owners.get(vhost, name).map(|owner| owner.node) {
-                let holders = *holders;
-                self.places.insert(vhost, name, Place { owner, holders });
-            }
-        }
-        owners
-    }
-
     /// What no round saw is gone at once if every node answered, else after a while.
     fn forget_deleted(&mut self, now: Instant, is_whole: bool) {
-        let round = self.round;
+        let (round, changes) = (self.round, &mut self.changes);
         self.queues.retain(|history| {
             if history.round == round {
                 return true;
             }
             history.miss(now);
             let seen = |at| now.saturating_duration_since(at) < LOST;
-            !is_whole && history.seen_at.is_some_and(seen)
+            let stays = !is_whole && history.seen_at.is_some_and(seen);
+            *changes += u64::from(!stays);
+            stays
         });
-        let queues = &self.queues;
+        let (queues, listed_at) = (&self.queues, self.listed_at);
         self.kinds.retain_named(|vhost, name, kind| {
-            kind.round == round || queues.get(vhost, name).is_some()
+            let is_awaited = kind.round == listed_at && !kind.is_met.get();
+            is_awaited || queues.get(vhost, name).is_some()
         });
-    }
-}
-
-/// Where a queue was in the last round.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    owner: NodeId,
-    /// All nodes that had it, by bit.
-    holders: u64,
-}
-
-impl Place {
-    /// Whether a queue that two nodes have is at `to` rather than at `from`.
-    const fn moved(&self, from: NodeId, to: NodeId) -> bool {
-        let was_at = (self.holders & bit(from) != 0, self.holders & bit(to) != 0);
-        match was_at {
-            (true, false) => true,
-            (false, true) => false,
-            _ => self.owner == to,
-        }
-    }
-}
-
-const fn bit(node: NodeId) -> u64 {
-    1 << (node % 64)
-}
-
-/// Who has a queue.
-#[derive(Clone, Copy, Debug)]
-struct Owner<'a> {
-    node: NodeId,
-    queue: &'a ScrapedQueue,
-}
-
-impl Counted<'_> {
-    const fn source(&self) -> Option<Source> {
-        match self {
-            Self::Nodes(_) => Some(Source::Prometheus),
-            Self::Listing(_) => Some(Source::Management),
-            Self::Nowhere => None,
-        }
     }
 }
 
@@ -331,52 +304,11 @@ fn source(attendance: &Attendance<'_>, round: &Round) -> Option<Source> {
     }
 }
 
-fn counted<'a>(
-    attendance: &Attendance<'_>,
-    statistics: Option<&'a Reply<QueueList>>,
-) -> Counted<'a> {
-    let at = attendance
-        .at
-        .filter(|_| attendance.scrapes().all(|(_, scrape)| scrape.has_counters));
-    match (at, statistics) {
-        (Some(at), _) => Counted::Nodes(at),
-        (None, Some(reply)) => Counted::Listing(reply),
-        (None, None) => Counted::Nowhere,
-    }
-}
-
-/// How old the numbers may be. The management API answers from a second store, and that from a
-/// cache that it keeps for five times as long as it took to fill.
-fn staleness(
-    depth: Source,
-    counted: Counted<'_>,
-    statistics: Option<&Reply<QueueList>>,
-) -> Duration {
-    match (depth, counted) {
-        (Source::Passive, _) => Duration::ZERO,
-        (Source::Prometheus | Source::Totals, Counted::Nodes(_) | Counted::Nowhere) => WINDOW,
-        _ => 2 * WINDOW + 5 * statistics.map_or(Duration::ZERO, |reply| reply.took),
-    }
-}
-
 fn take_depth(queue: &mut QueueSample, numbers: &ScrapedQueue) {
     queue.messages = numbers.messages;
     queue.messages_ready = numbers.ready;
     queue.messages_unack = numbers.unack;
     queue.consumers = numbers.consumers.or(queue.consumers);
-}
-
-fn counts_of(scrape: &DetailedScrape, sample: &QueueSample) -> [Option<u64>; COUNTERS] {
-    let found = scrape.queues.get(&sample.vhost, &sample.queue);
-    found.map_or([None; COUNTERS], |queue| {
-        [
-            queue.publish,
-            queue.deliver_get,
-            queue.ack,
-            queue.redeliver,
-            queue.get_empty,
-        ]
-    })
 }
 
 #[cfg(test)]

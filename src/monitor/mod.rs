@@ -17,8 +17,10 @@
 
 mod age;
 mod asking;
+mod balance;
 mod check;
 mod choice;
+mod counting;
 mod endpoint;
 mod exchanges;
 mod failure;
@@ -31,6 +33,7 @@ mod otlp;
 mod passive;
 mod peers;
 mod per_name;
+mod places;
 mod points;
 mod poll;
 mod prometheus;
@@ -39,6 +42,7 @@ mod roster;
 mod round;
 mod select;
 mod summary;
+mod topology;
 mod totals;
 mod verdict;
 mod watch;

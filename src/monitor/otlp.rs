@@ -166,6 +166,7 @@ mod tests {
             time_unix_nano: 20,
             queues,
             exchanges: Vec::new(),
+            bindings: Vec::new(),
             nodes: Vec::new(),
             overview: OverviewSample::default(),
             globals: Vec::new(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    BrokerSnapshot, ExchangeSample, GlobalSample, NodeSample, PeerSample, Point, QueueSample,
-    QueueStatus, Source,
+    BindingSample, BrokerSnapshot, ExchangeSample, GlobalSample, NodeSample, PeerSample, Point,
+    QueueSample, QueueStatus, Source,
 };
 
 /// The name that the default exchange has in tags: an empty tag would be no tag.
@@ -24,9 +24,14 @@ pub fn points(snapshot: &BrokerSnapshot) -> Vec<Point> {
         .exchanges
         .iter()
         .map(|exchange| exchange_point(snapshot, exchange));
+    let bindings = snapshot
+        .bindings
+        .iter()
+        .map(|binding| binding_point(snapshot, binding));
     let nodes = snapshot.nodes.iter().map(|node| node_point(snapshot, node));
     queues
         .chain(exchanges)
+        .chain(bindings)
         .chain(nodes)
         .chain(
             snapshot
@@ -73,6 +78,7 @@ fn queue_point(snapshot: &BrokerSnapshot, queue: &QueueSample) -> Point {
         .int("messages_redeliver", queue.messages_redeliver)
         .float("messages_redeliver_rate", queue.messages_redeliver_rate)
         .int("messages_get_empty", queue.messages_get_empty)
+        .int("messages_deliver_no_ack", queue.messages_deliver_no_ack)
         .int("memory", queue.memory)
         .int("message_bytes", queue.message_bytes)
         .text("state", queue.state.clone())
@@ -116,6 +122,17 @@ fn exchange_point(snapshot: &BrokerSnapshot, exchange: &ExchangeSample) -> Point
         .int("messages_confirmed", exchange.messages_confirmed)
         .int("messages_returned", exchange.messages_returned)
         .int("messages_dropped", exchange.messages_dropped)
+}
+
+/// What an exchange gives to a queue or an exchange: 1 while it is there, 0 when it is gone.
+fn binding_point(snapshot: &BrokerSnapshot, binding: &BindingSample) -> Point {
+    new(snapshot, "rabbitmq_binding")
+        .tag("vhost", binding.vhost.clone())
+        .tag("source", binding.source.clone())
+        .tag("destination", binding.destination.clone())
+        .tag("destination_type", binding.destination_type.clone())
+        .tag("routing_key", binding.routing_key.clone())
+        .int("present", Some(u64::from(binding.present)))
 }
 
 fn node_point(snapshot: &BrokerSnapshot, node: &NodeSample) -> Point {
@@ -211,8 +228,8 @@ fn peer_point(snapshot: &BrokerSnapshot, peer: &PeerSample) -> Point {
 mod tests {
     use super::points;
     use crate::model::{
-        AgeMethod, BrokerSnapshot, ExchangeSample, FieldValue, HeadAge, OverviewSample, Point,
-        PollSample, QueueSample, QueueStatus, Source,
+        AgeMethod, BindingSample, BrokerSnapshot, ExchangeSample, FieldValue, HeadAge,
+        OverviewSample, Point, PollSample, QueueSample, QueueStatus, Source,
     };
     use std::time::Duration;
 
@@ -221,6 +238,13 @@ mod tests {
             cluster: "c".into(),
             time_unix_nano: 1_700_000_010_500_000_000,
             queues: vec![queue],
+            bindings: vec![BindingSample {
+                source: "events".into(),
+                destination: "orders".into(),
+                destination_type: "queue".into(),
+                present: true,
+                ..BindingSample::default()
+            }],
             exchanges: vec![
                 ExchangeSample {
                     messages_publish_in: Some(1),
@@ -265,7 +289,12 @@ mod tests {
         let measurements: Vec<&str> = points.iter().map(|point| point.measurement).collect();
         assert_eq!(
             measurements,
-            ["rabbitmq_queue", "rabbitmq_exchange", "rabbitmq_poll"]
+            [
+                "rabbitmq_queue",
+                "rabbitmq_exchange",
+                "rabbitmq_binding",
+                "rabbitmq_poll"
+            ]
         );
         assert_eq!(names(&points[0]), ["messages", "staleness_s"]);
         assert!(points[1].tags.contains(&("exchange", "amq.default".into())));

@@ -152,6 +152,7 @@ impl Monitor {
 
     fn known(&self) -> Known {
         let (queues, has_untyped) = self.memory.extent();
+        let changes = self.memory.changes();
         let vhost = self.sources.passive_vhost();
         let mut names: HashSet<Arc<str>> = self.watched.1.iter().cloned().collect();
         names.extend(self.memory.names(vhost));
@@ -159,6 +160,7 @@ impl Monitor {
         Known {
             queues,
             has_untyped,
+            changes,
             names,
         }
     }
@@ -190,6 +192,7 @@ impl Monitor {
             time_unix_nano,
             queues: Vec::new(),
             exchanges: Vec::new(),
+            bindings: Vec::new(),
             nodes: nodes(round),
             globals: globals(round),
             overview: overview(round),
@@ -224,6 +227,7 @@ impl Monitor {
             time_unix_nano,
             queues: selected,
             exchanges: merged.exchanges,
+            bindings: merged.bindings,
             nodes: nodes(round),
             globals: globals(round),
             overview: overview(round),

@@ -47,6 +47,8 @@ pub(super) struct Attendance<'a> {
     pub(super) has_stranger: bool,
     /// When the last answer came.
     pub(super) at: Option<Instant>,
+    /// How long the slowest took: its numbers may be as old as that.
+    pub(super) took: Duration,
 }
 
 impl Roster {
@@ -62,6 +64,7 @@ impl Roster {
         for (url, outcome) in scrapes.iter().enumerate() {
             if let Ok(reply) = outcome {
                 attendance.at = attendance.at.max(Some(reply.at));
+                attendance.took = attendance.took.max(reply.took);
                 let name = reply.value.node.clone();
                 let name = name.unwrap_or_else(|| Arc::from(format!("#{url}")));
                 let (id, is_new) = self.known(&name, now);

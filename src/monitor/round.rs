@@ -17,21 +17,22 @@ use super::endpoint::Endpoint;
 use super::failure::{Cause, RequestError};
 pub(super) use super::lane::{Lane, Outcome, Reply};
 use super::management::{
-    self, Cluster, EXCHANGES_PATH, ExchangeList, NAMES_PATH, NODES_PATH, OVERVIEW_PATH,
-    QUEUES_PATH, QueueList, TOTALS_PATH,
+    self, BINDINGS_PATH, Cluster, EXCHANGES_PATH, ExchangeList, NAMES_PATH, NODES_PATH,
+    OVERVIEW_PATH, QUEUES_PATH, QueueList, TOTALS_PATH,
 };
 use super::passive::{Passive, PassiveList};
 use super::peers::Peers;
 use super::prometheus::{Consumers, DetailedScrape, NODE_PATH, NodeScrape, detailed_path};
+use super::topology::Due;
 use crate::config::{Broker, Statistics};
-use crate::model::{NodeSample, PeerSample};
+use crate::model::{BindingSample, NodeSample, PeerSample};
 
 /// A poll waits no longer for what only adds to it.
 const EXTRA_WAIT: Duration = Duration::from_millis(500);
 /// How often the aggregated numbers of a node are asked for, where other sources tell of nodes.
 const NODE_EVERY: Duration = Duration::from_secs(60);
 /// Least time between two listings of names.
-const NAMES_EVERY: Duration = Duration::from_secs(60);
+const NAMES_EVERY: Duration = Duration::from_secs(15);
 /// Queues from which on consumers are asked for in every third round only.
 const MANY: usize = 2_000;
 
@@ -48,6 +49,7 @@ pub(super) struct Round {
     pub(super) names: Option<Outcome<QueueList>>,
     pub(super) passive: Option<Outcome<PassiveList>>,
     pub(super) exchanges: Option<Outcome<ExchangeList>>,
+    pub(super) bindings: Option<Outcome<Vec<BindingSample>>>,
     pub(super) nodes: Option<Outcome<Vec<NodeSample>>>,
     pub(super) overview: Option<Outcome<Cluster>>,
     /// How each was asked.
@@ -65,6 +67,8 @@ pub(super) struct Known {
     pub(super) queues: usize,
     /// Whether one of them has no type yet.
     pub(super) has_untyped: bool,
+    /// How many queues came or went since the monitor began.
+    pub(super) changes: u64,
     /// Names in the virtual host of the AMQP URL.
     pub(super) names: Vec<Arc<str>>,
 }
@@ -90,6 +94,8 @@ pub(super) struct Sources {
     totals: Lane<QueueList>,
     names: Lane<QueueList>,
     exchanges: Lane<ExchangeList>,
+    bindings: Lane<Vec<BindingSample>>,
+    bindings_due: Due,
     node_list: Lane<Vec<NodeSample>>,
     overview: Lane<Cluster>,
     passive: Passive,
@@ -125,6 +131,8 @@ impl Sources {
             totals: Lane::default(),
             names: Lane::default(),
             exchanges: Lane::default(),
+            bindings: Lane::default(),
+            bindings_due: Due::default(),
             node_list: Lane::default(),
             overview: Lane::default(),
             passive: Passive::new(&broker.amqp_url, &broker.tls),
@@ -150,7 +158,7 @@ impl Sources {
         let deadline = begun + self.wait;
         self.cycle += 1;
         self.ask_nodes(&known, begun);
-        self.ask_management();
+        self.ask_management(known.changes, begun);
         if self.has_scrape == Some(false) {
             self.ask_listings();
         }
@@ -226,7 +234,7 @@ impl Sources {
         Asking::new(&self.client, &self.management, self.timeout)
     }
 
-    fn ask_management(&mut self) {
+    fn ask_management(&mut self, changes: u64, now: Instant) {
         let asking = self.asking();
         let get = asking.clone();
         self.overview
@@ -234,6 +242,11 @@ impl Sources {
         let get = asking.clone();
         self.node_list
             .ask_if_due(get.get(NODES_PATH.to_owned(), management::nodes));
+        if self.bindings_due.is_due(changes, now) {
+            let get = asking.clone();
+            self.bindings
+                .ask_if_due(get.get(BINDINGS_PATH.to_owned(), management::bindings));
+        }
         if !self.has_exchanges {
             self.exchanges
                 .ask_if_due(asking.get(EXCHANGES_PATH.to_owned(), management::exchanges));
@@ -299,12 +312,13 @@ impl Sources {
                 .iter_mut()
                 .map(|node| node.aggregated.answer(deadline)),
         );
-        let (aggregated, queues, totals, names, exchanges, nodes, overview) = tokio::join!(
+        let (aggregated, queues, totals, names, exchanges, bindings, nodes, overview) = tokio::join!(
             aggregated,
             self.queues.answer(deadline),
             self.totals.answer(deadline),
             self.names.answer(deadline),
             self.exchanges.answer(deadline),
+            self.bindings.answer(deadline),
             self.node_list.answer(deadline),
             self.overview.answer(deadline),
         );
@@ -313,7 +327,8 @@ impl Sources {
             && (self.has_totals || matches!((&nodes, &overview), (Some(Ok(_)), Some(Ok(_)))));
         round.node_scrapes = aggregated.into_iter().flatten().collect();
         (round.queues, round.totals, round.names) = (queues, totals, names);
-        (round.exchanges, round.nodes, round.overview) = (exchanges, nodes, overview);
+        (round.exchanges, round.bindings) = (exchanges, bindings);
+        (round.nodes, round.overview) = (nodes, overview);
         // What asks in the background is taken when it is there.
         if self.declared.is_running() {
             round.passive = self.declared.answer(Instant::now()).await;

@@ -77,6 +77,16 @@ impl Selector {
         }
     }
 
+    /// Whether a queue is let in and not folded.
+    pub(super) fn has_own_series(&self, queue: &QueueSample) -> bool {
+        self.admits(&queue.vhost, &queue.queue) && self.fold_of(queue).is_none()
+    }
+
+    /// How many series there may be.
+    pub(super) const fn most(&self) -> usize {
+        self.0.max_queues
+    }
+
     fn fold_of(&self, queue: &QueueSample) -> Option<&str> {
         let is_of = |pattern: &&String| {
             fits(pattern, &queue.queue) || (*pattern == EXCLUSIVE && queue.exclusive == Some(true))

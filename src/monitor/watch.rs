@@ -156,6 +156,7 @@ impl Watch {
             time_unix_nano: unix_nano((self.clock)()),
             queues,
             exchanges: Vec::new(),
+            bindings: Vec::new(),
             nodes: Vec::new(),
             globals: Vec::new(),
             overview: OverviewSample::default(),

@@ -2,13 +2,14 @@
 //!
 //! A watchdog process holds the read end of a pipe whose write end is ours: when this process
 //! ends, however it ends, the pipe closes and the watchdog kills the node and its `epmd` and
-//! removes the folder.
+//! removes the folder. `RABTRACE_TEST_BROKER_TREE` names the root of another system, whose
+//! RabbitMQ runs instead of this one's.
 
 mod node;
 mod ports;
 mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,12 @@ pub enum BrokerError {
          `apt-get install --no-install-recommends rabbitmq-server`, or `rabtrace demo --amqp URL`"
     )]
     NotInstalled,
+    /// There is none in the tree that the environment names.
+    #[error(
+        "no RabbitMQ server is installed in {}\n  from  RABTRACE_TEST_BROKER_TREE\n  fix   \
+         `scripts/matrix.sh trees` builds such trees", .0.display()
+    )]
+    NotInTree(PathBuf),
     /// The node ended before it answered.
     #[error("the RabbitMQ node ended while it started: {0}")]
     Ended(String),
@@ -108,12 +115,28 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub async fn start_with(options: Options) -> Result<Self, BrokerError> {
-        let server = Server::find().ok_or(BrokerError::NotInstalled)?;
+        let server = Server::find()?;
+        Self::begin(&server, &options, None).await
+    }
+
+    /// Starts another node with `options` in the cluster of this one.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn join(&self, options: Options) -> Result<Self, BrokerError> {
+        Self::begin(&self.server, &options, Some(&self.node)).await
+    }
+
+    async fn begin(
+        server: &Server,
+        options: &Options,
+        peer: Option<&Node>,
+    ) -> Result<Self, BrokerError> {
         let mut attempt = 1;
         loop {
-            let node = Node::create(&options)?;
-            let watchdog = watch(&node, &server)?;
-            let process = spawn(&node, &server)?;
+            let node = Node::create(options, peer)?;
+            let watchdog = watch(&node, server)?;
+            let process = spawn(&node, server)?;
             let mut broker = Self {
                 node,
                 server: server.clone(),
@@ -173,8 +196,9 @@ impl Broker {
     /// # Errors
     /// If the command cannot be run or fails.
     pub async fn rabbitmqctl(&self, words: &[&str]) -> Result<String, BrokerError> {
-        let mut command =
-            tokio::process::Command::from(self.node.command(&self.server.rabbitmqctl));
+        let mut command = tokio::process::Command::from(
+            self.node.at_home(self.server.rabbitmqctl(self.folder())),
+        );
         let output = command
             .arg("-q")
             .arg("-n")
@@ -198,6 +222,28 @@ impl Broker {
     /// If the process cannot be waited for.
     pub fn kill(&mut self) -> Result<(), BrokerError> {
         kill_group(&mut self.process)?;
+        Ok(())
+    }
+
+    /// Stops every process of the node without ending it, as a machine that hangs would.
+    ///
+    /// # Errors
+    /// If the processes cannot be told.
+    pub fn pause(&self) -> Result<(), BrokerError> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// Lets it go on after [`Broker::pause`].
+    ///
+    /// # Errors
+    /// If the processes cannot be told.
+    pub fn resume(&self) -> Result<(), BrokerError> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> Result<(), BrokerError> {
+        let group = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process_group(group, signal).map_err(std::io::Error::from)?;
         Ok(())
     }
 
@@ -255,7 +301,7 @@ impl Drop for Broker {
 fn spawn(node: &Node, server: &Server) -> std::io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let log = std::fs::File::create(node.folder.path().join("console.log"))?;
-    let mut command = node.command(&server.rabbitmq_server);
+    let mut command = node.at_home(server.rabbitmq_server(node.folder.path()));
     command
         .process_group(0)
         .stdin(Stdio::null())
@@ -270,12 +316,15 @@ fn spawn(node: &Node, server: &Server) -> std::io::Result<Child> {
 fn watch(node: &Node, server: &Server) -> std::io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let script = "read -r _; kill -s KILL -- \"-$(cat \"$1/group\")\" 2>/dev/null; \
-                  \"$2\" -kill >/dev/null 2>&1; rm -rf \"$1\"; sleep 0.2; rm -rf \"$1\"";
+                  folder=$1; shift; \"$@\" -kill >/dev/null 2>&1; \
+                  rm -rf \"$folder\"; sleep 0.2; rm -rf \"$folder\"";
+    let epmd = server.epmd(node.folder.path());
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", script, "rabtrace-watchdog"])
         .arg(node.folder.path())
-        .arg(&server.epmd);
+        .arg(epmd.get_program())
+        .args(epmd.get_args());
     command.env("ERL_EPMD_PORT", node.ports.epmd().to_string());
     command
         .process_group(0)

@@ -1,6 +1,5 @@
 //! The files and the environment of one node.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,11 +19,15 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn create(options: &Options) -> std::io::Result<Self> {
+    /// Lays a node out: one of its own, or one that goes to the cluster of `peer`.
+    pub(super) fn create(options: &Options, peer: Option<&Self>) -> std::io::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("rabtrace-broker-")
             .tempdir()?;
-        let ports = Ports::free()?;
+        let mut ports = Ports::free()?;
+        if let Some(peer) = peer {
+            ports = ports.beside(&peer.ports);
+        }
         let name = format!(
             "rabtrace-{}-{}@localhost",
             std::process::id(),
@@ -34,7 +37,13 @@ impl Node {
         for part in ["home", "mnesia", "log"] {
             std::fs::create_dir(path.join(part))?;
         }
-        std::fs::write(path.join("rabbitmq.conf"), config(&ports, options))?;
+        let mut lines = config(&ports, options);
+        if let Some(peer) = peer {
+            let cookie = "home/.erlang.cookie";
+            std::fs::copy(peer.folder.path().join(cookie), path.join(cookie))?;
+            lines += &cluster(&[&peer.name, &name]);
+        }
+        std::fs::write(path.join("rabbitmq.conf"), lines)?;
         std::fs::write(path.join("enabled_plugins"), plugins(options))?;
         Ok(Self {
             folder,
@@ -44,10 +53,9 @@ impl Node {
         })
     }
 
-    /// `program` with the environment that keeps the node apart from every other.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    /// `command` with the environment that keeps the node apart from every other.
+    pub(super) fn at_home(&self, mut command: Command) -> Command {
         let path = self.folder.path();
-        let mut command = Command::new(program);
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RABBITMQ_"))
         {
@@ -160,6 +168,17 @@ fn config(ports: &Ports, options: &Options) -> String {
     }
     lines.extend(options.config.iter().cloned());
     lines.join("\n") + "\n"
+}
+
+/// A new node finds the others by this list, and joins those that are there.
+fn cluster(names: &[&String]) -> String {
+    let backend = "cluster_formation.peer_discovery_backend = classic_config\n".to_owned();
+    let entry =
+        |(number, name)| format!("cluster_formation.classic_config.nodes.{number} = {name}\n");
+    (1..)
+        .zip(names)
+        .map(entry)
+        .fold(backend, |lines, line| lines + &line)
 }
 
 fn plugins(options: &Options) -> String {

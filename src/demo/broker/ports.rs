@@ -19,6 +19,12 @@ impl Ports {
         Ok(Self(found))
     }
 
+    /// The same, with the list of nodes of another node's cluster.
+    pub(super) const fn beside(mut self, other: &Self) -> Self {
+        self.0[4] = other.epmd();
+        self
+    }
+
     pub(super) fn amqp(&self) -> SocketAddr {
         loopback(self.0[0])
     }

@@ -8,7 +8,9 @@
 mod json;
 mod samples;
 
-pub(super) use samples::{Cluster, ExchangeList, QueueList, exchanges, nodes, overview, queues};
+pub(super) use samples::{
+    Cluster, ExchangeList, QueueList, bindings, exchanges, nodes, overview, queues,
+};
 
 /// Every queue with its depth: a seventh and less of the work of the statistics.
 pub(super) const TOTALS_PATH: &str = "/api/queues?disable_stats=true&enable_queue_totals=true";
@@ -18,13 +20,16 @@ pub(super) const NAMES_PATH: &str = "/api/queues?disable_stats=true";
 pub(super) const QUEUES_PATH: &str = "/api/queues?columns=vhost,name,type,node,state,exclusive,messages,\
     messages_ready,messages_unacknowledged,consumers,memory,message_bytes,head_message_timestamp,\
     message_stats.publish,message_stats.deliver_get,message_stats.ack,message_stats.redeliver,\
-    message_stats.get_empty";
+    message_stats.get_empty,message_stats.deliver_no_ack,message_stats.get_no_ack";
 /// The totals, the cluster's name, the version.
 pub(super) const OVERVIEW_PATH: &str = "/api/overview";
 /// Every node.
 pub(super) const NODES_PATH: &str = "/api/nodes?columns=name,running,mem_used,mem_limit,mem_alarm,\
     disk_free,disk_free_limit,disk_free_alarm,fd_used,fd_total,sockets_used,sockets_total,\
     proc_used,proc_total,run_queue,uptime,applications";
+/// Every binding.
+pub(super) const BINDINGS_PATH: &str =
+    "/api/bindings?columns=vhost,source,destination,destination_type,routing_key";
 /// Every exchange.
 pub(super) const EXCHANGES_PATH: &str = "/api/exchanges?columns=vhost,name,type,\
     message_stats.publish_in,message_stats.publish_out";

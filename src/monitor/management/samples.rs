@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::json::{Count, Flag, Object, Text};
-use crate::model::{ExchangeSample, NodeSample, OverviewSample, QueueSample};
+use crate::model::{BindingSample, ExchangeSample, NodeSample, OverviewSample, QueueSample};
 
 /// The queues of a listing and how many of its rows had no name.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,18 @@ struct QueueStats {
     ack: Count,
     redeliver: Count,
     get_empty: Count,
+    deliver_no_ack: Count,
+    get_no_ack: Count,
+}
+
+impl QueueStats {
+    /// Delivered without the need of an acknowledgement, by consume or get.
+    fn no_ack(&self) -> Option<u64> {
+        match (self.deliver_no_ack.0, self.get_no_ack.0) {
+            (Some(consumed), Some(got)) => Some(consumed.saturating_add(got)),
+            (consumed, got) => consumed.or(got),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -75,6 +87,16 @@ struct ExchangeRow {
     #[serde(rename = "type")]
     exchange_type: Text,
     message_stats: Object<ExchangeStats>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct BindingRow {
+    vhost: Text,
+    source: Text,
+    destination: Text,
+    destination_type: Text,
+    routing_key: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -185,6 +207,7 @@ pub(crate) fn queues(body: &str) -> Result<QueueList, serde_json::Error> {
             messages_ack: stats.ack.0,
             messages_redeliver: stats.redeliver.0,
             messages_get_empty: stats.get_empty.0,
+            messages_deliver_no_ack: stats.no_ack(),
             memory: row.memory.0,
             message_bytes: row.message_bytes.0,
             // A stream without messages has a zero here.
@@ -216,6 +239,25 @@ pub(crate) fn exchanges(body: &str) -> Result<ExchangeList, serde_json::Error> {
         });
     }
     Ok(list)
+}
+
+/// Reads `/api/bindings`, without those of the default exchange.
+pub(crate) fn bindings(body: &str) -> Result<Vec<BindingSample>, serde_json::Error> {
+    let rows: Vec<BindingRow> = serde_json::from_str(body)?;
+    let mut shared = Shared::default();
+    let mut sample = |row: BindingRow| {
+        let source = shared.text(row.source)?;
+        (!source.is_empty()).then_some(())?;
+        Some(BindingSample {
+            source,
+            vhost: shared.text(row.vhost)?,
+            destination: shared.text(row.destination)?,
+            destination_type: shared.text(row.destination_type)?,
+            routing_key: shared.text(row.routing_key).unwrap_or_default(),
+            present: true,
+        })
+    };
+    Ok(rows.into_iter().filter_map(&mut sample).collect())
 }
 
 /// Reads `/api/nodes`.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::row::{Escaping, QueueRow, exchange_row, labels, queue_row, split_metric};
+use super::row::{Escaping, QueueRow, exchange_row, labels, queue_info, queue_row, split_metric};
 use crate::monitor::per_name::PerName;
 
 /// One queue as one node sees it.
@@ -18,6 +18,9 @@ pub(crate) struct ScrapedQueue {
     pub(crate) ack: Option<u64>,
     pub(crate) redeliver: Option<u64>,
     pub(crate) get_empty: Option<u64>,
+    pub(crate) deliver_no_ack: Option<u64>,
+    /// `classic`, `quorum` or `stream`, from 4.1 on.
+    pub(crate) queue_type: Option<&'static str>,
 }
 
 /// One exchange as one node sees it.
@@ -36,6 +39,9 @@ impl ScrapedQueue {
     }
 
     fn add(&mut self, metric: Metric, value: u64) {
+        if let Metric::DeliverNoAck = metric {
+            self.add(Metric::DeliverGet, value);
+        }
         let place = match metric {
             Metric::Ready => &mut self.ready,
             Metric::Unack => &mut self.unack,
@@ -46,6 +52,7 @@ impl ScrapedQueue {
             Metric::Ack => &mut self.ack,
             Metric::Redeliver => &mut self.redeliver,
             Metric::GetEmpty => &mut self.get_empty,
+            Metric::DeliverNoAck => &mut self.deliver_no_ack,
         };
         // Some are in several rows: one for each exchange, or each way of getting.
         *place = Some(place.unwrap_or(0).saturating_add(value));
@@ -115,7 +122,10 @@ impl DetailedScrape {
             return;
         };
         let Some(metric) = Metric::of(name) else {
-            self.read_exchange(name, rest);
+            match name {
+                "rabbitmq_detailed_queue_info" => self.read_type(rest),
+                _ => self.read_exchange(name, rest),
+            }
             return;
         };
         match queue_row(rest, escaping) {
@@ -130,6 +140,18 @@ impl DetailedScrape {
                 }
             }
             None => self.bad_rows += 1,
+        }
+    }
+
+    /// The type that a leader says of its queue.
+    fn read_type(&mut self, rest: &str) {
+        let Some((vhost, queue, kind)) = queue_info(rest) else {
+            self.bad_rows += 1;
+            return;
+        };
+        self.rows += 1;
+        if let Some(kind) = kind {
+            self.queues.entry(&vhost, &queue).queue_type = Some(kind);
         }
     }
 
@@ -174,6 +196,7 @@ enum Metric {
     Ack,
     Redeliver,
     GetEmpty,
+    DeliverNoAck,
 }
 
 impl Metric {
@@ -184,10 +207,8 @@ impl Metric {
             "messages" => Some(Self::Messages),
             "consumers" => Some(Self::Consumers),
             "exchange_messages_published_total" => Some(Self::Publish),
-            "get_ack_total"
-            | "get_total"
-            | "messages_delivered_ack_total"
-            | "messages_delivered_total" => Some(Self::DeliverGet),
+            "get_ack_total" | "messages_delivered_ack_total" => Some(Self::DeliverGet),
+            "get_total" | "messages_delivered_total" => Some(Self::DeliverNoAck),
             "messages_acked_total" => Some(Self::Ack),
             "messages_redelivered_total" => Some(Self::Redeliver),
             "get_empty_total" => Some(Self::GetEmpty),
@@ -241,6 +262,8 @@ mod tests {
                 ack: Some(0),
                 redeliver: Some(1),
                 get_empty: Some(0),
+                deliver_no_ack: Some(1),
+                queue_type: None,
             })
         );
         let idle = scrape.queues.get(r#"v "x"\"#, "idle").unwrap();
@@ -273,6 +296,17 @@ mod tests {
             "`\",queue=\"evil` in each of four metrics"
         );
         assert_eq!(scrape.cluster.as_deref(), Some("rabbit@vm"));
+    }
+
+    #[test]
+    fn names_of_3_13_are_escaped_and_all_of_them_are_read() {
+        // That of 3.10.8, written as the source of 3.13 writes it: the same families, escaped.
+        let scrape =
+            DetailedScrape::parse(include_str!("../fixtures/detailed-3.13.7.txt")).unwrap();
+        assert_eq!((names(&scrape).len(), scrape.bad_rows), (7, 0));
+        let evil = scrape.queues.get(r#"odd v, "x"=\/é"#, "\",queue=\"evil");
+        assert_eq!(evil.unwrap().messages, Some(3));
+        assert!(!scrape.has_counters);
     }
 
     #[test]
@@ -327,6 +361,24 @@ mod tests {
         let ghost = scrape.queues.get(r#"v "x"\"#, "orders").unwrap();
         assert_eq!(ghost.publish, Some(4));
         assert!(!ghost.exists());
+    }
+
+    #[test]
+    fn the_leader_of_a_queue_says_its_type() {
+        let text = concat!(
+            "# TYPE rabbitmq_detailed_queue_messages gauge\n",
+            "rabbitmq_detailed_queue_messages{vhost=\"/\",queue=\"a\"} 1\n",
+            "rabbitmq_detailed_queue_info{vhost=\"/\",queue=\"a\",",
+            "queue_type=\"rabbit_quorum_queue\",membership=\"leader\"} 1\n",
+            "rabbitmq_detailed_queue_info{vhost=\"/\",queue=\"b\",",
+            "queue_type=\"rabbit_quorum_queue\",membership=\"follower\"} 1\n"
+        );
+        let scrape = DetailedScrape::parse(text).unwrap();
+        assert_eq!(
+            scrape.queues.get("/", "a").unwrap().queue_type,
+            Some("quorum")
+        );
+        assert_eq!((scrape.queues.get("/", "b"), scrape.bad_rows), (None, 0));
     }
 
     #[test]

@@ -68,6 +68,27 @@ pub(super) fn exchange_row(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>, Op
     Some((vhost?, exchange?, count(rest)?))
 }
 
+/// Reads `{vhost="…",queue="…",queue_type="…",membership="…"} 1`: the queue and, if the node leads
+/// it, its type. Only brokers that escape have such rows.
+pub(super) fn queue_info(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>, Option<&'static str>)> {
+    let (mut vhost, mut queue, mut kind, mut is_leader) = (None, None, None, true);
+    labels(text, |key, value| match key {
+        "vhost" => vhost = Some(value),
+        "queue" => queue = Some(value),
+        "queue_type" => {
+            kind = match &*value {
+                "rabbit_classic_queue" => Some("classic"),
+                "rabbit_quorum_queue" => Some("quorum"),
+                "rabbit_stream_queue" => Some("stream"),
+                _ => None,
+            }
+        }
+        "membership" => is_leader = value == "leader",
+        _ => {}
+    })?;
+    Some((vhost?, queue?, kind.filter(|_| is_leader)))
+}
+
 fn raw_row(text: &str) -> Option<QueueRow<'_>> {
     const BETWEEN: &str = "\",queue=\"";
     let (names, value) = text.strip_prefix("{vhost=\"")?.rsplit_once("\"} ")?;
