@@ -1,5 +1,5 @@
 -- Which services fail: share of failed requests in windows of five minutes, where above 5 %.
-SELECT concat(CAST(date_bin(INTERVAL '5 minutes', time) AS VARCHAR), 'Z') AS window_start,
+SELECT to_char(date_bin(INTERVAL '5 minutes', time), '%Y-%m-%dT%H:%M:%SZ') AS window_start,
        service_name,
        sum(requests) AS requests,
        sum(errors) AS errors,
