@@ -1,4 +1,5 @@
-// Why messages were dead-lettered, and how many. A counter that begins anew counts from there.
+// Why messages were dead-lettered, and how many. A counter that begins anew counts from its first
+// poll on.
 import "strings"
 
 bucket = "rabtrace"

@@ -1,5 +1,5 @@
 // How much goes through each queue: published, delivered, acknowledged. A counter that begins anew
-// counts from there.
+// counts from its first poll on.
 bucket = "rabtrace"
 since = -1h
 

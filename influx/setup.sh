@@ -11,7 +11,8 @@ influx bucket create --org "$org" --token "$token" --name "${raw}_10s" --retenti
 influx bucket create --org "$org" --token "$token" --name "${raw}_5m" --retention 365d
 for file in "$tasks"/*.flux; do
     # The tasks name the bucket `rabtrace`.
-    sed "s/bucket: \"rabtrace/bucket: \"$raw/" "$file" > /tmp/task.flux
+    escaped=$(printf '%s' "$raw" | sed 's/[&|\\]/\\&/g')
+    sed "s|bucket: \"rabtrace|bucket: \"$escaped|" "$file" > /tmp/task.flux
     influx task create --org "$org" --token "$token" --file /tmp/task.flux
 done
 rm -f /tmp/task.flux

@@ -11,6 +11,6 @@ fi
 # Metrics again, through the bound instruments that the feature switches on.
 $cargo test -p rabtrace-lapin --features bound-metrics --lib metrics
 echo "note: RabbitMQ 4.0 and 4.3 were not tested; \`make test-matrix\` does, and builds what it needs" >&2
-if [ -z "${RABTRACE_TEST_STACK:-}" ]; then
-    echo "note: the tests against the compose stack did not run; set RABTRACE_TEST_STACK=1 once it is up" >&2
+if [ -z "${RABTRACE_STACK:-}" ]; then
+    echo "note: the tests against the compose stack did not run; set RABTRACE_STACK=1 once it is up" >&2
 fi

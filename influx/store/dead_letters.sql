@@ -1,4 +1,5 @@
--- Why messages were dead-lettered, and how many. A counter that begins anew counts from there.
+-- Why messages were dead-lettered, and how many. A counter that begins anew counts from its first
+-- poll on.
 WITH steps AS (
   SELECT dead_lettered_expired - lag(dead_lettered_expired) OVER (PARTITION BY cluster, node, protocol, queue_type, dead_letter_strategy ORDER BY time) AS expired,
          dead_lettered_rejected - lag(dead_lettered_rejected) OVER (PARTITION BY cluster, node, protocol, queue_type, dead_letter_strategy ORDER BY time) AS rejected,

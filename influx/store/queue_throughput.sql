@@ -1,5 +1,5 @@
 -- How much goes through each queue: published, delivered, acknowledged. A counter that begins anew
--- counts from there.
+-- counts from its first poll on.
 WITH steps AS (
   SELECT vhost, queue,
          messages_publish - lag(messages_publish) OVER (PARTITION BY cluster, vhost, queue, type ORDER BY time) AS published,

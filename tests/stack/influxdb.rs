@@ -1,7 +1,4 @@
-//! Ring three: the compose stack. It runs with `RABTRACE_TEST_STACK=1` once `docker compose up`
-//! stands, with the development passwords; without the variable it says that it did not run.
-#![expect(clippy::print_stdout, reason = "it says that it did not run")]
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+//! InfluxDB 2: filled by the agent, and read back by an independent client.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,28 +12,22 @@ use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-const URL: &str = "http://127.0.0.1:8086";
-const ORG: &str = "rabtrace";
-const TOKEN: &str = "rabtrace-development-token";
-
-/// Whether the stack is there; says so when it is not asked for.
-fn asked_for() -> bool {
-    let asked = std::env::var_os("RABTRACE_TEST_STACK").is_some();
-    if !asked {
-        println!("not run: set RABTRACE_TEST_STACK=1 once `docker compose up` stands");
-    }
-    asked
-}
+use crate::{asked_for, setting};
 
 /// Rows that an independent client reads.
 async fn read(flux: String) -> Vec<influxdb2::api::query::FluxRecord> {
-    let client = influxdb2::Client::new(URL, ORG, TOKEN);
+    let client = influxdb2::Client::new(
+        setting("INFLUX_HOST"),
+        setting("INFLUX_ORG"),
+        setting("INFLUX_TOKEN"),
+    );
     client.query_raw(Some(Query::new(flux))).await.unwrap()
 }
 
 fn measurement(name: &str) -> String {
     format!(
-        "from(bucket: \"rabtrace\") |> range(start: -10m) |> filter(fn: (r) => r._measurement == \"{name}\") |> limit(n: 5)"
+        "from(bucket: {:?}) |> range(start: -10m) |> filter(fn: (r) => r._measurement == \"{name}\") |> limit(n: 5)",
+        setting("INFLUX_BUCKET")
     )
 }
 
@@ -106,9 +97,10 @@ async fn influxdb_2_gives_back_what_was_written() {
         .int("messages", Some(42))
         .text("state", Some("a \\ \"b\""));
     let mut config = Config::default().influx;
-    config.url = Some(Secret::new(URL));
-    ORG.clone_into(&mut config.org);
-    config.token = Secret::new(TOKEN);
+    config.url = Some(Secret::new(setting("INFLUX_HOST")));
+    config.org = setting("INFLUX_ORG");
+    config.bucket = setting("INFLUX_BUCKET");
+    config.token = Secret::new(setting("INFLUX_TOKEN"));
     let metrics = write(config, point).await;
     assert_eq!(metrics.points_written.get(), 1);
     let rows = read(format!(
