@@ -192,6 +192,11 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("messages_redeliver", "int", "count"),
             ("messages_redeliver_rate", "float", "a second"),
             ("messages_get_empty", "int", "count"),
+            (
+                "messages_deliver_no_ack",
+                "int",
+                "count, part of messages_deliver_get",
+            ),
             ("memory", "int", "bytes"),
             ("message_bytes", "int", "bytes"),
             ("state", "string", "the broker's word"),
@@ -209,6 +214,12 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("folded", "int", "queues that share this series"),
             ("staleness_s", "float", "age of the numbers"),
         ],
+    },
+    Measurement {
+        name: "rabbitmq_binding",
+        about: "One binding when it came or went, and each of them once an hour.",
+        tags: "cluster, vhost, source, destination, destination_type, routing_key",
+        fields: &[("present", "int", "1 when it is there, 0 when it went")],
     },
     Measurement {
         name: "rabbitmq_exchange",
