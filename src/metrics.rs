@@ -145,6 +145,13 @@ impl Maker {
         Ok(gauges)
     }
 
+    fn queues(&self) -> Result<IntGauge, prometheus::Error> {
+        self.gauge(
+            "rabtrace_queues",
+            "Queues of the broker in the newest snapshot.",
+        )
+    }
+
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         let gauge = IntGauge::new(name, help)?;
         self.0.register(Box::new(gauge.clone()))?;
@@ -225,10 +232,7 @@ impl Metrics {
             )?,
             edge: Edge::new(&make)?,
             waiting: Waiting::new(&make)?,
-            queues: make.gauge(
-                "rabtrace_queues",
-                "Queues of the broker in the newest snapshot.",
-            )?,
+            queues: make.queues()?,
             observed: Observed::default(),
             registry: make.0,
         })

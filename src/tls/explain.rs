@@ -41,6 +41,7 @@ const PARTS: &[(&str, Wrong)] = &[
     // It may come before the alert that says why.
     ("roken pipe", Wrong::Dropped),
     ("onnection reset", Wrong::Dropped),
+    ("onnection closed", Wrong::Dropped),
     ("close_notify", Wrong::Dropped),
 ];
 

