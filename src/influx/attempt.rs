@@ -18,8 +18,9 @@ use super::server::{Server, refusal, shown};
 use crate::config;
 use crate::health::Failure;
 
-/// Requests of one attempt at most. A server that refuses line after line without naming them is
-/// asked again later; it may be that not the lines are wrong.
+/// Requests of one attempt at most. Where the server takes none of a group within them, and refuses
+/// line after line without naming them, it is asked again later, from another line on: it may be
+/// that not the lines are wrong. Where it takes some, the rest goes on at once.
 const REQUESTS: usize = 64;
 
 /// What every attempt needs.
@@ -61,16 +62,21 @@ pub(super) async fn write(
             Err(trouble) => Err(trouble),
         },
     };
-    if end.is_err() && attempt.written.is_untouched() {
+    if end.is_err() && attempt.written.is_untouched() && !attempt.written.rest.is_proven {
         // Where nothing at all is taken, it may be that not the lines are wrong: they are kept.
+        let is_searched = !attempt.alone.is_empty();
         attempt.alone.clear();
         attempt.pieces = whole.into_iter().rev().collect();
+        if is_searched {
+            attempt.begin_elsewhere();
+        }
     }
     attempt.refuse_those_alone();
     attempt.report(&session.config);
     let mut written = attempt.written;
     attempt.pieces.reverse();
     written.rest.pieces = attempt.pieces;
+    written.rest.is_proven |= written.taken > 0;
     written.end = end;
     written
 }
@@ -146,7 +152,7 @@ impl Attempt {
                 verdict => self.settle(verdict),
             }
         }
-        if self.pieces.is_empty() {
+        if self.pieces.is_empty() || self.written.rest.is_proven || self.written.taken > 0 {
             return Ok(latency);
         }
         let (url, reason) = (shown(&session.config), &self.unexplained);
@@ -201,6 +207,22 @@ impl Attempt {
         } else {
             // Only a body that cannot be inflated has no halves: memory has gone bad.
             self.written.rejected += piece.lines();
+        }
+    }
+
+    /// Sends another line first the next time: many lines that are refused may stand before the
+    /// first that is taken.
+    fn begin_elsewhere(&mut self) {
+        if self.pieces.is_empty() {
+            return;
+        }
+        let place = fastrand::usize(..self.pieces.len());
+        let piece = self.pieces.swap_remove(place);
+        let is_cut = piece.lines() > 1 && self.pieces.len() < REQUESTS;
+        let parts = is_cut.then(|| piece.parts(fastrand::u64(1..piece.lines())));
+        match parts.flatten() {
+            Some((head, tail)) => self.pieces.extend([head, tail]),
+            None => self.pieces.push(piece),
         }
     }
 

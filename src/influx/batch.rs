@@ -27,6 +27,8 @@ pub(super) struct Group {
     pub(super) pieces: Vec<Batch>,
     /// The records that all of it came from, without their payloads.
     pub(super) records: Vec<Record>,
+    /// Whether the server took some of it: then what it refuses is to blame.
+    pub(super) is_proven: bool,
 }
 
 impl Group {
@@ -93,11 +95,15 @@ impl Batch {
 
     /// The first and the second half of its lines; none when it has one line or cannot be read.
     pub(super) fn halves(&self) -> Option<(Self, Self)> {
-        if self.lines < 2 {
+        self.parts(self.lines / 2)
+    }
+
+    /// The `first` lines and the others; none when one of both were empty, or it cannot be read.
+    pub(super) fn parts(&self, first: u64) -> Option<(Self, Self)> {
+        if first == 0 || first >= self.lines {
             return None;
         }
         let text = self.text().ok()?;
-        let first = self.lines / 2;
         let at = text
             .match_indices('\n')
             .nth(usize::try_from(first).ok()?.checked_sub(1)?)

@@ -83,6 +83,7 @@ impl Buffer {
             let group = Group {
                 pieces: vec![Batch::seal(&self.open, self.open_lines)],
                 records: std::mem::take(&mut self.open_records),
+                is_proven: false,
             };
             self.sealed_bytes += group.size();
             self.sealed.push_back(group);

@@ -104,6 +104,56 @@ async fn a_bad_line_that_is_not_named_is_searched_for() {
     assert_eq!(sink.stop().await, (49, 1, 0));
 }
 
+/// Refuses a write with one of the bad lines in it, names none, and keeps the others' numbers.
+async fn without_names(is_bad: fn(u64) -> bool) -> (ScriptedServer, Arc<Mutex<BTreeSet<u64>>>) {
+    let taken = Arc::new(Mutex::new(BTreeSet::new()));
+    let keep = Arc::clone(&taken);
+    let server = ScriptedServer::start(VERSION_2, move |_, write| {
+        let number = |line: &String| {
+            let digits = line.split("n=").nth(1)?.split('i').next()?;
+            digits.parse::<u64>().ok()
+        };
+        let numbers: Vec<u64> = write.lines.iter().filter_map(number).collect();
+        if numbers.iter().copied().any(is_bad) {
+            return reply(400, r#"{"code":"invalid","message":"something is wrong"}"#);
+        }
+        keep.lock().unwrap().extend(numbers);
+        reply(204, "")
+    })
+    .await;
+    (server, taken)
+}
+
+#[tokio::test]
+async fn many_bad_lines_before_the_first_good_one_hold_nothing_up() {
+    let (server, taken) = without_names(|number| number <= 40).await;
+    let sink = Running::start(Influx {
+        batch_lines: 5000,
+        ..config(&server.url)
+    });
+    sink.send(points(1, 200)).await;
+    sink.until_settled(200).await;
+    assert_eq!(sink.dropped("rejected"), 40);
+    assert_eq!(sink.stop().await, (160, 40, 0));
+    assert_eq!(*taken.lock().unwrap(), (41..=200).collect());
+}
+
+#[tokio::test]
+async fn bad_lines_all_over_a_batch_are_searched_for_without_a_pause() {
+    let (server, taken) = without_names(|number| number % 20 == 0).await;
+    let sink = Running::start(Influx {
+        batch_lines: 5000,
+        ..config(&server.url)
+    });
+    sink.send(points(1, 1000)).await;
+    sink.until_settled(1000).await;
+    assert_eq!(sink.dropped("rejected"), 50);
+    let errors = sink.metric("rabtrace_errors_total{stage=\"influx\"}");
+    assert_eq!(errors, 0, "the server took lines all the time");
+    assert_eq!(sink.stop().await, (950, 50, 0));
+    assert_eq!(taken.lock().unwrap().len(), 950);
+}
+
 #[tokio::test]
 async fn a_server_that_refuses_everything_is_not_asked_for_every_line() {
     let server =
