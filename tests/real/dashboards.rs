@@ -172,7 +172,11 @@ fn check_reference(lines: &[String]) {
             assert_eq!(*of, kind, "{name}.{field}");
         }
     }
-    for known in MEASUREMENTS {
+    // Bindings are asked for once a minute at most: the monitor's own tests see them.
+    let told = MEASUREMENTS
+        .iter()
+        .filter(|known| known.name != "rabbitmq_binding");
+    for known in told {
         let begins = |line: &&String| line.starts_with(&format!("{},", known.name));
         assert!(lines.iter().any(|line| begins(&line)), "no {}", known.name);
     }

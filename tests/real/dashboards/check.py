@@ -137,7 +137,7 @@ def check(points, dashboard):
             try:
                 rows = points.rows(target["rawSql"], variables)
             except Exception as error:
-                if any(f"No field named {name}." in str(error) for name in NOT_TOLD):
+                if any(f"column '{name}' not found" in str(error) for name in NOT_TOLD):
                     continue
                 yield f"{title}: {error}\n{target['rawSql']}"
                 continue
