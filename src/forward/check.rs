@@ -31,6 +31,9 @@ pub async fn check(config: &config::Forward, client: &reqwest::Client) -> Option
     })
 }
 
+/// What mends a refused login.
+pub(super) const LOGIN: &str = "mend the login in forward.headers (OTEL_EXPORTER_OTLP_HEADERS)";
+
 async fn attempt(upstream: &Upstream, protocol: Protocol) -> Result<String, Failure> {
     let (name, other) = match protocol {
         Protocol::Grpc => ("gRPC", "http/protobuf, often on port 4318"),
@@ -46,6 +49,10 @@ async fn attempt(upstream: &Upstream, protocol: Protocol) -> Result<String, Fail
                  if it listens, its protocol may be the other one: \
                  forward.protocol = {other}"
             ),
+        }),
+        Outcome::Login { why } => Err(Failure {
+            why,
+            fix: LOGIN.to_owned(),
         }),
         Outcome::Refused { why } => Err(Failure {
             why,

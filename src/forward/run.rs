@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::check::LOGIN;
 use super::upstream::{Outcome, SetupError, Upstream};
 use crate::config;
-use crate::health::Component;
+use crate::health::{Component, Failure};
 use crate::metrics::Metrics;
 use crate::model::Signal;
 use crate::retry::Backoff;
@@ -105,7 +106,7 @@ impl Forward {
                 },
                 (begun, outcome) = finished(&mut self.attempt) => {
                     self.attempt = None;
-                    let failed = matches!(outcome, Outcome::Retry { .. });
+                    let failed = matches!(outcome, Outcome::Retry { .. } | Outcome::Login { .. });
                     self.finish(begun, outcome, &stats);
                     match self.held.take_if(|_| !failed) {
                         Some(record) => spool.done(record).await,
@@ -153,6 +154,12 @@ impl Forward {
         }));
     }
 
+    /// The request that is held is sent again, but not at once.
+    fn wait(&mut self, after: Option<Duration>) {
+        self.metrics.error(SINK);
+        self.retry_at = Some(Instant::now() + self.backoff.next_wait(after));
+    }
+
     fn finish(&mut self, begun: Instant, outcome: Outcome, stats: &Stats) {
         match outcome {
             Outcome::Taken { rejected } => {
@@ -164,12 +171,17 @@ impl Forward {
                 self.component.healthy(begun.elapsed());
             }
             Outcome::Retry { why, after } => {
-                self.metrics.error(SINK);
-                let (requests, bytes) = (stats.waiting.records, stats.disk_bytes);
-                self.component.degraded(&format!(
-                    "{why}; {requests} requests wait, the spool has {bytes} bytes on the disk"
-                ));
-                self.retry_at = Some(Instant::now() + self.backoff.next_wait(after));
+                let message = format!("{why}; {}", waiting(stats));
+                self.component.degraded(&message);
+                self.wait(after);
+            }
+            Outcome::Login { why } => {
+                let failure = Failure {
+                    why: format!("the upstream refuses the login: {why}; {}", waiting(stats)),
+                    fix: LOGIN.to_owned(),
+                };
+                self.component.unhealthy(&failure.to_string());
+                self.wait(None);
             }
             Outcome::Refused { why } => {
                 self.metrics.dropped(SINK, "refused", 1);
@@ -179,6 +191,12 @@ impl Forward {
             }
         }
     }
+}
+
+/// How much waits.
+fn waiting(stats: &Stats) -> String {
+    let (requests, bytes) = (stats.waiting.records, stats.disk_bytes);
+    format!("{requests} requests wait, the spool has {bytes} bytes on the disk")
 }
 
 /// The end of the attempt under way; never, if there is none.

@@ -1,7 +1,8 @@
 //! One attempt: a request's bytes to the upstream, over gRPC or HTTP, and what came of it.
 //!
 //! What may be sent again is the OTLP specification's list:
-//! <https://opentelemetry.io/docs/specs/otlp/#failures> and `#failures-1`.
+//! <https://opentelemetry.io/docs/specs/otlp/#failures> and `#failures-1`. By that list a refused login
+//! is final; here what waits is kept, since a token that was rotated must not empty the spool.
 
 mod grpc;
 mod http;
@@ -28,6 +29,8 @@ pub(super) enum Outcome {
         why: String,
         after: Option<Duration>,
     },
+    /// It refuses the login: a person must mend it, and the request waits.
+    Login { why: String },
     /// It will never take the request.
     Refused { why: String },
 }

@@ -101,6 +101,7 @@ fn outcome(status: &Status) -> Outcome {
         | Code::Unavailable
         | Code::DataLoss => Outcome::Retry { why, after },
         Code::ResourceExhausted if after.is_some() => Outcome::Retry { why, after },
+        Code::Unauthenticated | Code::PermissionDenied => Outcome::Login { why },
         _ => Outcome::Refused { why },
     }
 }
@@ -191,6 +192,9 @@ mod tests {
             );
             let status = Status::new(code, "");
             assert_eq!(retried(&status).is_some(), expected, "{code:?}");
+            let is_login = matches!(code, Code::Unauthenticated | Code::PermissionDenied);
+            let waits = matches!(outcome(&status), Outcome::Login { .. });
+            assert_eq!(waits, is_login, "{code:?}");
         }
         let details = retry_info().into();
         let status = Status::with_details(Code::ResourceExhausted, "", details);

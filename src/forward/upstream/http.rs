@@ -117,6 +117,7 @@ async fn outcome(mut answer: Response) -> Outcome {
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Outcome::Retry { why, after },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::Login { why },
         _ => Outcome::Refused { why },
     }
 }

@@ -316,6 +316,25 @@ async fn retryable_answers_are_tried_again_and_others_are_dropped() {
 }
 
 #[tokio::test]
+async fn a_refused_login_keeps_what_waits_until_it_is_mended() {
+    for status in [401, 403] {
+        let (address, seen) = scripted(vec![(status, None), (status, None)]).await;
+        let running = Running::start(settings(Protocol::HttpProtobuf, address));
+        for id in 1..=3 {
+            running.send(&request(&[id], 20)).await;
+        }
+        running
+            .counted("rabtrace_errors_total{stage=\"forward\"}")
+            .await;
+        assert_ne!(running.status(), Status::Healthy);
+        running.counted("rabtrace_requests_forwarded_total 3").await;
+        assert_eq!(seen.lock().unwrap().len(), 5);
+        assert_eq!(running.metrics.dropped_total(), 0);
+        assert_eq!(running.status(), Status::Healthy);
+    }
+}
+
+#[tokio::test]
 async fn a_check_says_what_is_wrong() {
     assert!(check(&Config::default().forward, &client()).await.is_none());
     let receiver = Receiver::start(1).await;
