@@ -42,13 +42,14 @@ pub struct Metrics {
     pub observed: Observed,
 }
 
-/// What waits for the sinks, by sink.
+/// What waits for the sinks and what their servers refused, by sink.
 #[derive(Clone)]
 struct Waiting {
     buffered_bytes: IntGaugeVec,
     spool_bytes: IntGaugeVec,
     spool_records: IntGaugeVec,
     spool_max_bytes: IntGaugeVec,
+    dead_letters: IntCounterVec,
 }
 
 impl Waiting {
@@ -73,6 +74,11 @@ impl Waiting {
                 "rabtrace_spool_max_bytes",
                 "Size of a sink's spool at which the oldest is dropped.",
                 &["sink"],
+            )?,
+            dead_letters: make.family(
+                "rabtrace_dead_letters_total",
+                "What servers refused for good, by whether it was kept in a file.",
+                &["sink", "outcome"],
             )?,
         })
     }
@@ -180,9 +186,8 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let make = Maker(Registry::new());
         watch_process(&make.0)?;
-        let version = [env!("CARGO_PKG_VERSION")];
         let info = make.gauges("rabtrace_build_info", "Version of the agent.", &["version"])?;
-        info.with_label_values(&version).set(1);
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
             spans_received: make.counter(
                 "rabtrace_spans_received_total",
@@ -253,6 +258,12 @@ impl Metrics {
     /// Counts a request that was refused.
     pub fn refused(&self, reason: &str) {
         self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts something that was refused for good: `kept` in the sink's file, or `not_kept`.
+    pub fn dead_letter(&self, sink: &str, outcome: &str) {
+        let counter = &self.waiting.dead_letters;
+        counter.with_label_values(&[sink, outcome]).inc();
     }
 
     /// Counts an attempt that failed and is made again.

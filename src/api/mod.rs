@@ -39,12 +39,13 @@ use tokio_util::sync::CancellationToken;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::serve::{Access, serve};
+use crate::spool::DeadLetterFile;
 use crate::store::Reader;
 
 pub use error::ApiError;
 pub use questions::{Rows, SqlRequest};
 pub use reloads::{ReloadBoard, ReloadReport};
-pub use state::{Addresses, HealthReport, SpoolReport, StatusReport};
+pub use state::{Addresses, DeadLetterReport, HealthReport, SpoolReport, StatusReport};
 
 /// Largest body of a request, which is the text of a statement.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -63,6 +64,8 @@ pub struct ApiSetup {
     pub metrics: Metrics,
     /// Where the agent listens.
     pub addresses: Addresses,
+    /// Where what servers refused for good is kept.
+    pub dead_letters: Vec<DeadLetterFile>,
     /// The wall clock.
     pub clock: fn() -> SystemTime,
 }

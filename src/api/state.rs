@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Api, ReloadReport};
 use crate::health::{ComponentReport, Status};
 use crate::metrics::Metrics;
+use crate::spool::DeadLetterFile;
 
 /// Where an agent listens; with port 0 in the configuration these are the chosen ones.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -63,6 +64,20 @@ pub struct StatusReport {
     /// Reloads of the configuration.
     #[serde(default)]
     pub reloads: ReloadReport,
+    /// What servers refused for good and is kept, by sink.
+    #[serde(default)]
+    pub dead_letters: BTreeMap<String, DeadLetterReport>,
+}
+
+/// What one sink's server refused for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterReport {
+    /// The file that has the newest of it.
+    pub path: String,
+    /// Bytes of it and of the file before it.
+    pub bytes: u64,
+    /// Lines that were written since the agent's start.
+    pub letters: u64,
 }
 
 /// What waits on disk for one sink.
@@ -133,7 +148,20 @@ pub(super) async fn status(State(api): State<Api>) -> Json<StatusReport> {
         dropped: metrics.dropped_total(),
         spools: spools(metrics),
         reloads: api.setup.reloads.report(),
+        dead_letters: dead_letters(&api.setup.dead_letters),
     })
+}
+
+fn dead_letters(files: &[DeadLetterFile]) -> BTreeMap<String, DeadLetterReport> {
+    let report = |file: &DeadLetterFile| {
+        let report = DeadLetterReport {
+            path: file.path().display().to_string(),
+            bytes: file.bytes(),
+            letters: file.letters(),
+        };
+        (file.sink().to_owned(), report)
+    };
+    files.iter().map(report).collect()
 }
 
 fn spools(metrics: &Metrics) -> BTreeMap<String, SpoolReport> {

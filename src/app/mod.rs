@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::model::{Batch, BrokerSnapshot, Signal};
 use crate::receiver::{self, Intake};
 use crate::serve::Access;
-use crate::spool::{Spool, Writer};
+use crate::spool::{DeadLetter, DeadLetterTask, Spool, Writer};
 use crate::store::{Reader, Store};
 use crate::tls::{self, Material};
 
@@ -146,6 +146,7 @@ impl App {
         let access = Access::new(settings.tls(), &config.limits, metrics.clone());
         let resume = store.resume(window, config.influx.url.is_some())?;
         let watched = spools.watched();
+        let dead_letters = spools.dead_letters();
         let otlp = access.with_token(settings.receiver_token());
         let inputs = parts.inputs(&mut running, Inputs::new((grpc, http), otlp, &spools));
         let sinks = parts.sinks(&mut running, store, spools)?;
@@ -170,6 +171,7 @@ impl App {
             health: health.clone(),
             metrics: metrics.clone(),
             addresses: listeners.addresses,
+            dead_letters,
             clock: SystemTime::now,
         };
         let api_stop = running.token(Stage::Api);
@@ -297,6 +299,7 @@ impl Parts<'_> {
             client: settings.borrow().client.clone(),
             metrics: self.metrics.clone(),
             component: self.health.component("influxdb"),
+            dead_letter: dead_letter(running, ends.dead_letter),
         });
         let influx = influx.following(settings);
         let write = influx.run(ends.reader, running.token(Stage::Sinks));
@@ -318,6 +321,7 @@ impl Parts<'_> {
             client: settings.borrow().client.clone(),
             metrics: self.metrics.clone(),
             component: self.health.component("upstream"),
+            dead_letter: dead_letter(running, ends.dead_letter),
         })?;
         let forward = forward.following(settings);
         let stop = running.token(Stage::Sinks);
@@ -327,6 +331,16 @@ impl Parts<'_> {
         running.spawn(Stage::Sinks, "forward (numbers)", done(keep));
         Ok(requests)
     }
+}
+
+/// Starts what writes the sink's dead letters, if they are kept.
+fn dead_letter(
+    running: &mut Running,
+    opened: Option<(DeadLetter, DeadLetterTask)>,
+) -> Option<DeadLetter> {
+    let (dead_letter, task) = opened?;
+    running.spawn(Stage::Sinks, "dead letters", done(task.run()));
+    Some(dead_letter)
 }
 
 /// A client with no certificates but the system's, by way of `HTTP_PROXY` if it is set.

@@ -1,14 +1,17 @@
 //! The spools of the sinks that are configured: opened before anything runs, watched while it does,
 //! closed at the end.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::health::Component;
 use crate::metrics::Metrics;
-use crate::spool::{Limits, Reader, Spool, SpoolError, SpoolSetup, Writer};
+use crate::spool::{
+    DeadLetter, DeadLetterFile, DeadLetterSetup, DeadLetterTask, Limits, Reader, Spool, SpoolError,
+    SpoolSetup, Writer,
+};
 
 /// Time between two looks at how the spools are.
 const LOOK: Duration = Duration::from_secs(1);
@@ -19,6 +22,7 @@ const CLOSING: Duration = Duration::from_millis(500);
 pub(super) struct Ends {
     pub(super) writer: Writer,
     pub(super) reader: Reader,
+    pub(super) dead_letter: Option<(DeadLetter, DeadLetterTask)>,
 }
 
 /// One spool for each sink that is configured.
@@ -31,14 +35,26 @@ impl Spools {
     /// Opens them; what is in them from before goes out as soon as the sinks run.
     pub(super) fn open(config: &Config, metrics: &Metrics) -> Result<Self, SpoolError> {
         let open = |sink: &'static str, memory_bytes: usize| {
+            let folder = config.spool_folder().join(sink);
             let (writer, reader) = Spool::open(SpoolSetup {
-                folder: config.spool_folder().join(sink),
+                folder: folder.clone(),
                 sink,
                 limits: limits(config, memory_bytes),
                 metrics: metrics.clone(),
             })?;
             metrics.spool_limit(sink, config.spool.max_bytes);
-            Ok(Ends { writer, reader })
+            let dead_letter = DeadLetter::open(DeadLetterSetup {
+                folder,
+                sink,
+                max_bytes: config.spool.dead_letter_bytes,
+                metrics: metrics.clone(),
+                clock: SystemTime::now,
+            });
+            Ok(Ends {
+                writer,
+                reader,
+                dead_letter,
+            })
         };
         let forward = config.forward.endpoint.as_ref();
         let forward = forward.map(|_| open("forward", config.forward.buffer_bytes));
@@ -49,6 +65,13 @@ impl Spools {
             forward: forward.transpose()?,
             influx: influx.transpose()?,
         })
+    }
+
+    /// Where what the servers refuse for good is kept.
+    pub(super) fn dead_letters(&self) -> Vec<DeadLetterFile> {
+        let all = self.forward.iter().chain(&self.influx);
+        let kept = all.filter_map(|ends| ends.dead_letter.as_ref());
+        kept.map(|(dead_letter, _)| dead_letter.file()).collect()
     }
 
     /// The spools, to be watched.

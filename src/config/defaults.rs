@@ -53,6 +53,7 @@ fn blank() -> Config {
         spool: Spool {
             folder: PathBuf::new(),
             max_bytes: 0,
+            dead_letter_bytes: 0,
         },
         api: Api {
             listen: nowhere,

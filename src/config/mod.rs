@@ -209,6 +209,8 @@ pub struct Spool {
     pub folder: PathBuf,
     /// Bytes of one sink's spool; beyond it the oldest is dropped and counted.
     pub max_bytes: u64,
+    /// Bytes of what one sink's server refused for good; zero keeps nothing.
+    pub dead_letter_bytes: u64,
 }
 
 impl Config {

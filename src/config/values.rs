@@ -125,6 +125,10 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+pub(super) fn size_or_zero(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { size(text) }
+}
+
 pub(super) fn memory_size(text: &str) -> Result<usize, String> {
     usize::try_from(size(text)?)
         .map_err(|_| format!("{text:?} is more than this machine can address"))

@@ -7,13 +7,15 @@
 //!   a crash at most one comes twice.
 //! - Upstream away: requests wait in the spool, up to `buffer_bytes` of them in memory too. What
 //!   OTLP calls retryable is sent again after a jittered wait of up to 30 s, or as long as the
-//!   upstream asks for; what it refuses for good is dropped and counted (`refused`).
+//!   upstream asks for; what it refuses for good is counted (`refused`) and kept as a
+//!   dead letter.
 //! - Full: the spool drops the oldest and counts them (`spool_full`). A disk without room makes the
 //!   receiver refuse; the monitor's numbers are dropped and counted then (`not_spooled`).
 //! - Stop: what waits is sent for at most 1.5 s, or until an attempt fails; the rest stays in the
 //!   spool for the next start.
 
 mod check;
+mod letter;
 mod numbers;
 mod run;
 mod upstream;

@@ -10,13 +10,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::check::LOGIN;
+use super::letter::letter;
 use super::upstream::{Outcome, SetupError, Upstream};
 use crate::config;
 use crate::health::{Component, Failure};
 use crate::metrics::Metrics;
 use crate::model::Signal;
 use crate::retry::Backoff;
-use crate::spool::{Reader, Record, Stats};
+use crate::spool::{DeadLetter, Reader, Record, Stats};
 use crate::tls::{Peer, changed};
 
 /// The name of this sink in counters.
@@ -34,11 +35,18 @@ pub struct ForwardSetup {
     pub metrics: Metrics,
     /// Where it reports how it is.
     pub component: Component,
+    /// Where requests go that the upstream refuses for good; none if they are not kept.
+    pub dead_letter: Option<DeadLetter>,
 }
 
 /// Sends OTLP requests on to the upstream; see the module.
 pub struct Forward {
     upstream: Arc<Upstream>,
+    /// Its endpoint, without a password.
+    url: Arc<str>,
+    /// The one of the attempt under way.
+    sent_to: Arc<str>,
+    dead_letter: Option<DeadLetter>,
     backoff: Backoff,
     /// The request that is sent, until its final answer.
     held: Option<Record>,
@@ -60,6 +68,9 @@ impl Forward {
     pub fn new(setup: ForwardSetup) -> Result<Self, SetupError> {
         Ok(Self {
             upstream: Arc::new(Upstream::new(&setup.config, &setup.client)?),
+            url: url(&setup.config),
+            sent_to: Arc::from(""),
+            dead_letter: setup.dead_letter,
             backoff: Backoff::default(),
             held: None,
             attempt: None,
@@ -84,6 +95,7 @@ impl Forward {
         match Upstream::new(&peer.config, &peer.client) {
             Ok(upstream) => {
                 self.upstream = Arc::new(upstream);
+                self.url = url(&peer.config);
                 self.backoff.reset();
                 self.retry_at = None;
             }
@@ -142,6 +154,7 @@ impl Forward {
         };
         let (signal, payload) = (Signal::of_code(record.kind), record.payload.clone());
         let upstream = Arc::clone(&self.upstream);
+        self.sent_to = Arc::clone(&self.url);
         self.attempt = Some(Box::pin(async move {
             let begun = Instant::now();
             let outcome = match signal {
@@ -185,6 +198,9 @@ impl Forward {
             }
             Outcome::Refused { why } => {
                 self.metrics.dropped(SINK, "refused", 1);
+                if let (Some(dead_letter), Some(record)) = (&self.dead_letter, &self.held) {
+                    dead_letter.keep(letter(&self.sent_to, &why, record));
+                }
                 self.backoff.reset();
                 let message = format!("the upstream refuses requests for good: {why}");
                 self.component.degraded(&message);
@@ -197,6 +213,11 @@ impl Forward {
 fn waiting(stats: &Stats) -> String {
     let (requests, bytes) = (stats.waiting.records, stats.disk_bytes);
     format!("{requests} requests wait, the spool has {bytes} bytes on the disk")
+}
+
+fn url(config: &config::Forward) -> Arc<str> {
+    let endpoint = config.endpoint.as_ref().map(config::Secret::expose);
+    config::mask_url(endpoint.unwrap_or_default()).into()
 }
 
 /// The end of the attempt under way; never, if there is none.

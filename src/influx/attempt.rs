@@ -41,6 +41,8 @@ pub(super) struct Written {
     pub(super) rejected: u64,
     /// Lines that are larger than the server takes.
     pub(super) too_large: u64,
+    /// What the server said of these lines, and the lines.
+    pub(super) refused: Vec<Refused>,
     /// What is left, and the records of all of it.
     pub(super) rest: Group,
     /// How long the last request took, or why the attempt ended early.
@@ -94,8 +96,6 @@ struct Attempt {
     pieces: Vec<Batch>,
     /// Single lines that were refused without being named.
     alone: Vec<Batch>,
-    /// The first line that was refused, and the server's reason.
-    first: Option<Refused>,
     /// What the server said when a piece was halved.
     unexplained: String,
 }
@@ -111,6 +111,7 @@ impl Attempt {
             taken: 0,
             rejected: 0,
             too_large: 0,
+            refused: Vec::new(),
             rest: group,
             end: Ok(Duration::ZERO),
         };
@@ -118,7 +119,6 @@ impl Attempt {
             written,
             pieces,
             alone: Vec::new(),
-            first: None,
             unexplained: String::new(),
         }
     }
@@ -173,7 +173,7 @@ impl Attempt {
                 let lines = refused.lines.min(piece.lines());
                 self.written.taken += piece.lines() - lines;
                 self.written.rejected += lines;
-                self.first.get_or_insert(refused);
+                self.written.refused.push(refused);
             }
             Verdict::Without { refused, rest } => {
                 let lines = refused.lines.min(piece.lines());
@@ -182,7 +182,7 @@ impl Attempt {
                     let rest = Batch::seal(rest.as_bytes(), piece.lines() - lines);
                     self.pieces.push(rest);
                 }
-                self.first.get_or_insert(refused);
+                self.written.refused.push(refused);
             }
             Verdict::Split { reason } | Verdict::TooLarge { reason } if piece.lines() > 1 => {
                 self.halve(&piece, reason);
@@ -236,23 +236,24 @@ impl Attempt {
 
     fn refuse_alone(&mut self, piece: &Batch, reason: String) {
         let text = piece.text().unwrap_or_default();
-        self.first.get_or_insert_with(|| Refused {
+        self.written.refused.push(Refused {
             lines: piece.lines(),
             first: super::line_protocol::cut(text.trim_end(), 300).to_owned(),
             reason,
+            text,
         });
     }
 
     /// Logs the refused lines, once for the whole batch.
     fn report(&self, config: &config::Influx) {
         let lines = self.written.rejected + self.written.too_large;
-        if let Some(first) = self.first.as_ref().filter(|_| lines > 0) {
+        if let Some(first) = self.written.refused.first().filter(|_| lines > 0) {
             tracing::error!(
                 url = shown(config),
                 lines,
                 first_line = first.first,
                 reason = first.reason,
-                "influxdb refused lines and they are lost"
+                "influxdb refused lines for good"
             );
         }
     }

@@ -14,7 +14,7 @@
 //! - **When full**: the spool drops the oldest and counts them (`spool_full`).
 //! - **When failing**: what may pass is tried again with backoff and jitter; what a person must
 //!   mend is kept, tried again, and told through the component's health; a line that the server
-//!   refuses is dropped alone, counted, and logged once per batch.
+//!   refuses is dropped alone, counted, logged once per batch, and kept as a dead letter.
 //! - **Stop**: what is there is written for at most 1.5 s; the rest stays in the spool.
 //!
 //! What was written is asked back by [`query`]: Flux on 2.x, SQL on 3.x.

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use self::suspects::suspects;
 use super::line_protocol::cut;
 use crate::retry::retry_after;
 
+mod suspects;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +42,8 @@ pub(super) struct Refused {
     pub(super) first: String,
     /// What the server says about it; cut to 300 bytes.
     pub(super) reason: String,
+    /// All of them, each with its newline; with others where the server does not tell them apart.
+    pub(super) text: String,
 }
 
 /// What to do after an answer.
@@ -108,7 +112,7 @@ fn message(reply: &Value, body: &str) -> String {
 fn judge_lines(answer: &Answer, sent: &str) -> Verdict {
     let reply = parse(&answer.body);
     let message = message(&reply, &answer.body);
-    if let Some(refused) = listed(&reply, &message) {
+    if let Some(refused) = listed(&reply, &message, sent) {
         return Verdict::Partial(refused);
     }
     let bad = quoted(&message, sent);
@@ -118,7 +122,7 @@ fn judge_lines(answer: &Answer, sent: &str) -> Verdict {
         .next()
         .unwrap_or_default();
     if let Some((_, why)) = own.split_once("partial write: ") {
-        return Verdict::Partial(partial(&message, why, &bad));
+        return Verdict::Partial(partial(&message, why, &bad, sent));
     }
     if !bad.lines.is_empty() {
         let rest = sent.split_inclusive('\n');
@@ -141,14 +145,23 @@ fn judge_lines(answer: &Answer, sent: &str) -> Verdict {
 }
 
 /// The refused lines of 3.x: `{"error": "partial write ..", "data": [{"original_line", ..}]}`.
-fn listed(reply: &Value, message: &str) -> Option<Refused> {
+fn listed(reply: &Value, message: &str, sent: &str) -> Option<Refused> {
     let entries = reply.get("data")?.as_array()?;
     let first = entries.first()?;
     if !message.starts_with("partial write") {
         return None;
     }
     let field = |name: &str| first.get(name).and_then(Value::as_str).unwrap_or_default();
+    let sent: Vec<&str> = sent.lines().collect();
+    let text = entries.iter().filter_map(|entry| {
+        let number = entry.get("line_number").and_then(Value::as_u64);
+        let place = number.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
+        let line = place.and_then(|place| sent.get(place).copied());
+        let line = line.or_else(|| entry.get("original_line").and_then(Value::as_str));
+        Some(format!("{}\n", line?))
+    });
     Some(Refused {
+        text: text.collect(),
         lines: entries.len() as u64,
         first: cut(field("original_line"), SHOWN).to_owned(),
         reason: cut(field("error_message"), SHOWN).to_owned(),
@@ -156,7 +169,7 @@ fn listed(reply: &Value, message: &str) -> Option<Refused> {
 }
 
 /// The refused lines of a partial write on 1.x and 2.x: those quoted, and the number at the end.
-fn partial(message: &str, why: &str, bad: &Quoted<'_>) -> Refused {
+fn partial(message: &str, why: &str, bad: &Quoted<'_>, sent: &str) -> Refused {
     let number = message
         .rsplit_once("dropped=")
         .and_then(|(_, number)| number.trim().parse::<u64>().ok());
@@ -166,7 +179,13 @@ fn partial(message: &str, why: &str, bad: &Quoted<'_>) -> Refused {
         bad.reason
     };
     let why = why.split(" dropped=").next().unwrap_or(why);
+    let text = match number.unwrap_or(0) {
+        0 if !bad.lines.is_empty() => bad.text(sent),
+        number if bad.lines.is_empty() => suspects(why, number, sent),
+        _ => sent.to_owned(),
+    };
     Refused {
+        text,
         lines: (bad.lines.len() as u64 + number.unwrap_or(0)).max(1),
         first: cut(bad.first, SHOWN).to_owned(),
         reason: cut(why, SHOWN).to_owned(),
@@ -183,12 +202,19 @@ struct Quoted<'a> {
 
 impl Quoted<'_> {
     fn refused(&self, sent: &str) -> Refused {
-        let bad = sent.lines().filter(|line| self.lines.contains(line));
+        let text = self.text(sent);
         Refused {
-            lines: bad.count() as u64,
+            lines: text.lines().count() as u64,
             first: cut(self.first, SHOWN).to_owned(),
             reason: cut(self.reason, SHOWN).to_owned(),
+            text,
         }
+    }
+
+    fn text(&self, sent: &str) -> String {
+        let lines = sent.split_inclusive('\n');
+        let is_bad = |line: &&str| self.lines.contains(line.trim_end_matches('\n'));
+        lines.filter(is_bad).collect()
     }
 }
 

@@ -10,18 +10,20 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
+use serde_json::{Map, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Session, Written, write};
 use super::buffer::Buffer;
 use super::failure::Trouble;
+use super::response::Refused;
 use super::server::{Server, shown};
 use crate::config;
 use crate::health::Component;
 use crate::metrics::Metrics;
 use crate::retry::Backoff;
-use crate::spool::{Reader, Record};
+use crate::spool::{DeadLetter, Letter, Reader, Record};
 use crate::tls::{Peer, changed};
 
 /// The name of this sink in metrics.
@@ -41,6 +43,8 @@ pub struct InfluxSetup {
     pub metrics: Metrics,
     /// Where the sink tells how it is.
     pub component: Component,
+    /// Where lines go that the server refuses for good; none if they are not kept.
+    pub dead_letter: Option<DeadLetter>,
 }
 
 /// Writes points to InfluxDB.
@@ -48,6 +52,7 @@ pub struct Influx {
     session: Arc<Session>,
     metrics: Metrics,
     component: Component,
+    dead_letter: Option<DeadLetter>,
     buffer: Buffer,
     backoff: Backoff,
     /// The server, while it answers.
@@ -75,6 +80,7 @@ impl Influx {
             }),
             metrics: setup.metrics,
             component: setup.component,
+            dead_letter: setup.dead_letter,
             backoff: Backoff::default(),
             server: None,
             told: None,
@@ -172,6 +178,10 @@ impl Influx {
         self.metrics.points_written.inc_by(written.taken);
         self.drop_lines("rejected", written.rejected);
         self.drop_lines("too_large", written.too_large);
+        let url = shown(&session.config);
+        for refused in written.refused {
+            self.keep_dead(&url, refused);
+        }
         let records = self.buffer.settle(written.size, written.rest);
         // How another server did, or one with another login, says nothing about this one.
         let is_current = Arc::ptr_eq(&session, &self.session);
@@ -187,6 +197,30 @@ impl Influx {
             Err(trouble) => self.wait(&trouble),
         }
         records
+    }
+
+    fn keep_dead(&self, url: &str, refused: Refused) {
+        let Some(dead_letter) = &self.dead_letter else {
+            return;
+        };
+        let Refused {
+            lines,
+            reason,
+            text,
+            ..
+        } = refused;
+        dead_letter.keep(Letter {
+            url: url.to_owned(),
+            reason,
+            size: text.len(),
+            content: Box::new(move || {
+                let all: Vec<&str> = text.lines().collect();
+                let mut content = Map::new();
+                content.insert("refused_lines".to_owned(), json!(lines));
+                content.insert("lines".to_owned(), json!(all));
+                content
+            }),
+        });
     }
 
     /// Writes stop until the backoff is over; what may pass degrades, the rest needs a person.

@@ -33,4 +33,4 @@ pub use span::{
     AttributeValue, Attributes, Batch, Hop, MetricPoint, PathStep, Signal, Span, SpanEvent,
     SpanKind, SpanLink, SpanStatus,
 };
-pub use time::unix_nano;
+pub use time::{rfc3339, unix_nano};

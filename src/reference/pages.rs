@@ -122,6 +122,7 @@ fn own() -> Result<Vec<(String, String, String, String)>, prometheus::Error> {
     metrics.buffered("", 0);
     metrics.spooled("", 0, 0);
     metrics.spool_limit("", 0);
+    metrics.dead_letter("", "");
     let text = metrics.encode()?;
     let mut found = Vec::new();
     let (mut help, mut kind) = ("", "");

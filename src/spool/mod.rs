@@ -22,6 +22,9 @@
 //! only harm what was not acknowledged yet. Opening reads headers: one for each segment, all of the
 //! newest; of payloads only those of the last write, which may be torn.
 //!
+//! Beside it stands the sink's [`DeadLetter`]: what its server refuses for good, to be read and sent
+//! again.
+//!
 //! One agent has a folder at a time. Files are 0600, a folder that is made is 0700.
 //!
 //! ```no_run
@@ -47,6 +50,7 @@
 mod admission;
 mod count;
 mod cursor;
+mod dead_letter;
 mod disk;
 mod error;
 mod feed;
@@ -66,6 +70,7 @@ mod worker;
 mod writer;
 
 pub use self::count::Count;
+pub use self::dead_letter::{DeadLetter, DeadLetterFile, DeadLetterSetup, DeadLetterTask, Letter};
 pub use self::disk::{Disk, DiskFile};
 pub use self::error::SpoolError;
 pub use self::limits::Limits;

@@ -121,6 +121,7 @@ fn every_request_to_the_api_has_an_answer() {
             http: address,
             api: address,
         },
+        dead_letters: Vec::new(),
         clock: SystemTime::now,
     });
     runtime.spawn(api.serve(listener, CancellationToken::new()));

@@ -23,7 +23,8 @@ use rabtrace::health::{ComponentReport, Health, Status};
 use rabtrace::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
 use rabtrace::metrics::Metrics;
 use rabtrace::model::{Point, PointBatch};
-use rabtrace::spool::{Limits, Spool, SpoolSetup};
+use rabtrace::spool::{DeadLetter, DeadLetterSetup, Limits, Spool, SpoolSetup};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +69,7 @@ struct Running {
     keeper: JoinHandle<()>,
     task: JoinHandle<()>,
     spool: Spool,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -92,11 +93,21 @@ impl Running {
             spool: writer,
             metrics: metrics.clone(),
         });
+        let (dead_letter, letters) = DeadLetter::open(DeadLetterSetup {
+            folder: folder.path().join("spool"),
+            sink: "influx",
+            max_bytes: 64 << 20,
+            metrics: metrics.clone(),
+            clock: std::time::SystemTime::now,
+        })
+        .unwrap();
+        tokio::spawn(letters.run());
         let sink = Influx::new(InfluxSetup {
             config,
             client: client(),
             metrics: metrics.clone(),
             component: health.component("influxdb"),
+            dead_letter: Some(dead_letter),
         });
         Self {
             sender,
@@ -106,7 +117,7 @@ impl Running {
             keeper: tokio::spawn(keeper.run(receiver)),
             task: tokio::spawn(sink.run(reader, stop)),
             spool,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -139,6 +150,18 @@ impl Running {
         let text = self.metrics.encode().unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name));
         value.map_or(0, |value| value.trim().parse().unwrap())
+    }
+
+    /// What is kept of what the server refused, when there are that many letters.
+    async fn dead_letters(&self, number: usize) -> Vec<Value> {
+        let path = self.folder.path().join("spool/dead_letter.ndjson");
+        let read = || async {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            (text.lines().count() >= number).then_some(text)
+        };
+        let text = eventually("dead letters", Duration::from_secs(20), read).await;
+        let parse = |line: &str| serde_json::from_str(line).unwrap();
+        text.lines().map(parse).collect()
     }
 
     fn report(&self) -> ComponentReport {

@@ -63,6 +63,7 @@ async fn write(config: rabtrace::config::Influx, point: Point) -> Metrics {
         metrics: metrics.clone(),
     });
     let sink = Influx::new(InfluxSetup {
+        dead_letter: None,
         config,
         client,
         metrics: metrics.clone(),

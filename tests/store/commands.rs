@@ -136,6 +136,7 @@ async fn the_api_answers_the_same() {
             http: address,
             api: address,
         },
+        dead_letters: Vec::new(),
         clock: SystemTime::now,
     });
     let stop = CancellationToken::new();

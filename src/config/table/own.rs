@@ -9,7 +9,7 @@ use crate::config::entries::{
     boolean, file, header_list, hidden, integer, optional_url, secret_url, set, text,
 };
 use crate::config::keys::Key;
-use crate::config::values::{address, count, memory_size, positive_duration, size};
+use crate::config::values::{address, count, memory_size, positive_duration, size, size_or_zero};
 
 /// Upstream, store, spool, API, TLS, limits, log.
 pub(super) const OWN: &[Key] = &[
@@ -108,6 +108,16 @@ pub(super) const OWN: &[Key] = &[
         &["RABTRACE_SPOOL_MAX_BYTES"],
         "Size of one sink's spool at which the oldest is dropped and counted.",
         |config, input| set(&mut config.spool.max_bytes, size(input.text())),
+    ),
+    text(
+        "spool.dead_letter_bytes",
+        "64MiB",
+        &[],
+        "Size of what one sink's server refused for good, kept in dead_letter.ndjson in its folder.\n0 keeps nothing.",
+        |config, input| {
+            let bytes = &mut config.spool.dead_letter_bytes;
+            set(bytes, size_or_zero(input.text()))
+        },
     ),
     text(
         "api.listen",

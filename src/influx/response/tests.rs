@@ -17,7 +17,10 @@ fn answer(status: u16, body: &str) -> Answer {
 
 fn check(status: u16, body: &str, expect: &Verdict) {
     let sent = "a f=1i 1\nbad\nb f=2i 2\na,t= f=1i 3\n";
-    let verdict = judge(&answer(status, body), sent);
+    let mut verdict = judge(&answer(status, body), sent);
+    if let Verdict::Partial(refused) | Verdict::Without { refused, .. } = &mut verdict {
+        refused.text.clear();
+    }
     assert_eq!(&verdict, expect, "{status} {body}");
 }
 
@@ -26,6 +29,7 @@ fn refused(lines: u64, first: &str, reason: &str) -> Refused {
         lines,
         first: first.to_owned(),
         reason: reason.to_owned(),
+        text: String::new(),
     }
 }
 
@@ -118,6 +122,36 @@ fn influxdb_3_lists_what_it_refused() {
             body,
             &Verdict::Partial(refused(2, "bad", "no fields")),
         );
+    }
+}
+
+#[test]
+fn the_refused_lines_are_there_as_they_were_sent() {
+    let sent = "a f=1i 1\nbad\nb f=2i 2\na,t= f=1i 3\n";
+    let quoted = "unable to parse 'bad': no\nunable to parse 'a,t= f=1i 3': no";
+    let listed = serde_json::json!({ "error": "partial write of line protocol occurred", "data": [
+        { "error_message": "no", "line_number": 2, "original_line": "b" },
+        { "error_message": "no", "original_line": "a,t= f=1i 3" },
+    ] });
+    let conflict = "partial write: field type conflict: input field \"f\" on measurement \"b\" is \
+                    type integer, already exists as type float dropped=1";
+    for (body, expect) in [
+        (
+            serde_json::json!({ "message": quoted }),
+            "bad\na,t= f=1i 3\n",
+        ),
+        (
+            serde_json::json!({ "error": format!("partial write: {quoted} dropped=0") }),
+            "bad\na,t= f=1i 3\n",
+        ),
+        (listed, "bad\na,t= f=1i 3\n"),
+        (serde_json::json!({ "error": conflict }), "b f=2i 2\n"),
+    ] {
+        let verdict = judge(&answer(400, &body.to_string()), sent);
+        let (Verdict::Partial(refused) | Verdict::Without { refused, .. }) = verdict else {
+            panic!("{body}: {verdict:?}");
+        };
+        assert_eq!(refused.text, expect, "{body}");
     }
 }
 

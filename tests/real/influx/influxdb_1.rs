@@ -211,6 +211,24 @@ async fn a_partial_write_loses_only_its_bad_lines() {
     sink.until_settled(47).await;
     assert_eq!(sink.dropped("rejected"), 3);
     assert_eq!(server.count("n", "flow").await, 44);
+    // What was refused is kept, and nothing else; sent to a measurement of its own it is taken.
+    let letters = sink.dead_letters(2).await;
+    let conflict = letters.last().unwrap();
+    assert_eq!(conflict["lines"], json!(["flow,queue=orders n=1.5 100"]));
+    assert_eq!(conflict["url"], json!(server.url));
+    let reason = conflict["reason"].as_str().unwrap();
+    assert!(reason.contains("field type conflict"), "{reason}");
+    let mut number = 0;
+    for letter in &letters {
+        number += letter["refused_lines"].as_u64().unwrap();
+    }
+    assert_eq!(number, 3, "{letters:?}");
+    let body = conflict["lines"][0].as_str().unwrap();
+    let body = body.replacen("flow", "mended", 1);
+    let write = client().post(format!("{}/write?db=rabtrace", server.url));
+    let answer = write.body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    assert_eq!(server.count("n", "mended").await, 1);
     assert_eq!(sink.report().status, Status::Healthy);
     assert_eq!(sink.stop().await, (44, 3, 0));
 }

@@ -46,6 +46,50 @@ async fn send(agent: Agent, ids: std::ops::Range<u64>, last: u64) -> Vec<u64> {
 }
 
 #[tokio::test]
+async fn what_influxdb_refuses_is_kept_and_status_says_where() {
+    let server = InfluxDb::start(false).await;
+    server.query("CREATE DATABASE rabtrace").await;
+    let client = client();
+    // From now on, in the days around, an id that is a text has the wrong type.
+    let write = format!("{}/write?db=rabtrace", server.url());
+    let answer = client
+        .post(write)
+        .body("spans span_id=1i 1800000000001000000")
+        .send()
+        .await;
+    assert_eq!(answer.unwrap().status(), 204);
+    let folder = tempfile::tempdir().unwrap();
+    let url = server.url().replace("//", "//reader:canary@");
+    let agent = launch(rabtrace(), folder.path(), &[&format!("influx.url={url}")]).await;
+    let sent = client
+        .post(format!("{}/v1/traces", agent.otlp))
+        .json(&request(1));
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    let api = format!("{}/status", agent.api);
+    let report = eventually("the dead letter", WITHIN, || async {
+        let status: Value = client.get(&api).send().await.ok()?.json().await.ok()?;
+        let report = status["dead_letters"]["influx"].clone();
+        (report["letters"] == 1).then_some(report)
+    })
+    .await;
+    let text = std::fs::read_to_string(report["path"].as_str().unwrap()).unwrap();
+    assert_eq!(report["bytes"], text.len());
+    let letter: Value = serde_json::from_str(&text).unwrap();
+    let line = letter["lines"][0].as_str().unwrap();
+    assert!(line.starts_with("spans,") && line.contains("span_id=\"0000000000000001\""));
+    assert!(text.contains("field type conflict"), "{text}");
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(
+        !text.contains("canary") && !log.contains("canary"),
+        "{text}{log}"
+    );
+    let told = log
+        .matches("what the server refuses for good is kept")
+        .count();
+    assert_eq!(told, 1, "{log}");
+}
+
+#[tokio::test]
 async fn a_killed_agent_writes_every_span_that_it_acknowledged() {
     let mut server = InfluxDb::start(false).await;
     server.query("CREATE DATABASE rabtrace").await;

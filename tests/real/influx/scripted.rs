@@ -101,6 +101,11 @@ async fn a_bad_line_that_is_not_named_is_searched_for() {
     sink.send(points(1, 50)).await;
     sink.until_settled(50).await;
     assert_eq!(sink.dropped("rejected"), 1);
+    let letters = sink.dead_letters(1).await;
+    let lines = serde_json::json!(["flow,queue=orders n=17i 17"]);
+    assert_eq!((letters.len(), &letters[0]["lines"]), (1, &lines));
+    let reason = letters[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("something is wrong"), "{reason}");
     assert_eq!(sink.stop().await, (49, 1, 0));
 }
 

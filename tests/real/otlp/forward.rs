@@ -14,7 +14,7 @@ use rabtrace::forward::{Forward, ForwardSetup, check};
 use rabtrace::health::{Health, Status};
 use rabtrace::metrics::Metrics;
 use rabtrace::model::Signal;
-use rabtrace::spool::{Limits, Spool, SpoolSetup, Writer};
+use rabtrace::spool::{DeadLetter, DeadLetterSetup, Limits, Spool, SpoolSetup, Writer};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -51,11 +51,21 @@ impl Running {
             metrics: metrics.clone(),
         })
         .unwrap();
+        let (dead_letter, letters) = DeadLetter::open(DeadLetterSetup {
+            folder: folder.to_owned(),
+            sink: "forward",
+            max_bytes: 64 << 20,
+            metrics: metrics.clone(),
+            clock: std::time::SystemTime::now,
+        })
+        .unwrap();
+        tokio::spawn(letters.run());
         let forward = Forward::new(ForwardSetup {
             config: settings,
             client: client(),
             metrics: metrics.clone(),
             component: health.component("forward"),
+            dead_letter: Some(dead_letter),
         })
         .unwrap();
         let stop = CancellationToken::new();
@@ -302,6 +312,8 @@ async fn retryable_answers_are_tried_again_and_others_are_dropped() {
     running
         .counted("rabtrace_errors_total{stage=\"forward\"} 4")
         .await;
+    let folder = running.folder.as_ref().unwrap();
+    sent_again(&folder.path().join("dead_letter.ndjson"), address).await;
     let seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 5 + 1 + 1);
     let waited = seen[1].0 - seen[0].0;
@@ -313,6 +325,28 @@ async fn retryable_answers_are_tried_again_and_others_are_dropped() {
         assert_eq!(headers["x-scope-orgid"], "canary");
         assert_eq!(headers["content-encoding"], "gzip");
     }
+}
+
+/// The letter about the second request says why, and what is in it is that request.
+async fn sent_again(file: &Path, upstream: SocketAddr) {
+    let letter = eventually("the dead letter", PATIENCE, || async {
+        let text = std::fs::read_to_string(file).ok()?;
+        serde_json::from_str::<serde_json::Value>(&text).ok()
+    })
+    .await;
+    assert_eq!(letter["url"], format!("http://{upstream}"));
+    assert!(
+        letter["reason"].as_str().unwrap().starts_with("400"),
+        "{letter}"
+    );
+    assert!(!letter.to_string().contains("canary"), "{letter}");
+    let mut receiver = Receiver::start(1).await;
+    let again = client()
+        .post(receiver.url(letter["path"].as_str().unwrap()))
+        .json(&letter["request"]);
+    assert_eq!(again.send().await.unwrap().status(), 200);
+    let batch = receiver.batches.recv().await.unwrap();
+    assert_eq!(batch.payload, request(&[2], 20));
 }
 
 #[tokio::test]

@@ -264,10 +264,7 @@ impl Pipeline {
     /// A histogram is exact to 4.4 %: what it tells of both requests together. Each alone has
     /// another one.
     fn worst_p95(&self) -> f64 {
-        let mut histogram = Histogram::default();
-        let both = (0..2).flat_map(seconds);
-        both.for_each(|value| histogram.record(value));
-        let p95 = histogram.quantile(0.95).unwrap();
+        let p95 = histogram((0..2).flat_map(seconds)).quantile(0.95).unwrap();
         assert!((p95 - 1.0).abs() < 0.05, "{p95}");
         p95 * 1e3
     }
@@ -280,6 +277,12 @@ fn seconds(request: i64) -> Vec<f64> {
     } else {
         vec![1.0; 96]
     }
+}
+
+fn histogram(values: impl IntoIterator<Item = f64>) -> Histogram {
+    let mut histogram = Histogram::default();
+    values.into_iter().for_each(|value| histogram.record(value));
+    histogram
 }
 
 fn batch(spans: Vec<Span>, paths: Vec<PathRecord>) -> Batch {
@@ -319,10 +322,7 @@ fn records(begun: i64, request: i64) -> Vec<PathRecord> {
         value,
     };
     let count = PathValue::Count(seconds(request).len() as u64);
-    let mut total = Histogram::default();
-    seconds(request)
-        .into_iter()
-        .for_each(|value| total.record(value));
+    let total = histogram(seconds(request));
     let (forward, again) = (EdgeKind::Forward, EdgeKind::Redelivery);
     let errors = u64::from(request == 0);
     vec![
