@@ -102,18 +102,37 @@ async fn pubsub(package: &Package, broker: &Broker, service: &Service) {
     assert_eq!(example.stop(), None, "it ended by the signal");
 }
 
+/// What two of lapin's tests say when a thousand acknowledgements were through before the broker
+/// closed the channel: then there was no race to look at, and they are run again.
+const NO_RACE: &str = "the close never cut into the acks";
+
+/// Whether tests failed for want of a race, and for nothing else.
+fn missed_the_race(out: &str) -> bool {
+    let missed = out.matches(NO_RACE).count();
+    missed > 0 && out.matches(" panicked at ").count() == missed
+}
+
 /// lapin's tests that need a broker, from their own text.
 #[tokio::test]
 async fn lapins_tests_pass() {
     let package = Package::lay_out(env!("CARGO_TARGET_TMPDIR"));
     package.build(&["--tests"]);
     let broker = broker().await;
-    let mut tests = package.command("test");
-    tests.args(["--offline", "--no-fail-fast", "--tests"]);
-    tests
-        .env("AMQP_ADDR", address(&broker))
-        .env("NO_COLOR", "1");
-    let (code, out, err) = output(&mut tests);
+    let run = |which: &[&str]| {
+        let mut tests = package.command("test");
+        tests.args(["--offline", "--no-fail-fast"]).args(which);
+        tests.env("AMQP_ADDR", address(&broker));
+        output(tests.env("NO_COLOR", "1"))
+    };
+    let (mut code, mut out, mut err) = run(&["--tests"]);
+    let mut last = out.clone();
+    for _ in 0..10 {
+        if !missed_the_race(&last) {
+            break;
+        }
+        (code, last, err) = run(&["--test", "ack_after_close"]);
+        out.push_str(&last);
+    }
     assert_eq!(code, 0, "{out}{err}");
     let passed = out
         .lines()
