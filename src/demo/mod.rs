@@ -83,6 +83,7 @@ pub async fn run(
         .tempdir()?;
     if !options.keep_store {
         options.config.store.folder = folder.path().to_owned();
+        options.config.spool.folder = folder.path().join("spool");
     }
     let broker = start_broker(&mut options, &stop, remark).await?;
     let amqp_url = options.config.broker.amqp_url.clone();

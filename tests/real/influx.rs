@@ -7,6 +7,7 @@
     reason = "the tests' own parts stop a test where they fail"
 )]
 
+mod demo;
 mod influxdb_1;
 mod kept;
 mod scripted;

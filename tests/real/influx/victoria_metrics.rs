@@ -11,14 +11,15 @@ use serde_json::{Value, json};
 use super::{Running, client, config};
 use crate::support::{Process, eventually, free_port};
 
-struct VictoriaMetrics {
+/// A server of its own.
+pub(super) struct VictoriaMetrics {
     _folder: tempfile::TempDir,
     _process: Process,
-    url: String,
+    pub(super) url: String,
 }
 
 impl VictoriaMetrics {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = format!("127.0.0.1:{}", free_port());
         let data = folder.path().join("data");
@@ -40,6 +41,16 @@ impl VictoriaMetrics {
     async fn read(&self, path: &str) -> Option<String> {
         let request = client().get(format!("{}{path}", self.url));
         request.send().await.ok()?.text().await.ok()
+    }
+
+    /// Waits until it has a series of that name.
+    pub(super) async fn has(&self, name: &str) {
+        let there = || async {
+            self.read("/internal/force_flush").await?;
+            let names = self.read("/api/v1/label/__name__/values").await?;
+            names.contains(&format!("\"{name}\"")).then_some(())
+        };
+        eventually(name, Duration::from_secs(10), there).await;
     }
 
     /// Every series as soon as those of `names` are there: name, tag `queue`, values.
