@@ -67,8 +67,19 @@ async fn lost(broker: &Broker) {
     let confirm = service.publish("missing", "orders").await.unwrap();
     drop(confirm);
     service.channel.tx_commit().await.unwrap_err();
-    let expect = ["commit  NOT_FOUND", "publish channel_lost NOT_FOUND"];
-    assert_eq!(shown(&service.take()), expect);
+    let shown = shown(&service.take());
+    // Where the close was faster than the commit, lapin knows of the channel's state alone.
+    let is_late = shown[0] == "commit  InvalidChannelState";
+    let cause = if is_late {
+        "InvalidChannelState"
+    } else {
+        "NOT_FOUND"
+    };
+    let expect = [
+        format!("commit  {cause}"),
+        format!("publish channel_lost {cause}"),
+    ];
+    assert_eq!(shown, expect);
     service.assert_nothing_kept();
 }
 
