@@ -33,7 +33,7 @@ impl Interner {
 }
 
 /// One value: simple ones as they are, arrays, maps and bytes as JSON.
-fn attribute_value(value: Option<AnyValue>) -> AttributeValue {
+pub(super) fn attribute_value(value: Option<AnyValue>) -> AttributeValue {
     use any_value::Value;
     match value.and_then(|value| value.value) {
         Some(Value::StringValue(text)) => AttributeValue::Text(text.into()),

@@ -4,19 +4,21 @@
 //! Pure. Other histograms and summaries become nothing: they are counted as received and go on to
 //! the upstream with the rest of the payload. Source: `opentelemetry-proto` v1.
 
+mod direct;
 mod paths;
 
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     DataPointFlags, Metric, NumberDataPoint, metric::Data, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{self as otlp, span::SpanKind as OtlpKind};
 
+pub use direct::spans as spans_of_bytes;
 pub use paths::PathRecords;
 
 use super::attribute::Interner;
@@ -60,7 +62,7 @@ pub fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
     for resource_spans in request.resource_spans {
         let (service, resource) = resource(resource_spans.resource, &mut interner);
         for scope_spans in resource_spans.scope_spans {
-            let measured = paths_are_measured(&scope_spans);
+            let measured = paths_are_measured(scope_spans.scope.as_ref());
             for span in scope_spans.spans {
                 let span = decode_span(span, (&service, &resource), &mut interner);
                 spans.extend(span.map(|span| Span {
@@ -74,8 +76,8 @@ pub fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
 }
 
 /// Whether the tracer says that its service measures the path of every message.
-fn paths_are_measured(scope_spans: &otlp::ScopeSpans) -> bool {
-    let attributes = scope_spans.scope.iter().flat_map(|scope| &scope.attributes);
+fn paths_are_measured(scope: Option<&InstrumentationScope>) -> bool {
+    let attributes = scope.into_iter().flat_map(|scope| &scope.attributes);
     let mut of_paths = attributes.filter(|attribute| attribute.key == "rabtrace.paths");
     of_paths.any(|attribute| {
         let value = attribute.value.as_ref().and_then(|any| any.value.as_ref());

@@ -20,7 +20,7 @@ use super::decode;
 use super::json::{self, JsonError};
 use super::scan::{self, ScanError, scan};
 use crate::metrics::Metrics;
-use crate::model::{Batch, Pending, Receipt, Signal};
+use crate::model::{Batch, Pending, Receipt, Signal, Span};
 use crate::serve::Access;
 use crate::spool::{Spool, SpoolError, Writer};
 
@@ -319,6 +319,11 @@ impl Intake {
 }
 
 fn decode_traces(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded, Refusal> {
+    if encoding == Encoding::Protobuf
+        && let Some(spans) = decode::spans_of_bytes(&body, budget)
+    {
+        return Ok(traces(body, spans, 0));
+    }
     let mut request: ExportTraceServiceRequest = match encoding {
         Encoding::Protobuf => {
             scan(Signal::Traces, &body, budget)?;
@@ -332,8 +337,11 @@ fn decode_traces(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded
         (Encoding::Protobuf, 0) => body,
         _ => request.encode_to_vec().into(),
     };
-    let spans = decode::spans(request);
-    Ok(Decoded {
+    Ok(traces(payload, decode::spans(request), rejected))
+}
+
+fn traces(payload: Bytes, spans: Vec<Span>, rejected: u64) -> Decoded {
+    Decoded {
         items: spans.len() as u64,
         rejected,
         unreadable: 0,
@@ -346,7 +354,7 @@ fn decode_traces(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded
             receipt: None,
             points_receipt: None,
         },
-    })
+    }
 }
 
 fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded, Refusal> {

@@ -1,7 +1,7 @@
 //! OTLP comes in: traces and metrics over gRPC and HTTP become [`Batch`]es for the flow.
 //!
 //! ```text
-//!  gRPC, HTTP ─► size limit behind gzip ─► scan ─► decode ─► Intake ─► bounded queue
+//!  gRPC, HTTP ─► size limit behind gzip ─► scan and decode ─► Intake ─► bounded queue
 //! ```
 //!
 //! - Input: [`serve_grpc`] and [`serve_http`] on listeners that are bound already.
@@ -45,7 +45,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::serve::serve;
 
-pub use self::decode::{Numbers, PathRecords, numbers, reject_invalid_spans, spans};
+pub use self::decode::{
+    Numbers, PathRecords, numbers, reject_invalid_spans, spans, spans_of_bytes,
+};
 pub use self::intake::{Accepted, Encoding, Intake, Refusal};
 pub use self::scan::{Counts, ScanError, scan};
 pub use self::wire::Malformed;

@@ -9,7 +9,9 @@
 
 mod schema;
 
-use self::schema::{Message, Shape};
+pub(super) use self::schema::Message;
+
+use self::schema::Shape;
 use super::wire::{Fields, MAX_DEPTH, Malformed, Value};
 use crate::model::Signal;
 
@@ -54,21 +56,27 @@ pub fn scan(signal: Signal, request: &[u8], budget: u64) -> Result<Counts, ScanE
         Signal::Traces => Message::TracesRequest,
         Signal::Metrics => Message::MetricsRequest,
     };
-    let mut walk = Walk {
-        counts: Counts::default(),
-        budget,
-    };
+    let mut walk = Walk::new(budget);
     walk.message(root, request, 0)?;
     Ok(walk.counts)
 }
 
-struct Walk {
+/// A walk over messages that counts what would be built of them.
+pub(super) struct Walk {
     counts: Counts,
     budget: u64,
 }
 
 impl Walk {
-    fn message(&mut self, message: Message, bytes: &[u8], depth: u32) -> Result<(), ScanError> {
+    pub(super) fn new(budget: u64) -> Self {
+        Self {
+            counts: Counts::default(),
+            budget,
+        }
+    }
+
+    /// Goes through a message that lies `depth` levels deep, which is counted already.
+    pub(super) fn message(&mut self, message: Message, bytes: &[u8], depth: u32) -> Result<(), ScanError> {
         if depth >= MAX_DEPTH {
             return Err(Malformed::Depth.into());
         }
@@ -89,7 +97,8 @@ impl Walk {
         Ok(())
     }
 
-    fn count(&mut self, message: Message) -> Result<(), ScanError> {
+    /// Counts a message without what is in it.
+    pub(super) fn count(&mut self, message: Message) -> Result<(), ScanError> {
         match message {
             Message::ResourceSpans | Message::ResourceMetrics => self.counts.resources += 1,
             Message::ScopeSpans | Message::ScopeMetrics => self.counts.scopes += 1,
@@ -98,6 +107,11 @@ impl Walk {
             _ => {}
         }
         self.spend(message.cost())
+    }
+
+    /// Counts a text of so many bytes.
+    pub(super) fn text(&mut self, length: usize) -> Result<(), ScanError> {
+        self.spend(Shape::Text.cost(length as u64))
     }
 
     fn spend(&mut self, bytes: u64) -> Result<(), ScanError> {

@@ -32,8 +32,12 @@ pub enum Malformed {
 pub(crate) enum Value<'a> {
     /// Wire type 0.
     Varint(u64),
-    /// Wire types 1 and 5: a number of eight or four bytes; groups, which are skipped.
-    Other,
+    /// Wire type 1.
+    Fixed64(u64),
+    /// Wire type 5.
+    Fixed32(u32),
+    /// Wire types 3 and 4, which are skipped.
+    Group,
     /// Wire type 2: a message, a text, bytes or packed numbers.
     Bytes(&'a [u8]),
 }
@@ -54,6 +58,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Number and value of the next field; `None` at the end.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -61,18 +66,21 @@ impl<'a> Fields<'a> {
         let (number, wire_type) = self.key()?;
         let value = match wire_type {
             0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Truncated)?;
                 Value::Bytes(self.take(length)?)
             }
+            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
             _ => {
                 self.skip(number, wire_type, self.depth)?;
-                Value::Other
+                Value::Group
             }
         };
         Ok(Some((number, value)))
     }
 
+    #[inline(always)]
     fn key(&mut self) -> Result<(u32, u8), Malformed> {
         let key = u32::try_from(self.varint()?).map_err(|_| Malformed::Key)?;
         if key >> 3 == 0 {
@@ -106,6 +114,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    #[inline(always)]
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self
             .rest
@@ -115,7 +131,20 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
+    /// Keys, lengths and small numbers are one byte.
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.rest {
+            [byte @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    #[cold]
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0_u64;
         for (index, byte) in self.rest.iter().enumerate().take(10) {
             if index == 9 && *byte > 1 {
@@ -157,10 +186,11 @@ mod tests {
         check(&[], Ok(&[]));
         check(&[0x08, 0x96, 0x01], Ok(&[(1, Value::Varint(150))]));
         check(&[0x12, 2, b'o', b'k'], Ok(&[(2, Value::Bytes(b"ok"))]));
-        check(&[0x1d, 1, 2, 3, 4], Ok(&[(3, Value::Other)]));
-        check(&[0x21, 1, 2, 3, 4, 5, 6, 7, 8], Ok(&[(4, Value::Other)]));
+        check(&[0x1d, 1, 2, 3, 4], Ok(&[(3, Value::Fixed32(0x0403_0201))]));
+        let eight = Value::Fixed64(0x0807_0605_0403_0201);
+        check(&[0x21, 1, 2, 3, 4, 5, 6, 7, 8], Ok(&[(4, eight)]));
         let group = [0x2b, 0x08, 1, 0x33, 0x34, 0x12, 1, b'x', 0x2c, 0x08, 7];
-        check(&group, Ok(&[(5, Value::Other), (1, Value::Varint(7))]));
+        check(&group, Ok(&[(5, Value::Group), (1, Value::Varint(7))]));
         let largest = [0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
         check(&largest, Ok(&[(1, Value::Varint(u64::MAX))]));
     }

@@ -20,7 +20,7 @@ use prost::Message;
 use rabtrace::metrics::Metrics;
 use rabtrace::model::Signal;
 use rabtrace::receiver::{
-    Counts, Encoding, Intake, ScanError, numbers, reject_invalid_spans, scan, spans,
+    Counts, Encoding, Intake, ScanError, numbers, reject_invalid_spans, scan, spans, spans_of_bytes,
 };
 
 use crate::cases::{Cases, fuzz};
@@ -292,6 +292,44 @@ fn requests_of_traces() {
             let rejected = reject_invalid_spans(&mut request);
             Some(spans(request).len() as u64 + rejected)
         })
+    });
+}
+
+/// What is read without `prost` is what `prost` reads, and no more than the scan lets through.
+#[test]
+fn requests_of_traces_without_messages() {
+    fuzz("traces without messages", 20, |cases| {
+        let mut request = traces(cases);
+        let scopes = request.resource_spans.iter_mut();
+        for span in scopes
+            .flat_map(|resource| &mut resource.scope_spans)
+            .flat_map(|scope| &mut scope.spans)
+        {
+            // An invalid id leaves a whole request to `prost`, and spans share what has one name.
+            span.trace_id = vec![cases.number().to_le_bytes()[0] | 1; 16];
+            span.span_id = vec![1; 8];
+            span.parent_span_id.clear();
+            span.name = cases.choice(&VALUES).to_owned();
+        }
+        let mut bytes = request.encode_to_vec();
+        if cases.one_in(2) {
+            cases.breaks(&mut bytes);
+        }
+        let counts = scan(Signal::Traces, &bytes, u64::MAX);
+        let budget = match (cases.one_in(4), &counts) {
+            (true, Ok(counts)) => counts.decoded_bytes.saturating_sub(cases.number()),
+            _ => u64::MAX,
+        };
+        let Some(read) = spans_of_bytes(&bytes, budget) else {
+            return false;
+        };
+        let counts = scan(Signal::Traces, &bytes, budget).unwrap();
+        let mut request = ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap();
+        assert_eq!(reject_invalid_spans(&mut request), 0);
+        assert_eq!(read.len() as u64, counts.items);
+        // Texts, since a NaN is not itself.
+        assert_eq!(format!("{read:?}"), format!("{:?}", spans(request)));
+        true
     });
 }
 

@@ -14,7 +14,7 @@ use crate::model;
 
 /// A type of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Message {
+pub(in crate::receiver) enum Message {
     TracesRequest,
     ResourceSpans,
     ScopeSpans,
@@ -87,7 +87,7 @@ const JSON_OBJECT: usize = 704;
 
 impl Message {
     /// Bytes in memory of one such message without what its fields cost.
-    pub(super) const fn cost(self) -> u64 {
+    pub(in crate::receiver) const fn cost(self) -> u64 {
         let bytes = match self {
             Self::Span => size_of::<trace::Span>() + size_of::<model::Span>(),
             Self::Event => size_of::<trace::span::Event>() + size_of::<model::SpanEvent>(),
