@@ -12,6 +12,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::book::UNKNOWN;
 use crate::model::{Hop, SpanId, SpanKind, TraceId};
 
@@ -21,6 +23,9 @@ pub(super) const MAX_SPANS: usize = 50_000;
 const MAX_TEXT: usize = 1_024;
 /// Generations between a span and the nearest of its ancestors that has a text.
 const MAX_GENERATIONS: usize = 64;
+
+/// Texts that were made last: most spans of a request make one that the one before made.
+const MAX_MADE: usize = 8;
 
 const SEPARATOR: &str = " > ";
 
@@ -34,7 +39,7 @@ enum Node {
 }
 
 /// What a span adds to a text.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 enum Parts {
     Nothing,
     Publishes(Arc<str>, Arc<str>),
@@ -45,23 +50,52 @@ enum Parts {
 /// The newest spans.
 #[derive(Default)]
 pub(super) struct Ancestry {
-    nodes: HashMap<Key, Node>,
+    nodes: HashMap<Key, Node, RandomState>,
     order: VecDeque<Key>,
+    made: Made,
+    /// The text of a path that did not begin.
+    origin: Arc<str>,
+}
+
+/// What was added to a text, and what came of it; the newest at the end.
+#[derive(Default)]
+struct Made(VecDeque<(Arc<str>, Parts, Arc<str>)>);
+
+impl Made {
+    /// The text with what a span adds; none if that is too long.
+    fn add(&mut self, text: &Arc<str>, parts: &Parts) -> Option<Arc<str>> {
+        if matches!(parts, Parts::Nothing) {
+            return Some(Arc::clone(text));
+        }
+        let same = |made: &&(Arc<str>, Parts, Arc<str>)| made.0 == *text && made.1 == *parts;
+        if let Some((.., whole)) = self.0.iter().rev().find(same) {
+            return Some(Arc::clone(whole));
+        }
+        let whole = add(text, parts)?;
+        if self.0.len() >= MAX_MADE {
+            self.0.pop_front();
+        }
+        self.0
+            .push_back((Arc::clone(text), parts.clone(), Arc::clone(&whole)));
+        Some(whole)
+    }
 }
 
 impl Ancestry {
     /// Remembers the spans and gives those without a path the text that follows from their
     /// parents.
     pub(super) fn trace(&mut self, hops: &mut [Hop]) {
-        for hop in hops.iter() {
+        for hop in hops.iter_mut() {
             self.remember(hop);
         }
-        for hop in hops.iter_mut().filter(|hop| hop.step.is_none()) {
+        let without = |hop: &&mut Hop| hop.step.is_none() && hop.path.is_none();
+        for hop in hops.iter_mut().filter(without) {
             hop.path = self.text(key(hop)).filter(|text| !text.is_empty());
         }
     }
 
-    fn remember(&mut self, hop: &Hop) {
+    /// A span that has no parent gets its text here already.
+    fn remember(&mut self, hop: &mut Hop) {
         let parts = parts(hop);
         let node = match (&hop.path, hop.span.parent_span_id) {
             (Some(text), _) => Node::Text(Arc::clone(text)),
@@ -69,7 +103,13 @@ impl Ancestry {
                 parent: (hop.span.trace_id, parent),
                 parts,
             },
-            (None, None) => Node::Text(add(&Arc::from(""), &parts).unwrap_or_default()),
+            (None, None) => {
+                let text = self.made.add(&self.origin, &parts).unwrap_or_default();
+                if hop.step.is_none() && !text.is_empty() {
+                    hop.path = Some(Arc::clone(&text));
+                }
+                Node::Text(text)
+            }
         };
         if self.nodes.insert(key(hop), node).is_none() {
             self.order.push_back(key(hop));
@@ -96,7 +136,7 @@ impl Ancestry {
             }
         };
         while let Some((key, parts)) = added.pop() {
-            text = add(&text, &parts)?;
+            text = self.made.add(&text, &parts)?;
             self.nodes.insert(key, Node::Text(Arc::clone(&text)));
         }
         Some(text)
@@ -130,21 +170,31 @@ fn add(text: &Arc<str>, parts: &Parts) -> Option<Arc<str>> {
         Parts::Takes(destination, service) => (text.is_empty(), vec![destination, service]),
     };
     let mut whole = String::from(&**text);
+    let mut last = whole.len() - last(text).len();
     let unknown = unknown.then_some(UNKNOWN);
     for part in unknown
         .into_iter()
         .chain(new.into_iter().map(|part| &**part))
     {
-        let last = whole.rsplit(SEPARATOR).next().unwrap_or_default();
-        if last == part {
+        if whole.get(last..) == Some(part) {
             continue;
         }
         if !whole.is_empty() {
             whole.push_str(SEPARATOR);
         }
+        last = whole.len();
         whole.push_str(part);
     }
     (whole.len() <= MAX_TEXT).then(|| Arc::from(whole))
+}
+
+/// What stands behind the last separator.
+fn last(text: &str) -> &str {
+    let bytes = text.as_bytes().windows(SEPARATOR.len());
+    let mut ends = bytes.rev().zip(0..);
+    let end = ends.find(|(bytes, _)| *bytes == SEPARATOR.as_bytes());
+    let from = end.map_or(0, |(_, length)| text.len() - length);
+    text.get(from..).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ fn destination(span: &Span) -> Option<Arc<str>> {
         },
         _ => name.rsplit(':').next().unwrap_or(name),
     };
-    Some(if part.is_empty() {
+    Some(if part.is_empty() || part.len() == name.len() {
         Arc::clone(name)
     } else {
         Arc::from(part)

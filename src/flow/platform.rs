@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::points::time;
 use crate::model::{
     AttributeValue, BrokerSnapshot, Direction, Hop, MetricPoint, Point, Span, SpanKind, SpanStatus,
@@ -47,9 +49,9 @@ struct Agent {
 /// Sums over the window that is open.
 #[derive(Default)]
 pub struct Platform {
-    services: HashMap<Arc<str>, Service>,
-    queues: HashMap<Arc<str>, Queue>,
-    agents: HashMap<(Arc<str>, Arc<str>), Agent>,
+    services: HashMap<Arc<str>, Service, RandomState>,
+    queues: HashMap<Arc<str>, Queue, RandomState>,
+    agents: HashMap<(Arc<str>, Arc<str>), Agent, RandomState>,
 }
 
 impl Platform {
@@ -154,7 +156,10 @@ impl Platform {
 }
 
 /// The entry of `key`, or that of `_other` when there are too many.
-fn entry<'a, K: Key, V: Default>(map: &'a mut HashMap<K, V>, key: &K) -> &'a mut V {
+fn entry<'a, K: Key, V: Default>(
+    map: &'a mut HashMap<K, V, RandomState>,
+    key: &K,
+) -> &'a mut V {
     let room = map.len() < MAX_KEYS || map.contains_key(key);
     map.entry(if room { key.clone() } else { K::other() })
         .or_default()
@@ -243,9 +248,10 @@ fn agent_point((id, kind): (Arc<str>, Arc<str>), agent: &Agent, end: i64) -> Poi
 /// A point of `request_metrics`, for the server span of an HTTP request.
 fn request(hop: &Hop) -> Option<Point> {
     let span = &hop.span;
-    let method = span
-        .text("http.request.method")
-        .filter(|_| span.kind == SpanKind::Server)?;
+    if span.kind != SpanKind::Server {
+        return None;
+    }
+    let method = span.text("http.request.method")?;
     let endpoint = span
         .text("http.route")
         .map_or_else(|| Arc::from("unknown"), Arc::clone);
