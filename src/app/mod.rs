@@ -261,6 +261,7 @@ impl Parts<'_> {
         );
         let mut sinks = Sinks {
             store: store_out,
+            stores_spans: self.config.store.spans,
             influx: None,
             forward: None,
         };

@@ -49,6 +49,7 @@ fn blank() -> Config {
             folder: PathBuf::new(),
             retention: Duration::ZERO,
             max_bytes: 0,
+            spans: true,
         },
         spool: Spool {
             folder: PathBuf::new(),

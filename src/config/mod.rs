@@ -192,6 +192,8 @@ pub struct Store {
     pub retention: Duration,
     /// Size in bytes at which the oldest hour is dropped.
     pub max_bytes: u64,
+    /// Whether spans are kept.
+    pub spans: bool,
 }
 
 impl Store {

@@ -32,6 +32,8 @@ pub struct InfluxQueue {
 pub struct Sinks {
     /// The store.
     pub store: Sender<StoreBatch>,
+    /// Whether it gets spans.
+    pub stores_spans: bool,
     /// InfluxDB.
     pub influx: Option<InfluxQueue>,
     /// The upstream: takes the monitor's numbers; what came by OTLP is in its spool already.
@@ -180,7 +182,12 @@ impl FlowTask {
         } else {
             output.store.closed_until = output.closed_until;
         }
-        let _ = self.sinks.store.send(output.store).await;
+        if !self.sinks.stores_spans {
+            output.store.hops = Vec::new();
+        }
+        if !output.store.is_empty() {
+            let _ = self.sinks.store.send(output.store).await;
+        }
     }
 
     fn count(&self, skipped: &[Skipped]) {

@@ -171,6 +171,7 @@ async fn check_the_end(
         batches: batches_in,
         polls: polls_in,
         sinks: Sinks {
+            stores_spans: true,
             store,
             influx: None,
             forward: None,

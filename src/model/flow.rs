@@ -228,3 +228,24 @@ pub struct StoreBatch {
     /// Texts of paths that are new or better known.
     pub paths: Vec<PathText>,
 }
+
+impl StoreBatch {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            hops,
+            points,
+            windows,
+            steps,
+            series,
+            forgotten,
+            closed_until,
+            receipts,
+            paths,
+        } = self;
+        let rows = hops.is_empty() && points.is_empty() && windows.is_empty();
+        let state = steps.is_empty() && series.is_empty() && forgotten.is_empty();
+        rows && state && closed_until.is_none() && receipts.is_empty() && paths.is_empty()
+    }
+}

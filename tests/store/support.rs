@@ -39,6 +39,7 @@ pub(crate) fn config(folder: &Path) -> config::Store {
         folder: folder.to_owned(),
         retention: Duration::from_secs(24 * 3600),
         max_bytes: 1 << 30,
+        spans: true,
     }
 }
 

@@ -95,6 +95,13 @@ pub(super) const OWN: &[Key] = &[
         "Size at which the oldest hour is dropped.",
         |config, input| set(&mut config.store.max_bytes, size(input.text())),
     ),
+    boolean(
+        "store.spans",
+        "true",
+        &["RABTRACE_STORE_SPANS"],
+        "Whether spans are kept in the store. With false they only go on to forward.endpoint and InfluxDB:\nstatistics of paths, services and queues are kept all the same, single traces are not.",
+        |config, input| set(&mut config.store.spans, Ok(input.boolean())),
+    ),
     text(
         "spool.folder",
         "",

@@ -21,6 +21,7 @@ fn open(folder: &std::path::Path) -> Store {
         folder: folder.to_owned(),
         retention: Duration::from_secs(3600),
         max_bytes: 1 << 30,
+        spans: true,
     };
     Store::open(&config, clock).unwrap()
 }

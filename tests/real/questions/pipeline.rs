@@ -24,6 +24,7 @@ pub(super) fn store_config(folder: &Path) -> config::Store {
         folder: folder.to_owned(),
         retention: Duration::from_secs(24 * 3600),
         max_bytes: 1 << 30,
+        spans: true,
     }
 }
 
