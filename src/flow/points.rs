@@ -1,26 +1,46 @@
 //! Hops and windows as points of InfluxDB.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use crate::model::{AttributeValue, Attributes, FieldValue, FlowWindow, Histogram, Hop, Point};
+use crate::model::{
+    Attributes, FieldValue, FlowWindow, Histogram, Hop, Point, SpanKind, SpanStatus,
+    attributes_json,
+};
 
 /// Bytes that the attributes of a span may take in a field.
 const MAX_ATTRIBUTES: usize = 8 * 1024;
 
-/// A span as a point of `spans`.
+/// Names of kinds and statuses, each allocated once.
+static SHARED: LazyLock<([Arc<str>; 5], [Arc<str>; 3])> = LazyLock::new(|| {
+    use SpanKind::{Client, Consumer, Internal, Producer, Server};
+    let kinds = [Internal, Server, Client, Producer, Consumer];
+    let statuses = [SpanStatus::Unset, SpanStatus::Ok, SpanStatus::Error];
+    (
+        kinds.map(|kind| kind.as_str().into()),
+        statuses.map(|status| status.as_str().into()),
+    )
+});
+
+/// A span as a point of `spans`; tags in the order in which a line has them.
 pub(super) fn span(hop: &Hop) -> Point {
     let span = &hop.span;
-    let mut point = Point::new("spans", time(hop))
+    let (kinds, statuses) = &*SHARED;
+    let mut point = Point {
+        tags: Vec::with_capacity(5),
+        fields: Vec::with_capacity(9),
+        ..Point::new("spans", time(hop))
+    };
+    if let Some(destination) = &hop.destination {
+        point = point.tag("destination", Arc::clone(destination));
+    }
+    point
+        .tag("kind", Arc::clone(&kinds[span.kind as usize]))
         .tag("service_name", Arc::clone(&span.service))
         .tag("span_name", Arc::clone(&span.name))
-        .tag("kind", span.kind.as_str())
-        .tag("status", span.status.as_str())
-        .text("trace_id", Some(span.trace_id.to_string()))
-        .text("span_id", Some(span.span_id.to_string()))
-        .text(
-            "parent_span_id",
-            span.parent_span_id.map(|id| id.to_string()),
-        )
+        .tag("status", Arc::clone(&statuses[span.status as usize]))
+        .text("trace_id", Some(span.trace_id))
+        .text("span_id", Some(span.span_id))
+        .text("parent_span_id", span.parent_span_id)
         .int("start_ns", Some(span.start_unix_nano))
         .float("duration_ms", Some(span.duration().as_secs_f64() * 1e3))
         .float(
@@ -28,11 +48,7 @@ pub(super) fn span(hop: &Hop) -> Point {
             hop.queue_wait.map(|wait| wait.as_secs_f64() * 1e3),
         )
         .text("path", hop.path.clone())
-        .text("attributes", attributes(&span.attributes));
-    if let Some(destination) = &hop.destination {
-        point = point.tag("destination", Arc::clone(destination));
-    }
-    point
+        .text("attributes", attributes(&span.attributes))
 }
 
 /// The start of the span, its nanoseconds below a microsecond replaced by digits of its id: two
@@ -51,25 +67,7 @@ pub(super) fn time(hop: &Hop) -> i64 {
 }
 
 fn attributes(attributes: &Attributes) -> Option<String> {
-    if attributes.is_empty() {
-        return None;
-    }
-    let map: serde_json::Map<String, serde_json::Value> = attributes
-        .iter()
-        .map(|(name, value)| (String::from(&**name), json(value)))
-        .collect();
-    let text = serde_json::Value::Object(map).to_string();
-    (text.len() <= MAX_ATTRIBUTES).then_some(text)
-}
-
-fn json(value: &AttributeValue) -> serde_json::Value {
-    match value {
-        AttributeValue::Text(text) => serde_json::Value::from(&**text),
-        AttributeValue::Bool(value) => (*value).into(),
-        AttributeValue::Int(value) => (*value).into(),
-        AttributeValue::Double(value) => (*value).into(),
-        AttributeValue::Json(value) => value.clone(),
-    }
+    attributes_json(attributes).filter(|text| text.len() <= MAX_ATTRIBUTES)
 }
 
 /// A window as a point of `message_flow`; durations are since the origin of the path, in ms.

@@ -58,10 +58,8 @@ pub fn encode(point: &Point, buffer: &mut Vec<u8>) -> bool {
 fn write_measurement(name: &str, buffer: &mut Vec<u8>) {
     // A line that begins with `#` is a comment.
     let rest = name.strip_prefix('#').inspect(|_| buffer.push(b'_'));
-    write_escaped(rest.unwrap_or(name), buffer, |byte| match byte {
-        b'=' => None,
-        byte => key_escape(byte),
-    });
+    let is_special = |byte| byte != b'=' && is_special_in_key(byte);
+    write_escaped(rest.unwrap_or(name), buffer, is_special, key_escape);
 }
 
 fn write_tags(tags: &[(&'static str, std::sync::Arc<str>)], buffer: &mut Vec<u8>) {
@@ -84,9 +82,9 @@ fn write_tag(key: &str, value: &str, buffer: &mut Vec<u8>) {
         return;
     }
     buffer.push(b',');
-    write_escaped(key, buffer, key_escape);
+    write_escaped(key, buffer, is_special_in_key, key_escape);
     buffer.push(b'=');
-    write_escaped(value, buffer, key_escape);
+    write_escaped(value, buffer, is_special_in_key, key_escape);
 }
 
 /// Writes the fields with the separators before each; whether there was one.
@@ -98,7 +96,7 @@ fn write_fields(fields: &[(&'static str, FieldValue)], buffer: &mut Vec<u8>) -> 
         }
         buffer.push(separator);
         separator = b',';
-        write_escaped(key, buffer, key_escape);
+        write_escaped(key, buffer, is_special_in_key, key_escape);
         buffer.push(b'=');
         write_value(value, buffer);
     }
@@ -125,7 +123,8 @@ fn write_value(value: &FieldValue, buffer: &mut Vec<u8>) {
         }
         FieldValue::Text(text) => {
             buffer.push(b'"');
-            write_escaped(cut(text, TEXT_LIMIT), buffer, text_escape);
+            let text = cut(text, TEXT_LIMIT);
+            write_escaped(text, buffer, is_special_in_text, text_escape);
             buffer.push(b'"');
         }
         FieldValue::Bytes(bytes) => {
@@ -136,44 +135,68 @@ fn write_value(value: &FieldValue, buffer: &mut Vec<u8>) {
     }
 }
 
-/// What stands for `byte` in a measurement, a key or a tag; none when it stands for itself.
-fn key_escape(byte: u8) -> Option<&'static [u8]> {
+/// Whether `byte` does not stand for itself in a measurement, a key or a tag.
+const fn is_special_in_key(byte: u8) -> bool {
+    // Without branches: so many bytes are looked at at once.
+    (byte <= b' ') | (byte == 0x7f) | (byte == b',') | (byte == b'=') | (byte == b'\\')
+}
+
+/// What stands for it.
+const fn key_escape(byte: u8) -> &'static [u8] {
     match byte {
-        b' ' | 0..=0x1f | 0x7f => Some(b"\\ "),
-        b',' => Some(b"\\,"),
-        b'=' => Some(b"\\="),
-        b'\\' => Some(b"/"),
-        _ => None,
+        b',' => b"\\,",
+        b'=' => b"\\=",
+        b'\\' => b"/",
+        _ => b"\\ ",
     }
 }
 
-/// What stands for `byte` in the text of a field; none when it stands for itself.
-fn text_escape(byte: u8) -> Option<&'static [u8]> {
+/// Whether `byte` does not stand for itself in the text of a field.
+const fn is_special_in_text(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == 0)
+}
+
+/// What stands for it.
+const fn text_escape(byte: u8) -> &'static [u8] {
     match byte {
-        b'"' => Some(b"\\\""),
-        b'\\' => Some(b"\\\\"),
-        b'\n' => Some(b"\\\\n"),
-        b'\r' => Some(b"\\\\r"),
-        0 => Some("\u{fffd}".as_bytes()),
-        _ => None,
+        b'"' => b"\\\"",
+        b'\\' => b"\\\\",
+        b'\n' => b"\\\\n",
+        b'\r' => b"\\\\r",
+        _ => "\u{fffd}".as_bytes(),
     }
 }
 
-/// Copies `text`, and for each byte that `escape` knows what it gives. Runs between such bytes
+/// Copies `text`, and what `escape` gives for each byte that is special. Runs between such bytes
 /// are copied whole.
 #[inline]
-fn write_escaped(text: &str, buffer: &mut Vec<u8>, escape: impl Fn(u8) -> Option<&'static [u8]>) {
+fn write_escaped(
+    text: &str,
+    buffer: &mut Vec<u8>,
+    is_special: impl Fn(u8) -> bool,
+    escape: impl Fn(u8) -> &'static [u8],
+) {
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| escape(*byte).is_some()) {
-        let (plain, from) = rest.split_at(at);
+    while let Some((plain, from)) = rest.split_at_checked(plain_bytes(rest, &is_special)) {
         buffer.extend_from_slice(plain);
         let Some((special, after)) = from.split_first() else {
             return;
         };
-        buffer.extend_from_slice(escape(*special).unwrap_or_default());
+        buffer.extend_from_slice(escape(*special));
         rest = after;
     }
-    buffer.extend_from_slice(rest);
+}
+
+/// How many bytes come before the first special one.
+#[inline]
+fn plain_bytes(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+    let (blocks, _) = bytes.as_chunks::<16>();
+    let is_plain =
+        |block: &&[u8; 16]| !block.iter().fold(false, |any, byte| any | is_special(*byte));
+    let plain = blocks.iter().take_while(is_plain).count() * 16;
+    let rest = bytes.get(plain..).unwrap_or_default();
+    let special = rest.iter().position(|byte| is_special(*byte));
+    plain + special.unwrap_or(rest.len())
 }
 
 /// The longest beginning of `text` of at most `limit` bytes that ends between two characters.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -11,6 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct InvalidId {
     text: String,
     expected: usize,
+}
+
+const fn digit(half: u8) -> u8 {
+    match half {
+        0..=9 => b'0' + half,
+        _ => b'a' - 10 + half,
+    }
 }
 
 macro_rules! id {
@@ -33,11 +41,25 @@ macro_rules! id {
             pub const fn as_bytes(&self) -> &[u8; $bytes] {
                 &self.0
             }
+
+            fn digits(&self) -> [u8; $bytes * 2] {
+                let mut digits = [0; $bytes * 2];
+                for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
+                    *pair = [digit(byte >> 4), digit(byte & 0xf)];
+                }
+                digits
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+                formatter.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
+            }
+        }
+
+        impl From<$name> for Arc<str> {
+            fn from(id: $name) -> Self {
+                std::str::from_utf8(&id.digits()).unwrap_or_default().into()
             }
         }
 
@@ -98,6 +120,7 @@ mod tests {
         let text = "0af7651916cd43dd8448eb211c80319c";
         let id: TraceId = text.parse().unwrap();
         assert_eq!(id.to_string(), text);
+        assert_eq!(&*std::sync::Arc::<str>::from(id), text);
         for bad in [
             "",
             "00",

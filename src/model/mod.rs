@@ -8,6 +8,7 @@ mod broker;
 mod flow;
 mod histogram;
 mod ids;
+mod json;
 mod path_record;
 mod point;
 mod receipt;
@@ -15,6 +16,7 @@ mod span;
 mod time;
 
 pub(crate) use base64::base64;
+pub(crate) use json::{AttributesJson, attributes_json};
 pub use rabtrace_lapin::path::{Direction, EdgeKind};
 
 pub use broker::{

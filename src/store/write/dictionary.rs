@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rusqlite::{Connection, ToSql};
 
 use super::super::schema::series_table;
-use crate::model::Attributes;
+use crate::model::{Attributes, attributes_json};
 
 /// Entries that one dictionary keeps in memory.
 const MAX_CACHED: usize = 100_000;
@@ -21,11 +22,11 @@ struct Known {
 }
 
 /// What was looked up in one dictionary.
-pub(super) struct Cache<K>(HashMap<K, Known>);
+pub(super) struct Cache<K>(HashMap<K, Known, RandomState>);
 
 impl<K> Default for Cache<K> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(HashMap::default())
     }
 }
 
@@ -49,7 +50,7 @@ impl<K: Eq + Hash> Cache<K> {
 }
 
 /// Service, name, kind and destination of a span.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Operation {
     pub(super) service: Arc<str>,
     pub(super) name: Arc<str>,
@@ -71,6 +72,8 @@ pub(super) struct Checkpoint {
 #[derive(Default)]
 pub(in crate::store) struct Dictionaries {
     pub(super) operations: Cache<Operation>,
+    /// The operation of the span before: spans of one request have few.
+    last_operation: Option<(Operation, i64, i64)>,
     pub(super) paths: Cache<u64>,
     pub(super) checkpoints: Cache<Checkpoint>,
     /// Hashes whose steps, and those before them, are known to be in use.
@@ -83,6 +86,23 @@ pub(in crate::store) struct Dictionaries {
 
 impl Dictionaries {
     pub(super) fn operation(
+        &mut self,
+        database: &Connection,
+        hour: i64,
+        key: Operation,
+    ) -> rusqlite::Result<i64> {
+        if let Some((last, last_hour, id)) = &self.last_operation
+            && *last == key
+            && *last_hour >= hour
+        {
+            return Ok(*id);
+        }
+        let id = self.operation_in(database, hour, key.clone())?;
+        self.last_operation = Some((key, hour, id));
+        Ok(id)
+    }
+
+    fn operation_in(
         &mut self,
         database: &Connection,
         hour: i64,
@@ -141,7 +161,7 @@ impl Dictionaries {
         {
             return Ok(Some(*id));
         }
-        let Some(text) = super::json::attributes(resource) else {
+        let Some(text) = attributes_json(resource) else {
             return Ok(None);
         };
         let id = match self.resources.find(&text, hour) {
