@@ -4,23 +4,121 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::CachedStatement;
+use rusqlite::{CachedStatement, Connection, ToSql};
 
 use super::dictionary::{Operation, Path};
 use super::{Session, Written, json};
-use crate::model::{AttributeValue, Direction, Hop, SpanStatus, StoreBatch};
+use crate::model::{
+    AttributeValue, Direction, Hop, Span, SpanStatus, StoreBatch, attributes_json,
+};
 use crate::store::schema::Kind;
 
 /// Text of a path of which nothing is known.
 pub(super) const UNKNOWN_PATH: &str = "?";
 
-/// The statements of one hour.
-struct Statements<'a> {
-    span: CachedStatement<'a>,
-    details: CachedStatement<'a>,
+/// Rows of one statement where there are as many: most of what a row costs by itself is to begin
+/// and to end its statement.
+const ROWS: usize = 32;
+
+const SPAN_COLUMNS: [&str; 11] = [
+    "start",
+    "duration",
+    "operation",
+    "status",
+    "trace",
+    "span",
+    "parent",
+    "path",
+    "queue",
+    "redelivered",
+    "resource",
+];
+const DETAILS_COLUMNS: [&str; 5] = ["id", "message", "attributes", "events", "links"];
+
+/// A statement that inserts so many rows.
+struct Insert<'a> {
+    statement: CachedStatement<'a>,
+    bound: usize,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Insert<'a> {
+    fn prepare(
+        database: &'a Connection,
+        table: &str,
+        columns: &[&str],
+        rows: usize,
+    ) -> rusqlite::Result<Self> {
+        let marks = format!("({})", vec!["?"; columns.len()].join(", "));
+        let statement = database.prepare_cached(&format!(
+            "INSERT INTO {table} ({}) VALUES {}",
+            columns.join(", "),
+            vec![marks; rows].join(", ")
+        ))?;
+        let bound = 0;
+        Ok(Self { statement, bound })
+    }
+
+    fn bind(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
+        self.bound += 1;
+        self.statement.raw_bind_parameter(self.bound, value)
+    }
+
+    fn execute(&mut self) -> rusqlite::Result<()> {
+        self.bound = 0;
+        self.statement.raw_execute().map(|_| ())
+    }
+}
+
+/// The statements of one hour: for one row, and for [`ROWS`].
+struct Statements<'a> {
+    span: [Insert<'a>; 2],
+    details: [Insert<'a>; 2],
+}
+
+impl<'a> Statements<'a> {
+    fn prepare(database: &'a Connection, hour: i64) -> rusqlite::Result<Self> {
+        let (spans, details) = (Kind::Spans.table(hour), Kind::Details.table(hour));
+        let span = |rows| Insert::prepare(database, &spans, &SPAN_COLUMNS, rows);
+        let detail = |rows| Insert::prepare(database, &details, &DETAILS_COLUMNS, rows);
+        Ok(Self {
+            span: [span(1)?, span(ROWS)?],
+            details: [detail(1)?, detail(ROWS)?],
+        })
+    }
+}
+
+/// What a span has beside its row; none if it has nothing.
+struct Details<'a> {
+    message: Option<&'a str>,
+    attributes: Option<String>,
+    events: Option<String>,
+    links: Option<String>,
+}
+
+impl<'a> Details<'a> {
+    fn of(span: &'a Span) -> Option<Self> {
+        let details = Self {
+            message: Some(&*span.status_message).filter(|message| !message.is_empty()),
+            attributes: attributes_json(&span.attributes),
+            events: json::events(&span.events),
+            links: json::links(&span.links),
+        };
+        let texts = [&details.attributes, &details.events, &details.links];
+        let is_some = details.message.is_some() || texts.iter().any(|text| text.is_some());
+        is_some.then_some(details)
+    }
+
+    fn bind(&self, id: i64, insert: &mut Insert<'_>) -> rusqlite::Result<()> {
+        insert.bind(id)?;
+        insert.bind(self.message)?;
+        for text in [&self.attributes, &self.events, &self.links] {
+            insert.bind(text)?;
+        }
+        Ok(())
+    }
+}
+
+impl Session<'_> {
     pub(super) fn spans(
         &mut self,
         batches: &[StoreBatch],
@@ -33,69 +131,78 @@ impl<'a> Session<'a> {
         }
         for (hour, hops) in by_hour {
             self.catalogue.open_spans(self.database, hour)?;
-            let mut statements = Statements {
-                span: self.database.prepare_cached(&format!(
-                    "INSERT INTO {} (start, duration, operation, status, trace, span, parent, \
-                     path, queue, redelivered, resource) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-                    Kind::Spans.table(hour)
-                ))?,
-                details: self.database.prepare_cached(&format!(
-                    "INSERT INTO {} (id, message, attributes, events, links) \
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
-                    Kind::Details.table(hour)
-                ))?,
-            };
-            for hop in hops {
-                self.span(hop, hour, &mut statements)?;
-                written.spans += 1;
+            let mut statements = Statements::prepare(self.database, hour)?;
+            let (many, rest) = hops.as_chunks::<ROWS>();
+            let rest = rest.iter().map(std::slice::from_ref);
+            for hops in many.iter().map(|hops| &hops[..]).chain(rest) {
+                self.insert(hops, hour, &mut statements)?;
+                written.spans += hops.len() as u64;
             }
         }
         Ok(())
     }
 
-    fn span(
+    /// Inserts one span, or [`ROWS`] of them.
+    fn insert(
         &mut self,
-        hop: &Hop,
+        hops: &[&Hop],
         hour: i64,
         statements: &mut Statements<'_>,
     ) -> rusqlite::Result<()> {
+        let [one, many] = &mut statements.span;
+        let insert = if hops.len() == ROWS { many } else { one };
+        for hop in hops {
+            self.bind(hop, hour, insert)?;
+        }
+        insert.execute()?;
+        // Rows of one statement get ids one after the other.
+        let last = self.database.last_insert_rowid();
+        let ids = last + 1 - i64::try_from(hops.len()).unwrap_or_default()..=last;
+        let details = hops.iter().map(|hop| Details::of(&hop.span)).zip(ids);
+        let details: Vec<_> = details.filter_map(|(of, id)| Some((of?, id))).collect();
+        let [one, many] = &mut statements.details;
+        if details.len() == ROWS {
+            for (details, id) in &details {
+                details.bind(*id, many)?;
+            }
+            return many.execute();
+        }
+        for (details, id) in &details {
+            details.bind(*id, one)?;
+            one.execute()?;
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, hop: &Hop, hour: i64, insert: &mut Insert<'_>) -> rusqlite::Result<()> {
         let span = &hop.span;
-        let operation = Operation {
-            service: Arc::clone(&span.service),
-            name: Arc::clone(&span.name),
-            kind: span.kind.as_str(),
-            destination: hop.destination.clone(),
-        };
-        let operation = self
-            .dictionaries
-            .operation(self.database, hour, operation)?;
+        let operation = self.operation_of(hop, hour)?;
         let resource = self
             .dictionaries
             .resource(self.database, hour, &span.resource)?;
         let path = self.path_of(hop, hour)?;
-        let id = statements.span.insert((
-            nanos(span.start_unix_nano),
-            duration(span.duration()),
-            operation,
-            status(span.status),
-            span.trace_id.as_bytes(),
-            span.span_id.as_bytes(),
-            span.parent_span_id.as_ref().map(|id| id.as_bytes()),
-            path,
-            hop.queue_wait.map(duration),
-            is_redelivered(hop),
-            resource,
-        ))?;
-        let message = Some(&span.status_message).filter(|message| !message.is_empty());
-        let attributes = json::attributes(&span.attributes);
-        let (events, links) = (json::events(&span.events), json::links(&span.links));
-        if message.is_some() || attributes.is_some() || events.is_some() || links.is_some() {
-            statements
-                .details
-                .insert((id, message, attributes, events, links))?;
-        }
-        Ok(())
+        insert.bind(nanos(span.start_unix_nano))?;
+        insert.bind(duration(span.duration()))?;
+        insert.bind(operation)?;
+        insert.bind(status(span.status))?;
+        insert.bind(span.trace_id.as_bytes())?;
+        insert.bind(span.span_id.as_bytes())?;
+        insert.bind(span.parent_span_id.as_ref().map(|id| id.as_bytes()))?;
+        insert.bind(path)?;
+        insert.bind(hop.queue_wait.map(duration))?;
+        insert.bind(is_redelivered(hop))?;
+        insert.bind(resource)
+    }
+
+    /// The key of the operation that the hop is one of.
+    fn operation_of(&mut self, hop: &Hop, hour: i64) -> rusqlite::Result<i64> {
+        let operation = Operation {
+            service: Arc::clone(&hop.span.service),
+            name: Arc::clone(&hop.span.name),
+            kind: hop.span.kind.as_str(),
+            destination: hop.destination.clone(),
+        };
+        self.dictionaries.operation(self.database, hour, operation)
     }
 
     /// The key of the path that the hop is on.
