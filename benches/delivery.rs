@@ -3,8 +3,9 @@
 //! memory it takes.
 //!
 //! `rotel` (PyPI's package, which `make test` installs) receives and exports the same requests; it
-//! neither stores nor syncs. Both take turns in one run and export over HTTP to a sink in this
-//! process. Output: a table, and `target/delivery.json`.
+//! neither stores nor syncs. The agent that passes through syncs and does not store spans
+//! (`store.spans = false`), the other one does both. All take turns in one run and export over HTTP
+//! to a sink in this process. Output: a table, and `target/delivery.json`.
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot go on says where"
@@ -23,7 +24,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Load, Setup, Sink, eventually};
+use harness::{Agent, Load, Setup, Sink, eventually};
 use serde_json::{Value, json};
 
 const TURNS: usize = 3;
@@ -148,35 +149,81 @@ fn rounded(value: f64) -> f64 {
     value.round()
 }
 
-/// The agent and the other collector by turns: spans a second of one core.
-async fn through() -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (Sink::start(), Sink::start());
-    let agent = Setup::new(folder.path())
-        .set("forward.endpoint", ours.url())
-        .set("forward.protocol", "http/protobuf")
-        .start()
-        .await;
-    let rotel = rotel(&theirs).await;
-    let (load, other_load) = (Load::new(SPANS), Load::new(SPANS));
-    let (mut agent_rates, mut rotel_rates) = (Vec::new(), Vec::new());
-    for _ in 0..TURNS {
-        let turned = turn(&agent.otlp, &ours, agent.process_id(), &load).await;
+/// One that takes turns, with what it is asked for and what came of it.
+struct Contender {
+    name: &'static str,
+    otlp: String,
+    process: u32,
+    sink: Sink,
+    load: Load,
+    rates: Vec<f64>,
+}
+
+impl Contender {
+    fn new(name: &'static str, (otlp, process): (&str, u32), sink: Sink) -> Self {
+        Self {
+            name,
+            otlp: otlp.to_owned(),
+            process,
+            sink,
+            load: Load::new(SPANS),
+            rates: Vec::new(),
+        }
+    }
+
+    async fn turn(&mut self) {
+        let turned = turn(&self.otlp, &self.sink, self.process, &self.load).await;
         println!(
-            "agent: {:.0} spans/s of one core, {:.0}/s acknowledged",
+            "{}: {:.0} spans/s of one core, {:.0}/s acknowledged",
+            self.name,
             turned.spans_per_core(),
             turned.spans / turned.wall.as_secs_f64()
         );
-        agent_rates.push(turned.spans_per_core());
-        if let Some(rotel) = &rotel {
-            let turned = turn(&rotel.otlp, &theirs, rotel.child.id(), &other_load).await;
-            println!("rotel: {:.0} spans/s of one core", turned.spans_per_core());
-            rotel_rates.push(turned.spans_per_core());
+        self.rates.push(turned.spans_per_core());
+    }
+}
+
+async fn forwarding(folder: &Path, sink: &Sink, stores_spans: &str) -> Agent {
+    Setup::new(folder)
+        .set("forward.endpoint", sink.url())
+        .set("forward.protocol", "http/protobuf")
+        .set("store.spans", stores_spans)
+        .start()
+        .await
+}
+
+/// The agent, with and without spans in its store, and the other collector by turns: spans a
+/// second of one core.
+async fn through() -> Value {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let sinks = [Sink::start(), Sink::start(), Sink::start()];
+    let passing = forwarding(folders[0].path(), &sinks[0], "false").await;
+    let storing = forwarding(folders[1].path(), &sinks[1], "true").await;
+    let rotel = rotel(&sinks[2]).await;
+    let at = |agent: &Agent| (agent.otlp.clone(), agent.process_id());
+    let mut names = vec![("pass_through", at(&passing)), ("agent", at(&storing))];
+    names.extend(rotel.iter().map(|of| ("rotel", (of.otlp.clone(), of.child.id()))));
+    let contenders = names.into_iter().zip(sinks);
+    let mut contenders: Vec<_> = contenders
+        .map(|((name, (otlp, process)), sink)| Contender::new(name, (&otlp, process), sink))
+        .collect();
+    for _ in 0..TURNS {
+        for contender in &mut contenders {
+            contender.turn().await;
         }
     }
+    let rate = |name: &str| {
+        let of = contenders.iter().find(|of| of.name == name);
+        median(of.map(|of| of.rates.clone()).unwrap_or_default())
+    };
+    let rates = ["pass_through", "agent", "rotel"].map(rate);
+    for (name, rate) in ["passed through", "stored and forwarded"].iter().zip(rates) {
+        println!("{name}: {:.2} of rotel's", rate / rates[2]);
+    }
     json!({
-        "agent_spans_per_core": rounded(median(agent_rates)),
-        "rotel_spans_per_core": rounded(median(rotel_rates)),
+        "pass_through_spans_per_core": rounded(rates[0]),
+        "agent_spans_per_core": rounded(rates[1]),
+        "rotel_spans_per_core": rounded(rates[2]),
     })
 }
 
