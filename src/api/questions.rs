@@ -80,7 +80,7 @@ pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Ans
     let found = blocking(&api, move |reader| reader.trace(&wanted)).await?;
     let absent = || {
         let id: String = id.chars().take(64).collect();
-        let fix = "`rabtrace trace` lists the newest; older ones went with retention";
+        let fix = "`rabtrace trace` lists the newest; older ones went with retention, and with store.spans = false there are none";
         ApiError::new(
             StatusCode::NOT_FOUND,
             format!("there is no trace {id} in the store"),

@@ -156,10 +156,7 @@ impl Platform {
 }
 
 /// The entry of `key`, or that of `_other` when there are too many.
-fn entry<'a, K: Key, V: Default>(
-    map: &'a mut HashMap<K, V, RandomState>,
-    key: &K,
-) -> &'a mut V {
+fn entry<'a, K: Key, V: Default>(map: &'a mut HashMap<K, V, RandomState>, key: &K) -> &'a mut V {
     let room = map.len() < MAX_KEYS || map.contains_key(key);
     map.entry(if room { key.clone() } else { K::other() })
         .or_default()

@@ -145,13 +145,18 @@ fn a_span_at_the_end_of_time_is_a_point() {
 
 #[tokio::test]
 async fn the_task_hands_over_everything_and_ends_with_its_inputs() {
-    check_the_end(|batches, polls, _| drop((batches, polls))).await;
+    check_the_end(1, |batches, polls, _| drop((batches, polls))).await;
+}
+
+#[tokio::test]
+async fn a_store_without_spans_gets_the_statistics() {
+    check_the_end(0, |batches, polls, _| drop((batches, polls))).await;
 }
 
 #[tokio::test]
 async fn a_sender_that_stays_does_not_hold_the_task_up_when_it_is_stopped() {
     let mut kept = None;
-    check_the_end(|batches, polls, stop| {
+    check_the_end(1, |batches, polls, stop| {
         kept = Some((batches, polls));
         stop.cancel();
     })
@@ -159,8 +164,10 @@ async fn a_sender_that_stays_does_not_hold_the_task_up_when_it_is_stopped() {
     assert!(kept.is_some_and(|(batches, _)| batches.is_closed()));
 }
 
-/// Starts the task, sends a delivery, ends the task by `end`, and looks at what came out.
+/// Starts the task, sends a delivery, ends the task by `end`, and looks at what came out: so many
+/// spans, if the store is to have them.
 async fn check_the_end(
+    spans: usize,
     end: impl FnOnce(mpsc::Sender<Batch>, mpsc::Sender<BrokerSnapshot>, CancellationToken),
 ) {
     let stop = CancellationToken::new();
@@ -171,7 +178,7 @@ async fn check_the_end(
         batches: batches_in,
         polls: polls_in,
         sinks: Sinks {
-            stores_spans: true,
+            stores_spans: spans > 0,
             store,
             influx: None,
             forward: None,
@@ -198,7 +205,7 @@ async fn check_the_end(
     }
     assert_eq!(
         (stored_spans, stored_windows),
-        (1, 1),
+        (spans, 1),
         "the open window is closed at the end"
     );
 }
