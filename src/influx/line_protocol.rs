@@ -58,8 +58,10 @@ pub fn encode(point: &Point, buffer: &mut Vec<u8>) -> bool {
 fn write_measurement(name: &str, buffer: &mut Vec<u8>) {
     // A line that begins with `#` is a comment.
     let rest = name.strip_prefix('#').inspect(|_| buffer.push(b'_'));
-    let is_special = |byte| byte != b'=' && is_special_in_key(byte);
-    write_escaped(rest.unwrap_or(name), buffer, is_special, key_escape);
+    for (at, part) in rest.unwrap_or(name).split('=').enumerate() {
+        buffer.extend_from_slice(if at > 0 { b"=" } else { b"" });
+        write_escaped::<InKey>(part, buffer);
+    }
 }
 
 fn write_tags(tags: &[(&'static str, std::sync::Arc<str>)], buffer: &mut Vec<u8>) {
@@ -82,9 +84,9 @@ fn write_tag(key: &str, value: &str, buffer: &mut Vec<u8>) {
         return;
     }
     buffer.push(b',');
-    write_escaped(key, buffer, is_special_in_key, key_escape);
+    write_escaped::<InKey>(key, buffer);
     buffer.push(b'=');
-    write_escaped(value, buffer, is_special_in_key, key_escape);
+    write_escaped::<InKey>(value, buffer);
 }
 
 /// Writes the fields with the separators before each; whether there was one.
@@ -96,7 +98,7 @@ fn write_fields(fields: &[(&'static str, FieldValue)], buffer: &mut Vec<u8>) -> 
         }
         buffer.push(separator);
         separator = b',';
-        write_escaped(key, buffer, is_special_in_key, key_escape);
+        write_escaped::<InKey>(key, buffer);
         buffer.push(b'=');
         write_value(value, buffer);
     }
@@ -123,8 +125,7 @@ fn write_value(value: &FieldValue, buffer: &mut Vec<u8>) {
         }
         FieldValue::Text(text) => {
             buffer.push(b'"');
-            let text = cut(text, TEXT_LIMIT);
-            write_escaped(text, buffer, is_special_in_text, text_escape);
+            write_escaped::<InText>(cut(text, TEXT_LIMIT), buffer);
             buffer.push(b'"');
         }
         FieldValue::Bytes(bytes) => {
@@ -135,67 +136,97 @@ fn write_value(value: &FieldValue, buffer: &mut Vec<u8>) {
     }
 }
 
-/// Whether `byte` does not stand for itself in a measurement, a key or a tag.
-const fn is_special_in_key(byte: u8) -> bool {
-    // Without branches: so many bytes are looked at at once.
-    (byte <= b' ') | (byte == 0x7f) | (byte == b',') | (byte == b'=') | (byte == b'\\')
+/// Bytes that do not stand for themselves in some place.
+trait Special {
+    /// For each byte whether it is one.
+    const TABLE: [bool; 256];
+
+    /// The same without branches: so many bytes are looked at at once.
+    fn has(byte: u8) -> bool;
+
+    /// What stands for one.
+    fn escaped(byte: u8) -> &'static [u8];
 }
 
-/// What stands for it.
-const fn key_escape(byte: u8) -> &'static [u8] {
-    match byte {
-        b',' => b"\\,",
-        b'=' => b"\\=",
-        b'\\' => b"/",
-        _ => b"\\ ",
+/// In a measurement, a key or a tag; `=` may stand in a measurement.
+struct InKey;
+
+impl Special for InKey {
+    const TABLE: [bool; 256] = table(b" \x7f,=\\", b' ');
+
+    fn has(byte: u8) -> bool {
+        (byte <= b' ') | (byte == 0x7f) | (byte == b',') | (byte == b'=') | (byte == b'\\')
+    }
+
+    fn escaped(byte: u8) -> &'static [u8] {
+        match byte {
+            b',' => b"\\,",
+            b'=' => b"\\=",
+            b'\\' => b"/",
+            _ => b"\\ ",
+        }
     }
 }
 
-/// Whether `byte` does not stand for itself in the text of a field.
-const fn is_special_in_text(byte: u8) -> bool {
-    (byte == b'"') | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == 0)
-}
+/// In the text of a field.
+struct InText;
 
-/// What stands for it.
-const fn text_escape(byte: u8) -> &'static [u8] {
-    match byte {
-        b'"' => b"\\\"",
-        b'\\' => b"\\\\",
-        b'\n' => b"\\\\n",
-        b'\r' => b"\\\\r",
-        _ => "\u{fffd}".as_bytes(),
+impl Special for InText {
+    const TABLE: [bool; 256] = table(b"\"\\\n\r", 1);
+
+    fn has(byte: u8) -> bool {
+        (byte == b'"') | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == 0)
+    }
+
+    fn escaped(byte: u8) -> &'static [u8] {
+        match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\\\n",
+            b'\r' => b"\\\\r",
+            _ => "\u{fffd}".as_bytes(),
+        }
     }
 }
 
-/// Copies `text`, and what `escape` gives for each byte that is special. Runs between such bytes
-/// are copied whole.
+/// True for the bytes of `listed`, and for those below `below`.
+const fn table(listed: &[u8], below: u8) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < listed.len() {
+        table[listed[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0;
+    while byte < below {
+        table[byte as usize] = true;
+        byte += 1;
+    }
+    table
+}
+
+/// Copies `text`, and what stands for each special byte. Runs between such bytes are copied whole.
 #[inline]
-fn write_escaped(
-    text: &str,
-    buffer: &mut Vec<u8>,
-    is_special: impl Fn(u8) -> bool,
-    escape: impl Fn(u8) -> &'static [u8],
-) {
+fn write_escaped<S: Special>(text: &str, buffer: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
-    while let Some((plain, from)) = rest.split_at_checked(plain_bytes(rest, &is_special)) {
+    while let Some((plain, from)) = rest.split_at_checked(plain_bytes::<S>(rest)) {
         buffer.extend_from_slice(plain);
         let Some((special, after)) = from.split_first() else {
             return;
         };
-        buffer.extend_from_slice(escape(*special));
+        buffer.extend_from_slice(S::escaped(*special));
         rest = after;
     }
 }
 
 /// How many bytes come before the first special one.
 #[inline]
-fn plain_bytes(bytes: &[u8], is_special: impl Fn(u8) -> bool) -> usize {
+fn plain_bytes<S: Special>(bytes: &[u8]) -> usize {
     let (blocks, _) = bytes.as_chunks::<16>();
-    let is_plain =
-        |block: &&[u8; 16]| !block.iter().fold(false, |any, byte| any | is_special(*byte));
+    let is_plain = |block: &&[u8; 16]| !block.iter().fold(false, |any, byte| any | S::has(*byte));
     let plain = blocks.iter().take_while(is_plain).count() * 16;
     let rest = bytes.get(plain..).unwrap_or_default();
-    let special = rest.iter().position(|byte| is_special(*byte));
+    let special = rest.iter().position(|byte| S::TABLE[usize::from(*byte)]);
     plain + special.unwrap_or(rest.len())
 }
 

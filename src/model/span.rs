@@ -23,6 +23,17 @@ pub enum AttributeValue {
     Json(serde_json::Value),
 }
 
+impl AttributeValue {
+    /// The text, if it is one.
+    #[must_use]
+    pub const fn text(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// Attributes in the order in which they came.
 pub type Attributes = Vec<(Arc<str>, AttributeValue)>;
 
@@ -148,10 +159,7 @@ impl Span {
     /// The attribute of that name, if it is a text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&Arc<str>> {
-        match self.attribute(name)? {
-            AttributeValue::Text(text) => Some(text),
-            _ => None,
-        }
+        self.attribute(name)?.text()
     }
 }
 

@@ -4,7 +4,7 @@ use influxdb_line_protocol::{FieldValue as Parsed, parse_lines};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof};
 use proptest::proptest;
 
-use super::{TEXT_LIMIT, encode};
+use super::{InKey, InText, Special, TEXT_LIMIT, encode};
 use crate::model::{FieldValue, Point, base64};
 
 fn line(point: &Point) -> Option<String> {
@@ -44,6 +44,15 @@ fn names_and_tags() {
         &Point::new("#a b,c=d\\", 0).int("f g", Some(1)),
         "_a\\ b\\,c=d/ f\\ g=1i 0\n",
     );
+}
+
+#[test]
+fn both_ways_to_look_at_a_byte_agree() {
+    for byte in 0..=u8::MAX {
+        let (in_key, in_text) = (InKey::TABLE, InText::TABLE);
+        assert_eq!(in_key[usize::from(byte)], InKey::has(byte), "{byte}");
+        assert_eq!(in_text[usize::from(byte)], InText::has(byte), "{byte}");
+    }
 }
 
 #[test]
