@@ -1,11 +1,10 @@
 //! OTLP over HTTP with protobuf bodies.
 
-use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::{Compress, CompressError, Compression, FlushCompress, Status};
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
@@ -18,6 +17,10 @@ use crate::retry::retry_after;
 
 /// As much of an answer is read; what comes beyond it is of no use here.
 const LONGEST_ANSWER: usize = 64 << 10;
+/// The largest window that gzip knows.
+const WINDOW_BITS: u8 = 15;
+/// Room for what is packed at least, head and checksum included.
+const LEAST_ROOM: usize = 64;
 
 pub(in crate::forward) struct Http {
     client: reqwest::Client,
@@ -25,6 +28,8 @@ pub(in crate::forward) struct Http {
     metrics: Url,
     headers: HeaderMap,
     timeout: Duration,
+    /// Its memory is several times what it packs: it is made once.
+    gzip: Mutex<Compress>,
 }
 
 impl Http {
@@ -46,6 +51,7 @@ impl Http {
             metrics: url("/v1/metrics")?,
             headers: headers(config)?,
             timeout: config.timeout,
+            gzip: Mutex::new(Compress::new_gzip(Compression::fast(), WINDOW_BITS)),
         })
     }
 
@@ -54,7 +60,7 @@ impl Http {
             Signal::Traces => self.traces.clone(),
             Signal::Metrics => self.metrics.clone(),
         };
-        let body = match gzip(&payload) {
+        let body = match self.pack(&payload) {
             Ok(body) => body,
             Err(error) => {
                 return Outcome::Refused {
@@ -70,6 +76,21 @@ impl Http {
                 why: chain(&error.without_url()),
                 after: None,
             },
+        }
+    }
+
+    fn pack(&self, payload: &[u8]) -> Result<Vec<u8>, CompressError> {
+        let mut gzip = self.gzip.lock().unwrap_or_else(PoisonError::into_inner);
+        gzip.reset();
+        let mut packed = Vec::with_capacity(payload.len() / 4 + LEAST_ROOM);
+        loop {
+            let taken = usize::try_from(gzip.total_in()).unwrap_or(usize::MAX);
+            let rest = payload.get(taken..).unwrap_or_default();
+            let status = gzip.compress_vec(rest, &mut packed, FlushCompress::Finish)?;
+            if status == Status::StreamEnd {
+                return Ok(packed);
+            }
+            packed.reserve(packed.capacity());
         }
     }
 }
@@ -89,12 +110,6 @@ fn headers(config: &config::Forward) -> Result<HeaderMap, SetupError> {
         headers.insert(key, value);
     }
     Ok(headers)
-}
-
-fn gzip(payload: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(payload)?;
-    encoder.finish()
 }
 
 async fn outcome(mut answer: Response) -> Outcome {
@@ -131,4 +146,32 @@ fn readable(body: &[u8]) -> String {
         .collect::<String>()
         .trim()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::Http;
+    use crate::config::{Config, Forward, Secret};
+
+    #[test]
+    fn requests_are_packed_one_after_the_other() {
+        let config = Forward {
+            endpoint: Some(Secret::new("http://localhost")),
+            ..Config::default().forward
+        };
+        let client = crate::tls::builder().build().unwrap();
+        let http = Http::new(&config, &client).unwrap();
+        let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
+            .take(300_000)
+            .collect();
+        for payload in [&b""[..], b"short", &noise, &[7; 500_000], &noise[..70_000]] {
+            let packed = http.pack(payload).unwrap();
+            let mut unpacked = Vec::new();
+            let mut decoder = flate2::read::GzDecoder::new(&packed[..]);
+            decoder.read_to_end(&mut unpacked).unwrap();
+            assert_eq!(unpacked, payload);
+        }
+    }
 }
