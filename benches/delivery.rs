@@ -202,7 +202,11 @@ async fn through() -> Value {
     let rotel = rotel(&sinks[2]).await;
     let at = |agent: &Agent| (agent.otlp.clone(), agent.process_id());
     let mut names = vec![("pass_through", at(&passing)), ("agent", at(&storing))];
-    names.extend(rotel.iter().map(|of| ("rotel", (of.otlp.clone(), of.child.id()))));
+    names.extend(
+        rotel
+            .iter()
+            .map(|of| ("rotel", (of.otlp.clone(), of.child.id()))),
+    );
     let contenders = names.into_iter().zip(sinks);
     let mut contenders: Vec<_> = contenders
         .map(|((name, (otlp, process)), sink)| Contender::new(name, (&otlp, process), sink))

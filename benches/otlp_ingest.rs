@@ -1,5 +1,5 @@
-//! OTLP into the agent: 512 spans as a library sends them, through scan, decode and intake, and
-//! over HTTP on loopback.
+//! OTLP into the agent: 512 spans as a library sends them, into the agent's own; the steps of what is
+//! left to prost; the intake; and HTTP on loopback.
 
 use std::hint::black_box;
 
@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, spa
 use prost::Message;
 use rabtrace::metrics::Metrics;
 use rabtrace::model::{Batch, Signal};
-use rabtrace::receiver::{Encoding, Intake, scan, serve_http, spans};
+use rabtrace::receiver::{Encoding, Intake, scan, serve_http, spans, spans_of_bytes};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +88,9 @@ fn steps(criterion: &mut Criterion) {
         bencher.iter(|| scan(Signal::Traces, black_box(&body), u64::MAX));
     });
     group.throughput(Throughput::Elements(SPANS));
+    group.bench_function("read", |bencher| {
+        bencher.iter(|| spans_of_bytes(black_box(&body), u64::MAX));
+    });
     group.bench_function("prost_decode", |bencher| {
         bencher.iter(|| ExportTraceServiceRequest::decode(black_box(body.clone())));
     });

@@ -197,11 +197,12 @@ def ingest():
     spans = 512
     rows = []
     for name, meaning in (
-        ("scan", "scan: count elements before anything is decoded"),
-        ("prost_decode", "decode the protobuf"),
-        ("to_model", "into spans of the agent's"),
-        ("intake", "all of it, and hand over"),
+        ("read", "from the wire into spans of the agent's, elements counted"),
+        ("intake", "the same, and hand over"),
         ("http_loopback", "the same over HTTP on loopback"),
+        ("scan", "where a request is not as SDKs write it: count elements"),
+        ("prost_decode", "there: decode the protobuf"),
+        ("to_model", "there: into spans of the agent's"),
     ):
         ns = median_ns("otlp_ingest", name)
         rows.append(f"| {meaning} | {time(ns)} | {spans / ns * 1e9:,.0f} |")

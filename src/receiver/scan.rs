@@ -76,7 +76,12 @@ impl Walk {
     }
 
     /// Goes through a message that lies `depth` levels deep, which is counted already.
-    pub(super) fn message(&mut self, message: Message, bytes: &[u8], depth: u32) -> Result<(), ScanError> {
+    pub(super) fn message(
+        &mut self,
+        message: Message,
+        bytes: &[u8],
+        depth: u32,
+    ) -> Result<(), ScanError> {
         if depth >= MAX_DEPTH {
             return Err(Malformed::Depth.into());
         }

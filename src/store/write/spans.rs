@@ -8,9 +8,7 @@ use rusqlite::{CachedStatement, Connection, ToSql};
 
 use super::dictionary::{Operation, Path};
 use super::{Session, Written, json};
-use crate::model::{
-    AttributeValue, Direction, Hop, Span, SpanStatus, StoreBatch, attributes_json,
-};
+use crate::model::{AttributeValue, Direction, Hop, Span, SpanStatus, StoreBatch, attributes_json};
 use crate::store::schema::Kind;
 
 /// Text of a path of which nothing is known.

@@ -174,7 +174,11 @@ fn what_is_not_as_it_should_be_is_left() {
     check(&wrap(&[&[0x9a, 1, 0][..], &one].concat()));
     // The resource behind its spans.
     let scope = with(0x12, &one, &[]);
-    check_left(&with(0x0a, &[with(0x12, &scope, &[]), vec![0x0a, 0]].concat(), &[]));
+    check_left(&with(
+        0x0a,
+        &[with(0x12, &scope, &[]), vec![0x0a, 0]].concat(),
+        &[],
+    ));
     // Two values of one attribute.
     let twice = [0x4a, 9, 0x0a, 1, b'k', 0x12, 4, 0x10, 1, 0x18, 1];
     check_left(&wrap(&[&one[..], &twice].concat()));
@@ -184,7 +188,9 @@ fn what_is_not_as_it_should_be_is_left() {
 fn the_budget_is_the_scans() {
     let spans_of = (0..4).map(|number| span(number, "a", vec![text("key", "value")]));
     let bytes = request(None, spans_of.collect());
-    let most = scan(Signal::Traces, &bytes, u64::MAX).unwrap().decoded_bytes;
+    let most = scan(Signal::Traces, &bytes, u64::MAX)
+        .unwrap()
+        .decoded_bytes;
     assert!(spans(&bytes, most).is_some());
     assert!(spans(&bytes, most - 1).is_none());
 }
