@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{output, python};
+use crate::support::{output, python, rabtrace};
 
 fn render() -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -54,6 +54,41 @@ fn the_plain_manifests_are_those_of_the_chart_and_fit_kubernetes() {
     assert_eq!(said, "3 manifests fit Kubernetes 1.28 and 1.37\n");
 }
 
+const TOKENS: &str =
+    r#"{"secret": {"RABTRACE_API_TOKEN": "a b\"c", "RABTRACE_OTLP_TOKEN": "another"}}"#;
+
+/// The agent starts with what the chart sets: it listens off loopback there.
+#[test]
+fn the_agent_takes_what_the_chart_sets() {
+    let made = chart(TOKENS).unwrap();
+    let set = made.lines().filter_map(|line| {
+        let line = line.trim().strip_prefix("- { name: ")?;
+        let (name, value) = line.strip_suffix(" }")?.split_once(", value: ")?;
+        Some((name, value.trim_matches('"')))
+    });
+    let set: Vec<(&str, &str)> = set.collect();
+    assert!(
+        set.contains(&("RABTRACE_API_LISTEN", "0.0.0.0:9469")),
+        "{set:?}"
+    );
+    let ask = |secrets: &[(&str, &str)]| {
+        let mut command = rabtrace();
+        let folder = tempfile::tempdir().unwrap();
+        command.current_dir(folder.path()).args(["config", "show"]);
+        command.envs(set.iter().copied().chain(secrets.iter().copied()));
+        output(&mut command)
+    };
+    let tokens = [
+        ("RABTRACE_API_TOKEN", "a b\"c"),
+        ("RABTRACE_OTLP_TOKEN", "another"),
+    ];
+    let (code, said, complaint) = ask(&tokens);
+    assert_eq!(code, 0, "{said}{complaint}");
+    let (code, _, complaint) = ask(&tokens[..1]);
+    assert_eq!(code, 2, "{complaint}");
+    assert!(complaint.contains("RABTRACE_OTLP_TOKEN"), "{complaint}");
+}
+
 #[test]
 fn the_chart_asks_for_a_token_and_keeps_the_agent_small() {
     let complaint = chart("{}").unwrap_err();
@@ -61,7 +96,12 @@ fn the_chart_asks_for_a_token_and_keeps_the_agent_small() {
         complaint.contains("secret.RABTRACE_API_TOKEN"),
         "{complaint}"
     );
-    let made = chart(r#"{"secret": {"RABTRACE_API_TOKEN": "a b\"c"}}"#).unwrap();
+    let complaint = chart(r#"{"secret": {"RABTRACE_API_TOKEN": "a"}}"#).unwrap_err();
+    assert!(
+        complaint.contains("secret.RABTRACE_OTLP_TOKEN"),
+        "{complaint}"
+    );
+    let made = chart(TOKENS).unwrap();
     for part in [
         r#"RABTRACE_API_TOKEN: "a b\"c""#,
         "readOnlyRootFilesystem: true",
@@ -106,4 +146,14 @@ fn every_part_of_the_chart_can_be_switched() {
     assert!(!made.contains("kind: Secret\n") && !made.contains("volumeClaimTemplates"));
     let made = chart(r#"{"existingSecret": "ours", "persistence": {"enabled": false}}"#).unwrap();
     assert!(made.contains("emptyDir:"), "{made}");
+    let made = chart(r#"{"existingSecret": "ours", "tls": {"secretName": "certificate"}, "serviceMonitor": {"enabled": true}}"#).unwrap();
+    for part in [
+        "name: RABTRACE_TLS_CERTIFICATE_FILE, value: /tls/tls.crt",
+        "secret: { secretName: certificate, defaultMode: 0440 }",
+        "path: /health/live, port: api, scheme: HTTPS",
+        "serverName: rabtrace.default.svc",
+    ] {
+        assert!(made.contains(part), "{part} is not in\n{made}");
+    }
+    assert!(!made.contains("ALLOW_PLAINTEXT"), "{made}");
 }
