@@ -4,6 +4,8 @@
 // `fires` and `silent` hold series in promtool's notation, a sample a minute from minute 0; `at` is
 // the minute at which is looked, `labels` and `summary` what is then told.
 
+import { fluxAlerts } from './flux_alerts.mjs';
+
 // Dead-letter queues have no consumers and old messages by design; DeadLetters watches them.
 const LIVE = 'queue!~".*(dead|dlq|dlx|parking).*"';
 const queue = (labels) => `vhost="/",queue="${labels}"`;
@@ -336,35 +338,44 @@ export function prometheusTests() {
   return { rule_files: ['rules.yml'], evaluation_interval: '1m', tests };
 }
 
+const grafana = (rules) => ({
+  apiVersion: 1,
+  groups: [{ orgId: 1, name: 'rabtrace', folder: 'rabtrace', interval: '1m', rules }],
+});
+
+const rule = (alert, value) => ({
+  uid: `rabtrace-${alert.name.toLowerCase()}`,
+  title: alert.name,
+  execErrState: 'Error',
+  for: alert.for,
+  labels: { severity: alert.severity },
+  annotations: annotations(alert, alert.summary.replaceAll('$value', value)),
+  isPaused: false,
+});
+const query = (refId, datasourceUid, seconds, model) => ({ refId, relativeTimeRange: { from: seconds, to: 0 }, datasourceUid, model: { refId, ...model } });
+const expression = (refId, model) => ({ refId, datasourceUid: '__expr__', model: { refId, ...model } });
+
 /// Grafana's provisioning of the same rules, asked of the data source `rabtrace-prometheus`. A
 /// comparison in PromQL leaves the series that fire; whatever is left fires.
-export function grafanaRules() {
-  const rules = alerts.map((alert) => ({
-    uid: `rabtrace-${alert.name.toLowerCase()}`,
-    title: alert.name,
-    condition: 'B',
-    data: [
-      {
-        refId: 'A',
-        relativeTimeRange: { from: 600, to: 0 },
-        datasourceUid: 'rabtrace-prometheus',
-        model: { refId: 'A', expr: alert.expr, instant: true },
-      },
-      {
-        refId: 'B',
-        datasourceUid: '__expr__',
-        model: { refId: 'B', type: 'math', expression: 'is_number($A)' },
-      },
-    ],
-    noDataState: 'OK',
-    execErrState: 'Error',
-    for: alert.for,
-    labels: { severity: alert.severity },
-    annotations: annotations(alert, alert.summary.replaceAll('$value', '$values.A.Value')),
-    isPaused: false,
-  }));
-  return {
-    apiVersion: 1,
-    groups: [{ orgId: 1, name: 'rabtrace', folder: 'rabtrace', interval: '1m', rules }],
-  };
-}
+export const grafanaRules = () => grafana(alerts.map((alert) => ({
+  ...rule(alert, '$values.A.Value'),
+  condition: 'B',
+  data: [
+    query('A', 'rabtrace-prometheus', 600, { expr: alert.expr, instant: true }),
+    expression('B', { type: 'math', expression: 'is_number($A)' }),
+  ],
+  noDataState: 'OK',
+})));
+
+/// Those that InfluxDB 2 has the numbers for, asked of `rabtrace-influxdb`. Whatever row is left fires, unless
+/// the rule says otherwise.
+export const fluxRules = () => grafana(alerts.filter(({ name }) => fluxAlerts[name]).map((alert) => ({
+  ...rule(alert, '$values.B.Value'),
+  condition: 'C',
+  data: [
+    query('A', 'rabtrace-influxdb', fluxAlerts[alert.name].seconds, { query: fluxAlerts[alert.name].flux }),
+    expression('B', { type: 'reduce', expression: 'A', reducer: 'last' }),
+    expression('C', { type: 'math', expression: fluxAlerts[alert.name].fires ?? 'is_number($B)' }),
+  ],
+  noDataState: fluxAlerts[alert.name].noData ?? 'OK',
+})));

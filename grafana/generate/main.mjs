@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { grafanaRules, prometheusRules, prometheusTests } from './alerts.mjs';
+import { fluxRules, grafanaRules, prometheusRules, prometheusTests } from './alerts.mjs';
 import { dashboards } from './dashboards.mjs';
 import { YAML } from './libraries.mjs';
 
@@ -15,7 +15,8 @@ const files = new Map([
   ['deploy/prometheus/rules.yml', yaml(prometheusRules())],
   ['deploy/prometheus/rules.test.yml', yaml(prometheusTests())],
   ['deploy/helm/rabtrace/files/rules.yml', yaml(prometheusRules())],
-  ['grafana/provisioning/alerting/rabtrace.yml', yaml(grafanaRules())],
+  ['grafana/provisioning/prometheus/alerting.yml', yaml(grafanaRules())],
+  ['grafana/provisioning/influxdb-2/alerting.yml', yaml(fluxRules())],
 ]);
 for (const [path, dashboard] of dashboards()) {
   files.set(path, `${JSON.stringify(dashboard, null, 2)}\n`);

@@ -48,7 +48,8 @@ export function series(query) {
   const flux = [...source({ ...query, fields: [field] })];
   if (all) {
     flux.push(`aggregateWindow(every: v.windowPeriod, fn: ${each}, createEmpty: false)`);
-    flux.push(`group(columns: ${list([...by, '_time'])})`, `${all}()`, `group(columns: ${list(by)})`);
+    flux.push(`group(columns: ${list([...by, '_time'])})`, `${all}()`);
+    flux.push(`group(columns: ${list(by)})`, 'sort(columns: ["_time"])');
   } else {
     flux.push(`group(columns: ${list(by)})`);
     flux.push(`aggregateWindow(every: v.windowPeriod, fn: ${each}, createEmpty: false)`);

@@ -17,7 +17,6 @@ const status = (chosen) => {
   |> filter(fn: (r) => r._field == "status" or r._field == "messages" or r._field == "messages_ready" or r._field == "messages_unack" or r._field == "consumers" or r._field == "head_age_s" or r._field == "eta_drain_s")
   |> last()
   |> keep(columns: ["vhost", "queue", "_field", "_value"])
-  |> group(columns: ["vhost", "queue"])
   |> pivot(rowKey: ["vhost", "queue"], columnKey: ["_field"], valueColumn: "_value")
   |> group()`,
     `SELECT "vhost", "queue",

@@ -15,6 +15,8 @@ import sys
 import compose_spec
 import yaml
 
+# Services without a health check of their own: one ends at once, the other is asked by collector-probe.
+UNASKED = {"rabbitmq-definitions", "collector"}
 VARIABLE = re.compile(r"\$\{(\w+)(:\?|:-([^}]*))?\}")
 
 
@@ -45,6 +47,15 @@ def mounts(folder, name, service):
         source = volume.split(":")[0]
         if source.startswith("./") and not (folder / source).exists():
             yield f"{name} mounts {source}, which is not there"
+
+
+def nested(name, service):
+    """A mount within one that is read-only: nobody can make the place for it there."""
+    parts = [volume.split(":") for volume in service.get("volumes", [])]
+    for outer in parts:
+        for inner in parts:
+            if inner[1].startswith(outer[1] + "/") and "ro" in outer[2:]:
+                yield f"{name} mounts {inner[1]} within {outer[1]}, which is read-only"
 
 
 def dependencies(name, service, started):
@@ -81,6 +92,9 @@ def main():
     }
     for name, service in started.items():
         faults += mounts(pathlib.Path(path).parent, name, service)
+        faults += nested(name, service)
+        if "healthcheck" not in service and name not in UNASKED and not name.startswith("demo-"):
+            faults.append(f"{name} has no health check")
         faults += dependencies(name, service, started)
         image = service["image"]
         if ":" not in image and image != "rabtrace":

@@ -2,12 +2,15 @@
 // Flux query through the Flux compiler. Says each fault on a line of its own; exit code 1 if any.
 //
 //     node check.cjs FOLDER       checks the dashboards below FOLDER
+//     node check.cjs --rules FILE checks the Flux of Grafana's alert rules
 //     node check.cjs --flux       checks the Flux on stdin
 const fs = require('node:fs');
 const path = require('node:path');
 const { createRequire } = require('node:module');
 
-const { Flux } = createRequire(path.join(__dirname, '../../package.json'))('@influxdata/flux-lsp-node');
+const packages = createRequire(path.join(__dirname, '../../package.json'));
+const { Flux } = packages('@influxdata/flux-lsp-node');
+const YAML = packages('yaml');
 
 // What Grafana puts in: `v`, and the variables of the dashboard.
 const VALUES = 'option v = {defaultBucket: "rabtrace", timeRangeStart: -1h, timeRangeStop: now(), windowPeriod: 10s}\n';
@@ -60,9 +63,42 @@ function checkLinks(at, panel) {
   if (panel.type === 'table' && /\bpath\b/.test(text) && !linked('path')) faults.push(`${at}: its paths lead nowhere`);
 }
 
+// Fields of several types: in one table they are an error, which Flux finds when it runs only.
+const KINDS = fields();
+
+function fields() {
+  const page = fs.readFileSync(path.join(__dirname, '../../../docs/measurements.md'), 'utf8');
+  const kinds = new Map();
+  for (const section of page.split('\n### ').slice(1)) {
+    for (const [, field, kind] of section.matchAll(/^\| `(\w+)` \| (int|float|string) \|/gm)) kinds.set(field, (kinds.get(field) ?? new Set()).add(kind));
+  }
+  return kinds;
+}
+
+/// Whether a pipeline puts fields of several types into one table: it groups without `_field` before
+/// it has made columns of them, or one type.
+function mixes(flux) {
+  return flux.split(/^(?=\w+ = )|^(?=union\()/m).some((part) => {
+    const kinds = new Set([...part.matchAll(/r\._field == "(\w+)"/g)].flatMap(([, field]) => [...(KINDS.get(field) ?? [])]));
+    const before = part.split(/pivot\(|float\(v: r\._value\)/)[0];
+    return kinds.size > 1 && [...before.matchAll(/group\((.*)\)/g)].some(([, by]) => !by.includes('"_field"'));
+  });
+}
+
+function checkFlux(at, flux) {
+  if (!compiles(flux)) faults.push(`${at}: no Flux: ${flux}`);
+  if (mixes(flux)) faults.push(`${at}: fields of several types come into one table: ${flux}`);
+}
+
+function checkRules(file) {
+  const rules = YAML.parse(fs.readFileSync(file, 'utf8')).groups.flatMap((group) => group.rules);
+  for (const rule of rules) checkFlux(rule.title, rule.data[0].model.query);
+  return rules.length;
+}
+
 function checkTarget(at, target) {
   if (target.datasource?.uid !== '${datasource}') faults.push(`${at}: names a data source`);
-  if (target.query !== undefined && !compiles(target.query)) faults.push(`${at}: no Flux: ${target.query}`);
+  if (target.query !== undefined) checkFlux(at, target.query);
   if (target.query === undefined && target.rawSql === undefined && target.expr === undefined) faults.push(`${at}: has no query`);
 }
 
@@ -88,7 +124,13 @@ function checkDashboard(file, where) {
 }
 
 if (process.argv[2] === '--flux') {
-  process.exitCode = compiles(fs.readFileSync(0, 'utf8')) ? 0 : 1;
+  const flux = fs.readFileSync(0, 'utf8');
+  process.exitCode = compiles(flux) && !mixes(flux) ? 0 : 1;
+} else if (process.argv[2] === '--rules') {
+  const rules = checkRules(process.argv[3]);
+  faults.forEach((fault) => console.log(fault));
+  console.log(`${rules} rules, ${faults.length} faults`);
+  process.exitCode = faults.length ? 1 : 0;
 } else {
   const folder = process.argv[2];
   const files = fs.readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.json'));
