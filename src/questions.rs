@@ -1,5 +1,6 @@
-//! The questions that ship with rabtrace: one file each in Flux, in InfluxDB 3's SQL, and in the
-//! SQL of the embedded store, with the same columns. Pure.
+//! The questions that ship with rabtrace: one file each in Flux and in InfluxDB 3's SQL. The embedded
+//! store is asked in the latter too, with its own words for the time, unless it has a file of its own.
+//! All have the same columns. Pure.
 //!
 //! Input: a question, and how far back it looks. Output: the text to ask. Each file runs as it
 //! stands; what is replaced in it are the bucket and the time, which are written, never pasted.
@@ -11,6 +12,14 @@ mod tests;
 
 /// How far back a file looks as it stands: in Flux, in SQL, in the store's SQL.
 const LOOKS_BACK: [&str; 3] = ["since = -1h", "INTERVAL '1 hour'", "(unixepoch() - 3600)"];
+/// The store's words for the time, where a file for InfluxDB 3 has its own.
+const STORE_WORDS: [(&str, &str); 2] = [
+    (
+        "now() - INTERVAL '1 hour'",
+        "(unixepoch() - 3600) * 1000000000",
+    ),
+    ("CAST(time AS BIGINT)", "time"),
+];
 /// The bucket that a file in Flux asks as it stands.
 const BUCKET: &str = "bucket = \"rabtrace\"";
 
@@ -23,17 +32,28 @@ pub struct Question {
     pub columns: &'static [&'static str],
     flux: &'static str,
     sql: &'static str,
-    store: &'static str,
+    /// The store's own SQL, where that of InfluxDB 3 will not do.
+    store: Option<&'static str>,
 }
 
 macro_rules! question {
     ($name:literal, $columns:expr) => {
+        question!($name, $columns, None)
+    };
+    ($name:literal, $columns:expr, with its own for the store) => {
+        question!(
+            $name,
+            $columns,
+            Some(include_str!(concat!("../influx/store/", $name, ".sql")))
+        )
+    };
+    ($name:literal, $columns:expr, $store:expr) => {
         Question {
             name: $name,
             columns: &$columns,
             flux: include_str!(concat!("../influx/", $name, ".flux")),
             sql: include_str!(concat!("../influx/", $name, ".sql")),
-            store: include_str!(concat!("../influx/store/", $name, ".sql")),
+            store: $store,
         }
     };
 }
@@ -49,7 +69,8 @@ pub const QUESTIONS: &[Question] = &[
             "redelivered",
             "avg_ms",
             "worst_p95_ms"
-        ]
+        ],
+        with its own for the store
     ),
     question!(
         "slow_operations",
@@ -80,7 +101,8 @@ pub const QUESTIONS: &[Question] = &[
             "requests",
             "errors",
             "error_rate"
-        ]
+        ],
+        with its own for the store
     ),
     question!(
         "queue_growth",
@@ -169,7 +191,15 @@ impl Question {
     #[must_use]
     pub fn store(&self, since: Duration) -> String {
         let since = format!("(unixepoch() - {})", seconds(since));
-        self.store.replace(LOOKS_BACK[2], &since)
+        self.store_as_it_stands().replace(LOOKS_BACK[2], &since)
+    }
+
+    fn store_as_it_stands(&self) -> String {
+        let translate = |sql: String, (own, store): (&str, &str)| sql.replace(own, store);
+        match self.store {
+            Some(text) => text.to_owned(),
+            None => STORE_WORDS.into_iter().fold(self.sql.to_owned(), translate),
+        }
     }
 }
 
