@@ -21,4 +21,7 @@ mod influx_away;
 mod kill;
 mod secrets;
 mod sinks;
+#[expect(dead_code, reason = "the rows have an agent of their own")]
+#[path = "../real/support.rs"]
+mod support;
 mod tags;

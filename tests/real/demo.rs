@@ -1,9 +1,14 @@
 //! The demo and `rabtrace check`, as a newcomer runs them.
 
+use std::time::Duration;
+
 use rabtrace::demo::broker::Broker;
 use serde_json::Value;
 
-use crate::support::{output, rabtrace};
+use crate::agent::{Agent, borrowed, broker_keys};
+use crate::support::{Process, eventually, output, rabtrace};
+
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// What the demo reported, and what it stored.
 struct Run {
@@ -187,4 +192,84 @@ async fn check_names_each_connection_and_how_to_mend_it() {
     );
     assert!(!printed.contains("canary"), "{printed}");
     broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_pipeline_alone_fills_an_agent_of_another_process() {
+    let broker = Broker::start().await.unwrap();
+    let agent = Agent::start(&borrowed(&broker_keys(&broker))).await;
+    let grpc = agent.grpc.clone();
+    let mut command = rabtrace();
+    command.args([
+        "demo",
+        "--pipeline-only",
+        "--for",
+        "3s",
+        "--amqp",
+        &broker.amqp_url(),
+    ]);
+    command.args(["--otlp", &grpc]);
+    let (code, _, remarks) = tokio::task::spawn_blocking(move || output(&mut command))
+        .await
+        .unwrap();
+    assert_eq!(code, 0, "{remarks}");
+    agent
+        .until("spans of the pipeline", "spans_stored", 500)
+        .await;
+    let paths = eventually("whole paths", WITHIN, || async {
+        let paths = agent.get("/api/v1/paths").await.1["rows"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        (paths.len() >= 6).then_some(paths)
+    })
+    .await;
+    let whole = |row: &Value| {
+        row["path"]
+            .as_str()
+            .unwrap()
+            .starts_with("gateway > planner_queue > planner")
+    };
+    assert!(paths.iter().all(whole), "{paths:#?}");
+    broker.stop().await.unwrap();
+}
+
+/// As the compose stack runs it: traces go from process to process.
+#[tokio::test]
+async fn services_of_their_own_processes_make_the_same_paths() {
+    let broker = Broker::start().await.unwrap();
+    let agent = Agent::start(&borrowed(&broker_keys(&broker))).await;
+    let grpc = agent.grpc.clone();
+    let log = |name: &str| agent.folder.path().join(name);
+    let start = |name: &&str| {
+        let mut command = rabtrace();
+        command.args(["demo", "--pipeline-only", "--service", *name]);
+        command.args(["--amqp", &broker.amqp_url()]);
+        command.args(["--otlp", &grpc]);
+        Process::start(&mut command, &log(name))
+    };
+    let mut services: Vec<Process> = rabtrace::demo::SERVICES.iter().map(start).collect();
+    let path = "gateway > planner_queue > planner > responder_queue > responder > events > audit_queue > audit";
+    eventually("the longest path", WITHIN, || async {
+        let rows = agent.get("/api/v1/paths").await.1["rows"].clone();
+        let mut rows = rows.as_array().cloned().unwrap_or_default().into_iter();
+        rows.find(|row| row["path"] == path)
+    })
+    .await;
+
+    for service in &mut services {
+        assert_eq!(service.stop(), Some(0));
+    }
+    broker.stop().await.unwrap();
+}
+
+#[test]
+fn the_demo_may_send_to_the_usual_port_of_a_collector() {
+    let mut command = rabtrace();
+    command.args(["demo", "--pipeline-only", "--amqp", "amqp://127.0.0.1:1"]);
+    let (code, _, complaint) = output(command.args(["--otlp", "http://127.0.0.1:4317"]));
+    assert!(
+        code == 1 && !complaint.contains("own receiver"),
+        "{code} {complaint}"
+    );
 }

@@ -5,6 +5,7 @@ mod agent;
 mod alerts;
 mod back_ends;
 mod broker;
+mod commands;
 mod compose;
 mod dashboards;
 mod demo;
