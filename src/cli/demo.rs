@@ -87,9 +87,9 @@ impl Demo {
         let live = self.output == Format::Table;
         let show = |screen: &Screen| {
             if live && output::is_terminal() {
-                output::screen(&screen.render());
+                output::screen(&screen.render(output::width()));
             } else if live && screen.is_first() {
-                output::text(&screen.render());
+                output::text(&screen.render(None));
             }
         };
         let report = demo::run(options, stop, &output::remark, &show).await?;

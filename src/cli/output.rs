@@ -5,6 +5,8 @@ use std::io::IsTerminal;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::render;
+
 /// Version of the JSON that `--output json` prints; it grows when a field changes its meaning.
 const SCHEMA_VERSION: u32 = 1;
 
@@ -55,9 +57,14 @@ pub(super) fn text(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n'));
 }
 
-/// Clears the terminal and prints a text.
+/// Clears the terminal and prints what of a text it has room for: the next screen comes in a moment.
 pub(super) fn screen(content: &str) {
-    text(&format!("\x1b[H\x1b[2J{content}"));
+    let fitted = match size() {
+        // The cursor stands on a line of its own below.
+        Some((columns, rows)) => render::fitted(content, columns, rows.saturating_sub(1)),
+        None => content.to_owned(),
+    };
+    text(&format!("\x1b[H\x1b[2J{fitted}"));
 }
 
 /// Prints a remark on stderr.
@@ -88,10 +95,15 @@ pub(super) fn is_terminal() -> bool {
 
 /// Columns of the terminal that a person looks at; none where stdout is none.
 pub(super) fn width() -> Option<usize> {
+    size().map(|(columns, _)| columns)
+}
+
+/// Columns and rows of the terminal.
+fn size() -> Option<(usize, usize)> {
     if !is_terminal() {
         return None;
     }
-    let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-    let columns = told.map(|size| usize::from(size.ws_col));
-    columns.filter(|columns| *columns > 0)
+    let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    let size = (usize::from(told.ws_col), usize::from(told.ws_row));
+    (size.0 > 0 && size.1 > 0).then_some(size)
 }

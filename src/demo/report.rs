@@ -46,9 +46,9 @@ impl Screen {
         self.number == 0
     }
 
-    /// The screen as text.
+    /// The screen as text, its paths shortened for a terminal of `width` columns.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn render(&self, width: Option<usize>) -> String {
         let head = format!(
             "rabtrace demo  {:.0} s, {} spans stored; Ctrl-C ends it",
             self.elapsed.as_secs_f64(),
@@ -61,7 +61,7 @@ impl Screen {
             .unwrap_or_default();
         format!(
             "{head}\n\n{}\n\n{}\n\n{trace}",
-            render::paths(&self.paths),
+            render::paths_within(&self.paths, width),
             render::queues(&self.queues)
         )
     }

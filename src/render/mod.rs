@@ -77,6 +77,22 @@ pub fn percent(share: f64) -> String {
     }
 }
 
+/// What of a text a terminal has room for: the first `rows` lines, of each the first `columns`
+/// characters.
+///
+/// ```
+/// assert_eq!(rabtrace::render::fitted("abc\nde\nf", 2, 2), "ab\nde");
+/// ```
+#[must_use]
+pub fn fitted(text: &str, columns: usize, rows: usize) -> String {
+    let line = |line: &str| line.chars().take(columns).collect::<String>();
+    text.lines()
+        .take(rows)
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 /// A text from outside without control characters: a queue's name must not steer the terminal.
 #[must_use]
 pub fn safe(text: &str) -> String {
