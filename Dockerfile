@@ -2,10 +2,11 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
-    && cargo build --release --locked --bin rabtrace \
+    && cargo rustc --release --locked -p rabtrace --bin rabtrace -- -C target-feature=+crt-static \
     && mkdir /data
 
-FROM gcr.io/distroless/cc-debian12:nonroot
+# The binary is static: the image holds nothing else but certificates and the user.
+FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /src/target/release/rabtrace /rabtrace
 # A named volume takes the owner of what it is mounted over.
 COPY --from=build --chown=nonroot:nonroot /data /data
