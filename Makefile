@@ -4,7 +4,7 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: demo test test-matrix bench faults soak fuzz audit lint docs example grafana kubernetes reference install-broker install-bench install-tests
+.PHONY: demo test test-matrix bench faults soak fuzz audit lint docs example grafana kubernetes reference screenshots install-broker install-bench install-tests
 
 demo: install-broker
 	$(CARGO) build --release --bin rabtrace
@@ -49,6 +49,11 @@ docs:
 example:
 	$(CARGO) run --quiet --bin rabtrace -- config example > rabtrace.example.toml.new
 	mv rabtrace.example.toml.new rabtrace.example.toml
+
+# The pictures of the README, of the real program on a real broker.
+screenshots: install-tests
+	$(CARGO) build --release --bin rabtrace
+	$(VENV)/bin/python3 scripts/screenshots.py target/release/rabtrace docs/screenshots
 
 # Pages of reference: docs/configuration.md, docs/measurements.md.
 reference:

@@ -45,3 +45,8 @@ pub mod shutdown;
 #[cfg(doctest)]
 #[doc = include_str!("../crates/rabtrace-lapin/README.md")]
 mod library_readme {}
+
+/// The program of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
