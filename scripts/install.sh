@@ -106,6 +106,7 @@ tests() {
     have victoria-metrics || missing="$missing victoria-metrics"
     have promtool || missing="$missing prometheus"
     have faketime || missing="$missing faketime"
+    have busybox || missing="$missing busybox"
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"
     have cc || missing="$missing gcc libc6-dev"
     if [ -n "$missing" ]; then
@@ -125,6 +126,9 @@ tests() {
         # Helm as a library: it runs on Debian's Python too, though it names a newer one.
         "$venv/bin/python3" -m pip install -q --disable-pip-version-check --no-deps \
             --ignore-requires-python helm-sdkpy==0.1.32
+        # The SQL has to be that of several InfluxDB 3: DataFusion of 3.5 to 3.8, with the same pyarrow.
+        "$venv/bin/python3" -m pip install -q --disable-pip-version-check --no-deps --upgrade \
+            --target "$venv/datafusion-49" datafusion==49.0.0
         cp "$wanted" "$venv/requirements.txt"
     fi
     node_packages "$venv"

@@ -11,9 +11,9 @@ use rabtrace::questions::{QUESTIONS, Question};
 use serde_json::{Value, json};
 
 use self::pipeline::Pipeline;
-use crate::dashboards::{at_root, check, takes};
+use crate::dashboards::{DATAFUSIONS, check, datafusion, takes};
 use crate::influx::scripted_server::{Reply, ScriptedServer, Write, reply};
-use crate::support::{output, python, rabtrace};
+use crate::support::{output, rabtrace};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -45,10 +45,9 @@ fn tasks_compile_as_flux() {
 }
 
 /// The rows of a question in SQL, on the lines of `pipeline`.
-fn by_sql(pipeline: &Pipeline, question: &Question) -> Vec<Vec<Value>> {
-    let mut command = at_root(python());
-    command.arg("tests/real/dashboards/check.py").arg("--sql");
-    command.arg(pipeline.lines());
+fn by_sql(version: &str, pipeline: &Pipeline, question: &Question) -> Vec<Vec<Value>> {
+    let mut command = datafusion(version);
+    command.arg("--sql").arg(pipeline.lines());
     let text = pipeline.path("question.sql");
     std::fs::write(&text, question.sql(HOUR)).unwrap();
     let (code, said, complaint) = crate::support::output_of(&mut command, &text);
@@ -90,7 +89,10 @@ fn sql_and_the_store_answer_alike_and_right() {
         let result = pipeline.by_store(&question.store(HOUR));
         assert_eq!(result.columns, question.columns, "{}", question.name);
         assert!(!result.rows.is_empty(), "{} has no rows", question.name);
-        assert_same(question.name, &by_sql(&pipeline, question), &result.rows);
+        for version in DATAFUSIONS {
+            let rows = by_sql(version, &pipeline, question);
+            assert_same(question.name, &rows, &result.rows);
+        }
         let expected = pipeline.expected(question.name);
         assert_same(question.name, &expected, &result.rows);
     }

@@ -1,19 +1,22 @@
 """Runs every SQL query of the dashboards on DataFusion, over points in line protocol.
 
-    check.py DASHBOARDS POINTS          every panel must have rows
+    check.py GRAFANA POINTS             every panel below the folder must have rows
     check.py --sql POINTS               runs the statement on stdin
 
-Grafana's macros and variables are put in as Grafana does. Says each fault on a line; exit code 1.
+RABTRACE_DATAFUSION says which DataFusion is meant. Grafana's macros and variables are put in as
+Grafana does. Says each fault on a line; exit code 1.
 """
 
 import datetime
 import json
+import os
 import pathlib
 import re
 import sys
 
 import datafusion
 import pyarrow
+import yaml
 
 # What the demo need not tell: its services do not say their CPU, and no queue may get shorter. There
 # is no such column then.
@@ -149,31 +152,42 @@ def check(points, dashboard):
                 yield f"{title}: not in the order of time"
 
 
-def names(points, folder):
-    """Measurements, fields and tags that Flux queries name and no point has."""
-    for path in sorted(folder.rglob("*.json")):
+def flux(folder):
+    """Every Flux query of dashboards and alert rules, with its place."""
+    for path in sorted((folder / "dashboards/flux").glob("*.json")):
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel["targets"]:
-                query = target.get("query", "")
-                for measurement in re.findall(r'_measurement == "(\w+)"', query):
-                    if measurement not in points.tables:
-                        yield f"{path.name}: {panel['title']}: no measurement {measurement}"
-                        continue
-                    columns = points.tables[measurement].column_names
-                    wanted = re.findall(r'_field == "(\w+)"', query)
-                    wanted += re.findall(r"and r\.(\w+) (?:==|=~)", query)
-                    for name in set(wanted) - set(columns) - NOT_TOLD - {"_field", "_measurement"}:
-                        yield f"{path.name}: {panel['title']}: no {name} in {measurement}"
+                yield f"{path.name}: {panel['title']}", target["query"]
+    rules = yaml.safe_load((folder / "provisioning/influxdb-2/alerting.yml").read_text())
+    for rule in rules["groups"][0]["rules"]:
+        yield f"alert {rule['title']}", rule["data"][0]["model"]["query"]
+
+
+def names(points, folder):
+    """Measurements, fields and tags that Flux queries name and no point has."""
+    for place, query in flux(folder):
+        for part in query.split("from(bucket")[1:]:
+            for measurement in re.findall(r'_measurement == "(\w+)"', part):
+                if measurement not in points.tables:
+                    yield f"{place}: no measurement {measurement}"
+                    continue
+                columns = points.tables[measurement].column_names
+                wanted = re.findall(r'_field == "(\w+)"', part)
+                wanted += re.findall(r"and r\.(\w+) (?:==|=~) (?:\"|/)", part)
+                for name in set(wanted) - set(columns) - NOT_TOLD - {"_field", "_measurement"}:
+                    yield f"{place}: no {name} in {measurement}"
 
 
 def main():
+    if datafusion.__version__.split(".")[0] != os.environ["RABTRACE_DATAFUSION"]:
+        raise SystemExit(f"this is DataFusion {datafusion.__version__}, which was not asked for")
     points = Points(sys.argv[2])
     if sys.argv[1] == "--sql":
         print(json.dumps(points.rows(sys.stdin.read()), default=str))
         return 0
     folder = pathlib.Path(sys.argv[1])
-    faults, queries = list(names(points, folder / "flux")), 0
-    for path in sorted((folder / "sql").glob("*.json")):
+    faults, queries = list(names(points, folder)), 0
+    for path in sorted((folder / "dashboards/sql").glob("*.json")):
         dashboard = json.loads(path.read_text())
         faults += check(points, dashboard)
         queries += sum(len(panel["targets"]) for panel in dashboard["panels"])
