@@ -121,7 +121,13 @@ fn the_configurations_of_the_collector_name_what_they_define() {
         )
     };
     let folder = root.join("deploy/collector");
-    let files = ["sidecar.yaml", "gateway.yaml", "logs.yaml"].map(|name| folder.join(name));
+    let files = [
+        "sidecar.yaml",
+        "gateway.yaml",
+        "logs.yaml",
+        "../compose/collector.yaml",
+    ];
+    let files = files.map(|name| folder.join(name));
     let (code, said, complaint) = check(&files);
     assert_eq!(code, 0, "{said}{complaint}");
     let text = std::fs::read_to_string(folder.join("gateway.yaml")).unwrap();

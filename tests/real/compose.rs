@@ -3,7 +3,9 @@
 //! No container engine runs here: `tests/stack.rs` asks a stack that stands.
 
 use std::path::Path;
+use std::process::Command;
 
+use rabtrace::demo::broker::Broker;
 use serde_json::Value;
 
 use crate::dashboards::at_root;
@@ -37,7 +39,7 @@ fn each_profile_starts_what_it_says() {
     let minimal = services("minimal");
     assert_eq!(
         names(&minimal),
-        ["agent-minimal", "grafana", "influxdb", "rabbitmq"]
+        ["agent-minimal", "grafana-minimal", "influxdb", "rabbitmq"]
     );
     let full = services("full");
     for name in [
@@ -67,6 +69,35 @@ fn each_profile_starts_what_it_says() {
     wanted.sort();
     assert_eq!(of_demo(&full), wanted);
     assert_eq!(of_demo(&three), wanted);
+}
+
+/// The container that brings the broker its definitions, with the program of its image.
+#[tokio::test]
+async fn a_broker_takes_the_definitions() {
+    let broker = Broker::start().await.unwrap();
+    let services = services("full");
+    let command = services["rabbitmq-definitions"]["command"]
+        .as_array()
+        .unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/compose/definitions.json");
+    let management = broker.management_url();
+    let management = management.trim_start_matches("http://");
+    let login = "guest:guest";
+    let arguments = command.iter().map(|part| {
+        let part = part.as_str().unwrap();
+        let part = part.replace("/definitions.json", file.to_str().unwrap());
+        let part = part.replace("rabbitmq:15672", management);
+        part.replace("rabtrace:rabtrace-development", login)
+    });
+    let mut bring = Command::new("busybox");
+    let (code, said, complaint) = output(bring.args(arguments));
+    assert_eq!(code, 0, "{bring:?}: {said}{complaint}");
+    let client = rabtrace::app::direct_http_client().unwrap();
+    let policies = client.get(format!("http://{management}/api/policies"));
+    let policies = policies.basic_auth("guest", Some("guest")).send();
+    let policies: Value = policies.await.unwrap().json().await.unwrap();
+    assert_eq!(policies[0]["name"], "dead-letters", "{policies}");
+    broker.stop().await.unwrap();
 }
 
 /// The agent's own check of its configuration takes what the stack sets.
@@ -120,9 +151,29 @@ fn what_is_wrong_with_a_stack_is_found() {
         ),
         ("influx/setup.sh:", "influx/start.sh:", "which is not there"),
         (
-            "influxdb: { condition: service_healthy, required: false }",
-            "influxdb: { condition: service_healthy }",
+            "agent: { condition: service_healthy, required: false }",
+            "agent: { condition: service_healthy }",
             "which the profile does not start",
+        ),
+        (
+            "healthcheck:\n      test: [\"CMD\", \"/usr/bin/loki\"",
+            "x-healthcheck:\n      test: [\"CMD\", \"/usr/bin/loki\"",
+            "loki has no health check",
+        ),
+        (
+            "      - *prometheus-datasources\n",
+            "",
+            "that ask the data source rabtrace-prometheus",
+        ),
+        (
+            "grafana/dashboards:/var/lib/grafana/dashboards",
+            "grafana/dashboards:/var/lib/dashboards",
+            "dashboards in /var/lib/grafana/dashboards/sql",
+        ),
+        (
+            "&other-datasources ./deploy",
+            "./grafana:/etc/grafana:ro\n      - &other-datasources ./deploy",
+            "within /etc/grafana, which is read-only",
         ),
     ] {
         assert!(text.contains(sound), "{sound}");

@@ -11,9 +11,9 @@ import sys
 import yaml
 
 KNOWN = {
-    "receivers": {"otlp", "filelog"},
-    "processors": {"memory_limiter", "batch", "resource"},
-    "exporters": {"otlp", "otlphttp"},
+    "receivers": {"otlp", "filelog", "fluentforward"},
+    "processors": {"memory_limiter", "batch", "resource", "transform"},
+    "exporters": {"otlp", "otlphttp", "prometheus"},
     "extensions": {"health_check", "file_storage"},
 }
 

@@ -3,8 +3,9 @@
     render.py FILE ENV PROFILE      prints the services of the profile as JSON
 
 Variables come from ENV, as `docker compose --env-file ENV` takes them. Exit code 1 with a line for
-each fault: a variable without a value, a field that the specification does not have, a network,
-volume, config or mounted file that is not there, a dependency that the profile does not start.
+each fault: a variable without a value, a field that the specification does not have, a mounted file
+that is not there or a mount that cannot be made, a dependency that the profile does not start, a
+service without a health check, a Grafana that is provisioned with what asks what it does not have.
 """
 
 import json
@@ -58,6 +59,23 @@ def nested(name, service):
                 yield f"{name} mounts {inner[1]} within {outer[1]}, which is read-only"
 
 
+def provisioned(folder, name, service):
+    """Dashboards and alert rules of a Grafana whose data source or folder it does not have."""
+    mounted = [volume.split(":")[:2] for volume in service.get("volumes", []) if volume.startswith("./")]
+    files = [folder / source for source, target in mounted if target.startswith("/etc/grafana/provisioning/")]
+    documents = [yaml.safe_load(file.read_text()) for file in files if file.exists()]
+    sources = {source["uid"] for document in documents for source in document.get("datasources", [])}
+    for document in documents:
+        for provider in document.get("providers", []):
+            path = provider["options"]["path"]
+            if not any((folder / path.replace(target, source)).is_dir() for source, target in mounted if path.startswith(target)):
+                yield f"{name} looks for dashboards in {path}, where nothing is mounted"
+        for group in document.get("groups", []):
+            asked = {query["datasourceUid"] for rule in group["rules"] for query in rule["data"]}
+            for uid in asked - sources - {"__expr__"}:
+                yield f"{name} has alert rules that ask the data source {uid}, which it does not have"
+
+
 def dependencies(name, service, started):
     for other, how in service.get("depends_on", {}).items():
         if other not in started and how.get("required", True):
@@ -93,6 +111,7 @@ def main():
     for name, service in started.items():
         faults += mounts(pathlib.Path(path).parent, name, service)
         faults += nested(name, service)
+        faults += provisioned(pathlib.Path(path).parent, name, service)
         if "healthcheck" not in service and name not in UNASKED and not name.startswith("demo-"):
             faults.append(f"{name} has no health check")
         faults += dependencies(name, service, started)
