@@ -5,7 +5,7 @@ option task = {name: "rabtrace windows of 5 minutes", every: 5m, offset: 1m}
 windows = from(bucket: "rabtrace") |> range(start: -task.every)
 
 counts = /^(count|errors|redelivered|skewed|.*_sum|requests|messages_(published|consumed|failed)|notifications_.*|tool_executions|llm_calls|.*_tokens)$/
-worst = /^(.*_(p50|p95|p99|max|max_ms)|head_age_s|status_code)$/
+worst = /^(.*_(p50|p95|p99|max)(_ms)?|head_age_s|status_code)$/
 newest = /^(messages|messages_ready|messages_unack|consumers|queue_depth|messages_(publish|deliver_get|ack|redeliver))$/
 
 flow = (r) => r._measurement == "message_flow" or r._measurement == "service_metrics" or r._measurement == "queue_metrics" or r._measurement == "agent_metrics"

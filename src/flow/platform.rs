@@ -10,7 +10,8 @@ use foldhash::fast::RandomState;
 
 use super::points::time;
 use crate::model::{
-    AttributeValue, BrokerSnapshot, Direction, Hop, MetricPoint, Point, Span, SpanKind, SpanStatus,
+    AttributeValue, BrokerSnapshot, Direction, Histogram, Hop, MetricPoint, Point, Span, SpanKind,
+    SpanStatus,
 };
 
 /// Services, queues or agents that one window holds; those beyond it are counted as `_other`.
@@ -43,6 +44,7 @@ struct Agent {
     output_tokens: u64,
     duration_ms: f64,
     longest_ms: f64,
+    durations_ms: Histogram,
     capacity_percent: Option<f64>,
 }
 
@@ -141,6 +143,7 @@ impl Platform {
             let ms = span.duration().as_secs_f64() * 1e3;
             agent.duration_ms += ms;
             agent.longest_ms = agent.longest_ms.max(ms);
+            agent.durations_ms.record(ms);
         }
         match span.text("gen_ai.operation.name").map(|name| &**name) {
             Some("execute_tool") => agent.tools += 1,
@@ -232,6 +235,9 @@ fn agent_point((id, kind): (Arc<str>, Arc<str>), agent: &Agent, end: i64) -> Poi
         .tag("agent_id", id)
         .tag("notification_type", kind)
         .float("duration_ms", each)
+        .float("duration_p50_ms", agent.durations_ms.quantile(0.5))
+        .float("duration_p95_ms", agent.durations_ms.quantile(0.95))
+        .float("duration_p99_ms", agent.durations_ms.quantile(0.99))
         .float("duration_max_ms", each.map(|_| agent.longest_ms))
         .int("notifications_received", Some(agent.received))
         .int("notifications_processed", Some(agent.processed))

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::model::{
-    Attributes, FieldValue, FlowWindow, Histogram, Hop, Point, SpanKind, SpanStatus,
+    Attributes, FieldValue, FlowWindow, Histogram, Hop, Point, Span, SpanKind, SpanStatus,
     attributes_json,
 };
 
@@ -48,7 +48,16 @@ pub(super) fn span(hop: &Hop) -> Point {
             hop.queue_wait.map(|wait| wait.as_secs_f64() * 1e3),
         )
         .text("path", hop.path.clone())
+        .text("error_type", error_type(span))
         .text("attributes", attributes(&span.attributes))
+}
+
+/// What failed, of spans that failed: nobody looks it up in the others.
+fn error_type(span: &Span) -> Option<Arc<str>> {
+    if span.status != SpanStatus::Error {
+        return None;
+    }
+    span.text("error.type").cloned()
 }
 
 /// The start of the span, its nanoseconds below a microsecond replaced by digits of its id: two

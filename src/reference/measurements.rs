@@ -34,6 +34,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
                 "time in the queue before it, where it is known",
             ),
             ("path", "string", "the path up to here"),
+            ("error_type", "string", "error.type, where it has one"),
             ("attributes", "string", "attributes as JSON, up to 8 KiB"),
         ],
     },
@@ -133,6 +134,17 @@ pub const MEASUREMENTS: &[Measurement] = &[
         tags: "agent_id, notification_type",
         fields: &[
             ("duration_ms", "float", "mean time of a notification"),
+            ("duration_p50_ms", "float", "median time of a notification"),
+            (
+                "duration_p95_ms",
+                "float",
+                "time within which 95 of 100 were done",
+            ),
+            (
+                "duration_p99_ms",
+                "float",
+                "time within which 99 of 100 were done",
+            ),
             ("duration_max_ms", "float", "longest time of a notification"),
             ("notifications_received", "int", ""),
             (

@@ -107,7 +107,7 @@ const service = (title, unit, field, description, scale) => ({
 export const resources = {
   name: 'resources',
   title: 'resources',
-  description: 'Memory, disk, CPU and connections of the broker and of the services.',
+  description: 'Memory, disk, CPU and connections of the broker and of the services; those of the agent are on "rabtrace itself".',
   panels: sized(12, 8, [
     node('Memory of the broker', 'bytes', 'mem_used', 'Memory that each node uses.'),
     node('Memory limit of the broker', 'bytes', 'mem_limit', 'Memory at which a node blocks its publishers.'),
@@ -120,5 +120,6 @@ export const resources = {
       query: series({ measurement: 'rabbitmq_overview', field: 'channels', each: 'last', as: 'channels' }) },
     service('CPU of the services', 'percent', 'cpu_usage_percent', 'As each service tells by process.cpu.utilization.'),
     service('Memory of the services', 'bytes', 'memory_usage_mb', 'As each service tells by process.memory.usage.', '1000000.0'),
+    { ...service('Requests under way', 'short', 'active_connections', 'Requests that each service is working on, as it tells by http.server.active_requests.'), empty: 'no service tells it: it comes from the HTTP metrics of OpenTelemetry' },
   ]),
 };

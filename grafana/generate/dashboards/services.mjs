@@ -112,8 +112,11 @@ export const services = {
         query: { by: ['service_name'], ...series({ ...SERVICE, field: 'requests', each: 'sum' }) } },
       { type: 'timeseries', title: 'Success of agents', unit: 'percent', max: 100, description: 'Notifications that did not fail, of those that were taken.', empty: NO_AGENTS,
         query: share({ measurement: 'agent_metrics', tag: 'agent_id', part: 'notifications_processed', whole: 'notifications_received' }) },
-      { type: 'timeseries', title: 'Time per notification', unit: 'ms', description: 'Mean time that an agent works on a notification.', empty: NO_AGENTS,
+      { type: 'timeseries', title: 'Time per notification, mean', unit: 'ms', description: 'Mean time that an agent works on a notification.', empty: NO_AGENTS,
         query: { by: ['agent_id'], ...series({ ...AGENTS, field: 'duration_ms', each: 'mean' }) } },
+      ...[['duration_p50_ms', 'p50'], ['duration_p95_ms', 'p95'], ['duration_p99_ms', 'p99']].map(([field, name]) => (
+        { type: 'timeseries', title: `Time per notification, ${name}`, unit: 'ms', description: `${name} of the time that an agent works on a notification; the worst window of each interval.`, empty: NO_AGENTS,
+          query: { by: ['agent_id'], ...series({ ...AGENTS, field, each: 'max' }) } })),
       { type: 'timeseries', title: 'Tools', unit: 'short', description: 'Tools that each agent executed, in each interval.', empty: NO_AGENTS,
         query: { by: ['agent_id'], ...series({ ...AGENTS, field: 'tool_executions' }) } },
       { type: 'timeseries', title: 'Calls of the language model', unit: 'short', description: 'Calls of each agent, in each interval.', empty: NO_AGENTS,
@@ -159,6 +162,22 @@ const byOperation = script(
 FROM spans
 WHERE $__timeFilter(time) AND status = 'error'
 GROUP BY 1, 2, 3
+ORDER BY errors DESC`,
+);
+
+const byType = script(
+  `from(bucket: v.defaultBucket)
+  |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+  |> filter(fn: (r) => r._measurement == "spans" and r._field == "error_type" and r.status == "error")
+  |> group(columns: ["service_name", "_value"])
+  |> count(column: "_field")
+  |> group()
+  |> rename(columns: {_value: "error_type", _field: "errors"})
+  |> sort(columns: ["errors"], desc: true)`,
+  `SELECT service_name, error_type, count(*) AS errors
+FROM spans
+WHERE $__timeFilter(time) AND status = 'error' AND error_type IS NOT NULL
+GROUP BY 1, 2
 ORDER BY errors DESC`,
 );
 
@@ -215,7 +234,10 @@ export const errors = {
       deadLetters('dead_lettered_expired', 'expired'),
       deadLetters('dead_lettered_maxlen', 'full queue'),
     ]),
-    { w: 24, h: 8, type: 'table', title: 'Errors by operation', unit: 'none', description: 'Spans with the status error.', empty: 'no errors', query: byOperation },
+    ...sized(12, 8, [
+      { type: 'table', title: 'Errors by operation', unit: 'none', description: 'Spans with the status error.', empty: 'no errors', query: byOperation },
+      { type: 'table', title: 'Errors by type', unit: 'none', description: 'Of these, those that say what failed, by error.type.', empty: 'no errors with a type', query: byType },
+    ]),
     { w: 24, h: 10, type: 'table', title: 'Newest errors', unit: 'none', description: 'With their traces.', empty: 'no errors', units: { duration_ms: 'ms' }, query: failed },
   ],
 };

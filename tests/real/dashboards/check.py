@@ -18,9 +18,9 @@ import datafusion
 import pyarrow
 import yaml
 
-# What the demo need not tell: its services do not say their CPU, and no queue may get shorter. There
-# is no such column then.
-NOT_TOLD = {"cpu_usage_percent", "eta_drain_s"}
+# What the demo need not tell: its services do not say their CPU nor requests under way, and no queue
+# may get shorter. There is no such column then.
+NOT_TOLD = {"cpu_usage_percent", "active_connections", "eta_drain_s"}
 
 
 def split(text, separator):
