@@ -16,8 +16,8 @@ import sys
 import compose_spec
 import yaml
 
-# Services without a health check of their own: one ends at once, the other is asked by collector-probe.
-UNASKED = {"rabbitmq-definitions", "collector"}
+# Services without a health check of their own: two end at once, the third is asked by collector-probe.
+UNASKED = {"rabbitmq-definitions", "influxdb3-setup", "collector"}
 VARIABLE = re.compile(r"\$\{(\w+)(:\?|:-([^}]*))?\}")
 
 
