@@ -19,6 +19,9 @@
     reason = "the harness of the faults, which needs more of it"
 )]
 mod harness;
+#[path = "../tests/real/support.rs"]
+#[expect(dead_code, reason = "the harness waits by it alone")]
+mod support;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -12,7 +12,7 @@ use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{asked_for, setting};
+use crate::setting;
 
 /// Rows that an independent client reads.
 async fn read(flux: String) -> Vec<influxdb2::api::query::FluxRecord> {
@@ -31,11 +31,7 @@ fn measurement(name: &str) -> String {
     )
 }
 
-#[tokio::test]
-async fn the_stack_fills_influxdb_2() {
-    if !asked_for() {
-        return;
-    }
+pub(crate) async fn the_stack_fills_influxdb_2() {
     for name in ["spans", "message_flow", "rabbitmq_queue", "rabbitmq_poll"] {
         assert!(!read(measurement(name)).await.is_empty(), "{name} is empty");
     }
@@ -85,11 +81,7 @@ async fn write(config: rabtrace::config::Influx, point: Point) -> Metrics {
     metrics
 }
 
-#[tokio::test]
-async fn influxdb_2_gives_back_what_was_written() {
-    if !asked_for() {
-        return;
-    }
+pub(crate) async fn influxdb_2_gives_back_what_was_written() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let name = format!("odd {}, a=b \"quoted\" ünïcode", now.as_nanos());
     let point = Point::new("rabbitmq_queue", i64::try_from(now.as_nanos()).unwrap());

@@ -2,13 +2,9 @@
 
 use serde_json::Value;
 
-use crate::{answer, asked_for, client, setting};
+use crate::{answer, client, setting};
 
-#[tokio::test]
-async fn every_trace_is_in_jaeger() {
-    if !asked_for() {
-        return;
-    }
+pub(crate) async fn every_trace_is_in_jaeger() {
     let url = format!(
         "{}/api/v1/traces?since_seconds=600&limit=200",
         setting("RABTRACE_URL")
