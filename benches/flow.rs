@@ -88,6 +88,7 @@ fn batch(checkpoints: u64, end: u64) -> Batch {
             .collect(),
         receipt: None,
         points_receipt: None,
+        share: None,
     }
 }
 

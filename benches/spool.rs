@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rabtrace::influx::encode;
-use rabtrace::metrics::Metrics;
+use rabtrace::metrics::{Metrics, Stage};
 use rabtrace::model::Point;
 use rabtrace::spool::{Limits, Reader, Spool, SpoolSetup, Writer};
 use rustix::fs::{Advice, fadvise};
@@ -60,7 +60,7 @@ fn open(folder: &Path) -> (Writer, Reader) {
     };
     Spool::open(SpoolSetup {
         folder: folder.to_owned(),
-        sink: "bench",
+        sink: Stage::Influx,
         limits,
         metrics: Metrics::new().unwrap(),
     })

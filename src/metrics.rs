@@ -3,6 +3,9 @@
 //! Cardinality is constant: labels take fixed words only, never a name from outside. What does have
 //! names, queues, services and paths, is [`Observed`], with bounds of its own.
 
+mod loss;
+mod stage;
+
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
@@ -10,6 +13,10 @@ use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use self::loss::Loss;
+pub use self::stage::Stage;
+use self::stage::Stages;
+use crate::model::Share;
 use crate::observed::Observed;
 
 /// Counters and gauges of the agent; a clone is the same set.
@@ -22,6 +29,8 @@ pub struct Metrics {
     pub spans_stored: IntCounter,
     /// OTLP metric data points that came in and were handed over.
     pub metric_points_received: IntCounter,
+    /// Data points of which the agent itself makes nothing.
+    pub metric_points_unused: IntCounter,
     /// Points that a server took.
     pub points_written: IntCounter,
     /// Points that are in the store.
@@ -31,7 +40,7 @@ pub struct Metrics {
     /// Polls of the broker that gave a snapshot.
     pub polls: IntCounter,
     path_points_skipped: IntCounterVec,
-    dropped: IntCounterVec,
+    stages: Stages,
     refused: IntCounterVec,
     errors: IntCounterVec,
     edge: Edge,
@@ -201,6 +210,11 @@ impl Metrics {
                 "rabtrace_metric_points_received_total",
                 "OTLP metric data points that came in and were handed over.",
             )?,
+            metric_points_unused: make.counter(
+                "rabtrace_metric_points_unused_total",
+                "Of these, those of which the agent itself makes nothing: histograms, summaries, \
+                 points without a value. An upstream gets them.",
+            )?,
             points_written: make.counter(
                 "rabtrace_points_written_total",
                 "Points that InfluxDB took.",
@@ -220,11 +234,7 @@ impl Metrics {
                  points are measured from.",
                 &["reason"],
             )?,
-            dropped: make.family(
-                "rabtrace_dropped_total",
-                "Spans, points or requests that were dropped.",
-                &["stage", "reason"],
-            )?,
+            stages: Stages::new(&make)?,
             refused: make.family(
                 "rabtrace_refused_total",
                 "OTLP requests that were refused.",
@@ -243,11 +253,25 @@ impl Metrics {
         })
     }
 
-    /// Counts things that are lost: which part lost them, and why.
-    pub fn dropped(&self, stage: &str, reason: &str, number: u64) {
-        self.dropped
-            .with_label_values(&[stage, reason])
-            .inc_by(number);
+    /// Counts what came into a stage.
+    pub fn received(&self, stage: Stage, number: u64) {
+        self.stages.received(stage, number);
+    }
+
+    /// Counts what went out of a stage.
+    pub fn sent(&self, stage: Stage, number: u64) {
+        self.stages.sent(stage, number);
+    }
+
+    /// Counts what is lost: where, and why.
+    pub fn dropped(&self, loss: Loss, number: u64) {
+        self.stages.dropped(loss, number);
+    }
+
+    /// What is in a stage, for as long as the answer lives.
+    #[must_use]
+    pub fn share(&self, stage: Stage, number: u64) -> Share {
+        self.stages.share(stage, number)
     }
 
     /// Counts a point of a path metric that is not to be counted as messages.
@@ -348,21 +372,7 @@ impl Metrics {
     /// All drops so far, whatever the stage and reason.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
-        let value = |family: &prometheus::proto::MetricFamily| -> f64 {
-            family
-                .get_metric()
-                .iter()
-                .map(|metric| metric.get_counter().get_value())
-                .sum()
-        };
-        let total: f64 = self.dropped.collect().iter().map(value).sum();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a sum of counters"
-        )]
-        let total = total as u64;
-        total
+        self.stages.dropped_total()
     }
 
     /// The text that `/metrics` answers with.
@@ -370,6 +380,7 @@ impl Metrics {
     /// # Errors
     /// If a family cannot be encoded.
     pub fn encode(&self) -> Result<String, prometheus::Error> {
+        self.stages.refresh();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())

@@ -25,7 +25,7 @@ use crate::forward::{Forward, ForwardSetup, spool_numbers};
 use crate::health::Health;
 use crate::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
 use crate::metrics::Metrics;
-use crate::model::{Batch, BrokerSnapshot, Signal};
+use crate::model::{Batch, BrokerSnapshot};
 use crate::receiver::{self, Intake};
 use crate::serve::Access;
 use crate::spool::{DeadLetter, DeadLetterTask, Spool, Writer};
@@ -314,7 +314,7 @@ impl Parts<'_> {
         &self,
         running: &mut Running,
         ends: Ends,
-    ) -> anyhow::Result<mpsc::Sender<(Signal, Bytes)>> {
+    ) -> anyhow::Result<mpsc::Sender<(u32, Bytes)>> {
         let (requests, requests_in) = mpsc::channel(4);
         let settings = self.settings.forward();
         let forward = Forward::new(ForwardSetup {

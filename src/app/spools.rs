@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::health::Component;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 use crate::spool::{
     DeadLetter, DeadLetterFile, DeadLetterSetup, DeadLetterTask, Limits, Reader, Spool, SpoolError,
     SpoolSetup, Writer,
@@ -34,11 +34,12 @@ pub(super) struct Spools {
 impl Spools {
     /// Opens them; what is in them from before goes out as soon as the sinks run.
     pub(super) fn open(config: &Config, metrics: &Metrics) -> Result<Self, SpoolError> {
-        let open = |sink: &'static str, memory_bytes: usize| {
+        let open = |stage: Stage, memory_bytes: usize| {
+            let sink = stage.name();
             let folder = config.spool_folder().join(sink);
             let (writer, reader) = Spool::open(SpoolSetup {
                 folder: folder.clone(),
-                sink,
+                sink: stage,
                 limits: limits(config, memory_bytes),
                 metrics: metrics.clone(),
             })?;
@@ -57,12 +58,17 @@ impl Spools {
             })
         };
         let forward = config.forward.endpoint.as_ref();
-        let forward = forward.map(|_| open("forward", config.forward.buffer_bytes));
+        let forward = forward.map(|_| open(Stage::Forward, config.forward.buffer_bytes));
         let influx = config.influx.url.as_ref();
         // The other half is the sink's.
-        let influx = influx.map(|_| open("influx", config.influx.buffer_bytes / 2));
+        let influx = influx.map(|_| open(Stage::Influx, config.influx.buffer_bytes / 2));
+        // What is for InfluxDB is counted by the flow, when it hands it over.
+        let forward = forward.transpose()?.map(|ends| Ends {
+            writer: ends.writer.counting(),
+            ..ends
+        });
         Ok(Self {
-            forward: forward.transpose()?,
+            forward,
             influx: influx.transpose()?,
         })
     }

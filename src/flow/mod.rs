@@ -61,6 +61,8 @@ pub struct Output {
     pub closed_until: Option<i64>,
     /// Points of path metrics that were not counted, and why.
     pub skipped: Vec<Skipped>,
+    /// Spans and data points of which something was made.
+    pub counted: u64,
 }
 
 const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
@@ -99,6 +101,7 @@ impl Flow {
         let mut output = Output::default();
         self.take_spans(batch.spans, now_unix_nano, &mut output);
         self.platform.take_metrics(&batch.metrics);
+        output.counted += batch.metrics.len() as u64;
         self.take_records(batch.paths, now_unix_nano, &mut output);
         output.store.receipts.extend(batch.receipt);
         output
@@ -142,6 +145,7 @@ impl Flow {
             }
             output.store.points.extend(self.platform.take_hop(hop));
         }
+        output.counted += hops.len() as u64;
         output.store.hops = hops;
     }
 
@@ -179,6 +183,7 @@ impl Flow {
                 }
             };
             count::add_record(part, record.measure, value);
+            output.counted += 1;
         }
         for part in parts.into_values() {
             self.windows.add_handed(part.clone());

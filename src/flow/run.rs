@@ -14,9 +14,9 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::{Flow, FlowSetup, Output, Skipped};
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::{
-    Batch, BrokerSnapshot, PointBatch, Receipt, Resume, Signal, StoreBatch, unix_nano,
+    Batch, BrokerSnapshot, Point, PointBatch, Receipt, Resume, StoreBatch, unix_nano,
 };
 use crate::monitor;
 
@@ -36,8 +36,9 @@ pub struct Sinks {
     pub stores_spans: bool,
     /// InfluxDB.
     pub influx: Option<InfluxQueue>,
-    /// The upstream: takes the monitor's numbers; what came by OTLP is in its spool already.
-    pub forward: Option<Sender<(Signal, Bytes)>>,
+    /// The upstream: takes the monitor's numbers, how many they are and the request; what came by
+    /// OTLP is in its spool already.
+    pub forward: Option<Sender<(u32, Bytes)>>,
 }
 
 /// The flow as a task. It ends when both inputs are closed, or `stop` is told, and they are empty;
@@ -152,13 +153,16 @@ impl FlowTask {
             return;
         };
         let request = monitor::otlp_metrics(snapshot, started_unix_nano);
+        let items = monitor::data_points(&request);
         let payload = Bytes::from(request.encode_to_vec());
-        if !payload.is_empty() && forward.try_send((Signal::Metrics, payload)).is_err() {
-            self.metrics.dropped("forward", "queue_full", 1);
+        if !payload.is_empty() && forward.try_send((items, payload)).is_err() {
+            self.metrics.received(Stage::Forward, items.into());
+            self.metrics.dropped(Loss::ForwardQueueFull, items.into());
         }
     }
 
     async fn hand_over(&self, flow: &Flow, mut output: Output, handed: &mut Handed) {
+        self.metrics.sent(Stage::Flow, output.counted);
         self.count(&output.skipped);
         let observed = &self.metrics.observed;
         observed.take_points(&output.store.points, self.now());
@@ -167,11 +171,9 @@ impl FlowTask {
         }
         // A closed channel means that the agent stops on an error; the task that failed told it.
         if let Some(influx) = &self.sinks.influx {
-            let points = flow.influx_points(&output);
             let receipt = handed.receipt.take();
-            let batch = PointBatch { points, receipt };
-            let is_empty = batch.points.is_empty() && batch.receipt.is_none();
-            if !is_empty && influx.points.send(batch).await.is_ok() {
+            let points = flow.influx_points(&output);
+            if self.send_points(influx, points, receipt).await {
                 handed.messages += 1;
             }
             let until = output.closed_until;
@@ -185,18 +187,53 @@ impl FlowTask {
         if !self.sinks.stores_spans {
             output.store.hops = Vec::new();
         }
-        if !output.store.is_empty() {
-            let _ = self.sinks.store.send(output.store).await;
+        if output.store.is_empty() {
+            return;
         }
+        let rows = output.store.rows() as u64;
+        self.metrics.received(Stage::Store, rows);
+        output.store.share = Some(self.metrics.share(Stage::Store, rows));
+        if self.sinks.store.send(output.store).await.is_err() {
+            self.metrics.dropped(Loss::StoreStop, rows);
+        }
+    }
+
+    /// Whether there was something to hand over, and somebody to take it.
+    async fn send_points(
+        &self,
+        influx: &InfluxQueue,
+        points: Vec<Point>,
+        receipt: Option<Receipt>,
+    ) -> bool {
+        if points.is_empty() && receipt.is_none() {
+            return false;
+        }
+        let lines = points.len() as u64;
+        self.metrics.received(Stage::Influx, lines);
+        let batch = PointBatch {
+            points,
+            receipt,
+            share: Some(self.metrics.share(Stage::Influx, lines)),
+        };
+        let sent = influx.points.send(batch).await.is_ok();
+        if !sent {
+            self.metrics.dropped(Loss::InfluxNotSpooled, lines);
+        }
+        sent
     }
 
     fn count(&self, skipped: &[Skipped]) {
         for skipped in skipped {
-            match skipped {
-                Skipped::Retransmitted => self.metrics.path_point_skipped("retransmitted"),
-                Skipped::Baseline => self.metrics.path_point_skipped("baseline"),
-                Skipped::Full => self.metrics.dropped("flow", "series", 1),
-            }
+            let reason = match skipped {
+                Skipped::Retransmitted => "retransmitted",
+                Skipped::Baseline => "baseline",
+                Skipped::Full => {
+                    self.metrics.dropped(Loss::Series, 1);
+                    continue;
+                }
+            };
+            self.metrics.path_point_skipped(reason);
+            self.metrics.sent(Stage::Flow, 1);
         }
     }
 }

@@ -39,6 +39,7 @@ fn batch(spans: Vec<crate::model::Span>) -> Batch {
         paths: Vec::new(),
         receipt: None,
         points_receipt: None,
+        share: None,
     }
 }
 

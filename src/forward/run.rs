@@ -14,7 +14,7 @@ use super::letter::letter;
 use super::upstream::{Outcome, SetupError, Upstream};
 use crate::config;
 use crate::health::{Component, Failure};
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::Signal;
 use crate::retry::Backoff;
 use crate::spool::{DeadLetter, Reader, Record, Stats};
@@ -174,12 +174,14 @@ impl Forward {
     }
 
     fn finish(&mut self, begun: Instant, outcome: Outcome, stats: &Stats) {
+        let held = self.held.as_ref();
+        let items = held.map_or(0, |record| u64::from(record.items));
         match outcome {
             Outcome::Taken { rejected } => {
+                let rejected = rejected.min(items);
                 self.metrics.requests_forwarded.inc();
-                if rejected > 0 {
-                    self.metrics.dropped(SINK, "rejected", rejected);
-                }
+                self.metrics.sent(Stage::Forward, items - rejected);
+                self.metrics.dropped(Loss::ForwardRejected, rejected);
                 self.backoff.reset();
                 self.component.healthy(begun.elapsed());
             }
@@ -197,7 +199,7 @@ impl Forward {
                 self.wait(None);
             }
             Outcome::Refused { why } => {
-                self.metrics.dropped(SINK, "refused", 1);
+                self.metrics.dropped(Loss::ForwardRefused, items);
                 if let (Some(dead_letter), Some(record)) = (&self.dead_letter, &self.held) {
                     dead_letter.keep(letter(&self.sent_to, &why, record));
                 }

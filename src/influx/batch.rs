@@ -29,6 +29,8 @@ pub(super) struct Group {
     pub(super) records: Vec<Record>,
     /// Whether the server took some of it: then what it refuses is to blame.
     pub(super) is_proven: bool,
+    /// Lines of the records that are written or given up.
+    pub(super) settled: u64,
 }
 
 impl Group {
@@ -39,7 +41,6 @@ impl Group {
     }
 
     /// Lines that are still to be sent.
-    #[cfg(test)]
     pub(super) fn lines(&self) -> u64 {
         self.pieces.iter().map(Batch::lines).sum()
     }

@@ -32,6 +32,8 @@ pub(super) struct Buffer {
     sealed: VecDeque<Group>,
     sealed_bytes: usize,
     in_flight_bytes: usize,
+    /// Lines that are written or given up, of records that are not done.
+    settled: u64,
 }
 
 impl Buffer {
@@ -51,6 +53,7 @@ impl Buffer {
             sealed: VecDeque::new(),
             sealed_bytes: 0,
             in_flight_bytes: 0,
+            settled: 0,
         }
     }
 
@@ -84,6 +87,7 @@ impl Buffer {
                 pieces: vec![Batch::seal(&self.open, self.open_lines)],
                 records: std::mem::take(&mut self.open_records),
                 is_proven: false,
+                settled: 0,
             };
             self.sealed_bytes += group.size();
             self.sealed.push_back(group);
@@ -121,14 +125,23 @@ impl Buffer {
 
     /// Ends the flight of a group of `size` bytes. What is left of it, `rest`, becomes the oldest
     /// again; if nothing is, the records come back that are written or given up.
-    pub(super) fn settle(&mut self, size: usize, rest: Group) -> Vec<Record> {
+    pub(super) fn settle(&mut self, size: usize, mut rest: Group) -> Vec<Record> {
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(size);
+        self.settled = self.settled.saturating_sub(rest.settled);
         if rest.pieces.is_empty() {
             return rest.records;
         }
+        let records = rest.records.iter().map(|record| u64::from(record.items));
+        rest.settled = records.sum::<u64>().saturating_sub(rest.lines());
+        self.settled += rest.settled;
         self.sealed_bytes += rest.size();
         self.sealed.push_front(rest);
         Vec::new()
+    }
+
+    /// Lines that are written or given up, though their records still wait for others.
+    pub(super) const fn settled(&self) -> u64 {
+        self.settled
     }
 
     /// Bytes that are kept, those in flight included.

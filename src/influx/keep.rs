@@ -16,10 +16,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::line_protocol::encode;
-use super::sink::STAGE;
 use crate::config;
-use crate::metrics::Metrics;
-use crate::model::{PointBatch, Receipt};
+use crate::metrics::{Loss, Metrics, Stage};
+use crate::model::{PointBatch, Receipt, Share};
 use crate::spool::{SpoolError, Writer};
 
 /// Time between two attempts at a disk that refuses.
@@ -50,6 +49,9 @@ pub struct Keeper {
     setup: KeeperSetup,
     pieces: VecDeque<Piece>,
     bytes: usize,
+    /// Lines of all pieces.
+    lines: i64,
+    share: Share,
     line: Vec<u8>,
     received: u64,
     done: Arc<AtomicU64>,
@@ -60,9 +62,11 @@ impl Keeper {
     #[must_use]
     pub fn new(setup: KeeperSetup) -> Self {
         Self {
+            share: setup.metrics.share(Stage::Influx, 0),
             setup,
             pieces: VecDeque::new(),
             bytes: 0,
+            lines: 0,
             line: Vec::new(),
             received: 0,
             done: Arc::default(),
@@ -90,7 +94,7 @@ impl Keeper {
             }
         }
         let left: u64 = self.pieces.iter().map(|piece| u64::from(piece.lines)).sum();
-        self.drop_lines("not_spooled", left);
+        self.drop_lines(Loss::InfluxNotSpooled, left);
     }
 
     /// Takes in what is there, about as much as a record takes; whether senders are left.
@@ -136,8 +140,9 @@ impl Keeper {
             }
             self.line = line;
         }
-        self.drop_lines("no_fields", without_fields);
-        self.drop_lines("not_spooled", dropped);
+        self.share.set(self.lines);
+        self.drop_lines(Loss::InfluxNoFields, without_fields);
+        self.drop_lines(Loss::InfluxNotSpooled, dropped);
         self.received += 1;
         // Who sent what was dropped hears that it was not kept.
         let receipt = message.receipt.filter(|_| dropped == 0);
@@ -153,9 +158,9 @@ impl Keeper {
     /// Adds a line to the newest piece, or to one of its own.
     fn push(&mut self, line: &[u8]) {
         let config = &self.setup.config;
+        let most = config.batch_bytes.min(self.setup.spool.largest());
         let fits = |piece: &Piece| {
-            piece.text.len() + line.len() <= config.batch_bytes
-                && (piece.lines as usize) < config.batch_lines
+            piece.text.len() + line.len() <= most && (piece.lines as usize) < config.batch_lines
         };
         if !self.pieces.back().is_some_and(fits) {
             self.pieces.push_back(Piece::default());
@@ -163,6 +168,7 @@ impl Keeper {
         if let Some(piece) = self.pieces.back_mut() {
             piece.text.extend_from_slice(line);
             piece.lines += 1;
+            self.lines += 1;
             self.bytes += line.len();
         }
     }
@@ -178,7 +184,7 @@ impl Keeper {
         match result {
             Ok(()) => self.settle(piece.receipts, piece.messages),
             Err(SpoolError::TooLarge { .. }) => {
-                self.drop_lines("too_large", piece.lines.into());
+                self.drop_lines(Loss::InfluxTooLarge, piece.lines.into());
                 self.settle(piece.receipts, piece.messages);
             }
             Err(_) => {
@@ -188,6 +194,8 @@ impl Keeper {
             }
         }
         self.bytes -= size;
+        self.lines -= i64::from(piece.lines);
+        self.share.set(self.lines);
         true
     }
 
@@ -200,9 +208,7 @@ impl Keeper {
         }
     }
 
-    fn drop_lines(&self, reason: &str, lines: u64) {
-        if lines > 0 {
-            self.setup.metrics.dropped(STAGE, reason, lines);
-        }
+    fn drop_lines(&self, loss: Loss, lines: u64) {
+        self.setup.metrics.dropped(loss, lines);
     }
 }

@@ -21,7 +21,8 @@ use super::response::Refused;
 use super::server::{Server, shown};
 use crate::config;
 use crate::health::Component;
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics, Stage};
+use crate::model::Share;
 use crate::retry::Backoff;
 use crate::spool::{DeadLetter, Letter, Reader, Record};
 use crate::tls::{Peer, changed};
@@ -54,6 +55,8 @@ pub struct Influx {
     component: Component,
     dead_letter: Option<DeadLetter>,
     buffer: Buffer,
+    /// Takes away what the spool still counts as waiting.
+    settled: Share,
     backoff: Backoff,
     /// The server, while it answers.
     server: Option<Arc<Server>>,
@@ -74,6 +77,7 @@ impl Influx {
     pub fn new(setup: InfluxSetup) -> Self {
         Self {
             buffer: Buffer::new(&setup.config),
+            settled: setup.metrics.share(Stage::Influx, 0),
             session: Arc::new(Session {
                 config: setup.config,
                 client: setup.client,
@@ -176,13 +180,17 @@ impl Influx {
     /// Counts what came of an attempt; the records that are written or given up.
     fn settle(&mut self, (session, written): Attempted) -> Vec<Record> {
         self.metrics.points_written.inc_by(written.taken);
-        self.drop_lines("rejected", written.rejected);
-        self.drop_lines("too_large", written.too_large);
+        self.metrics.sent(Stage::Influx, written.taken);
+        self.metrics.dropped(Loss::InfluxRejected, written.rejected);
+        self.metrics
+            .dropped(Loss::InfluxTooLarge, written.too_large);
         let url = shown(&session.config);
         for refused in written.refused {
             self.keep_dead(&url, refused);
         }
         let records = self.buffer.settle(written.size, written.rest);
+        let settled = i64::try_from(self.buffer.settled()).unwrap_or(i64::MAX);
+        self.settled.set(-settled);
         // How another server did, or one with another login, says nothing about this one.
         let is_current = Arc::ptr_eq(&session, &self.session);
         match written.end {
@@ -282,12 +290,6 @@ impl Influx {
                 () = stop.cancelled(), if deadline.is_none() => {}
                 () = sleep_until(deadline), if deadline.is_some() => break,
             }
-        }
-    }
-
-    fn drop_lines(&self, reason: &str, lines: u64) {
-        if lines > 0 {
-            self.metrics.dropped(STAGE, reason, lines);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Direction, EdgeKind, Histogram, Hop, Point, Receipt, TraceId};
+use super::{Direction, EdgeKind, Histogram, Hop, Point, Receipt, Share, TraceId};
 
 /// The slowest sampled message of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,9 +227,17 @@ pub struct StoreBatch {
     pub receipts: Vec<Receipt>,
     /// Texts of paths that are new or better known.
     pub paths: Vec<PathText>,
+    /// That it waits for the store.
+    pub share: Option<Share>,
 }
 
 impl StoreBatch {
+    /// How many rows it is: what the store counts.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.hops.len() + self.points.len() + self.windows.len() + self.series.len()
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -243,6 +251,7 @@ impl StoreBatch {
             closed_until,
             receipts,
             paths,
+            share: _,
         } = self;
         let rows = hops.is_empty() && points.is_empty() && windows.is_empty();
         let state = steps.is_empty() && series.is_empty() && forgotten.is_empty();

@@ -12,6 +12,7 @@ mod json;
 mod path_record;
 mod point;
 mod receipt;
+mod share;
 mod span;
 mod time;
 
@@ -31,6 +32,7 @@ pub use ids::{InvalidId, SpanId, TraceId};
 pub use path_record::{PathMeasure, PathRecord, PathValue};
 pub use point::{FieldValue, Point};
 pub use receipt::{Pending, PointBatch, Receipt};
+pub use share::Share;
 pub use span::{
     AttributeValue, Attributes, Batch, Hop, MetricPoint, PathStep, Signal, Span, SpanEvent,
     SpanKind, SpanLink, SpanStatus,

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::Point;
+use super::{Point, Share};
 
 /// Travels with what is to be stored. Dropping every clone of it without [`Receipt::confirm`]
 /// says that it was not stored.
@@ -50,4 +50,6 @@ pub struct PointBatch {
     pub points: Vec<Point>,
     /// To be confirmed when they are in the spool; none if nobody waits for that.
     pub receipt: Option<Receipt>,
+    /// That it waits for the spool.
+    pub share: Option<Share>,
 }

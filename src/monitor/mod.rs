@@ -49,7 +49,7 @@ mod watch;
 
 pub use check::check;
 pub use failure::{Cause, MonitorError, Plugin, RequestError};
-pub use otlp::otlp_metrics;
+pub use otlp::{data_points, otlp_metrics};
 pub use passive::connect;
 pub use points::points;
 pub use poll::{Monitor, MonitorSetup};

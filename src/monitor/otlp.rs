@@ -34,6 +34,20 @@ pub fn otlp_metrics(
     ExportMetricsServiceRequest { resource_metrics }
 }
 
+/// Data points of a request of [`otlp_metrics`].
+#[must_use]
+pub fn data_points(request: &ExportMetricsServiceRequest) -> u32 {
+    let resources = request.resource_metrics.iter();
+    let scopes = resources.flat_map(|resource| &resource.scope_metrics);
+    let numbers = scopes
+        .flat_map(|scope| &scope.metrics)
+        .map(|metric| match &metric.data {
+            Some(Data::Sum(sum)) => sum.data_points.len(),
+            _ => 0,
+        });
+    u32::try_from(numbers.sum::<usize>()).unwrap_or(u32::MAX)
+}
+
 struct Times {
     start: u64,
     now: u64,

@@ -19,7 +19,7 @@ use super::summary::{cluster, globals, nodes, overview};
 use super::watch::{LastPoll, Watch};
 use crate::config::Broker;
 use crate::health::Component;
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::{BrokerSnapshot, PollSample, Source, unix_nano};
 
 /// What a monitor is built from.
@@ -102,7 +102,8 @@ impl Monitor {
             };
             let skipped = last.map_or(0, |last| skipped(tick - last, self.interval));
             if skipped > 0 {
-                self.metrics.dropped("monitor", "poll_late", skipped);
+                self.metrics.received(Stage::Monitor, skipped);
+                self.metrics.dropped(Loss::PollLate, skipped);
             }
             last = Some(tick);
             let polled = tokio::select! {
@@ -110,9 +111,10 @@ impl Monitor {
                 (snapshot, _) = self.poll() => snapshot,
             };
             let snapshot = polled;
+            self.metrics.received(Stage::Monitor, 1);
             match out.try_send(snapshot) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => self.metrics.dropped("monitor", "flow_full", 1),
+                Ok(()) => self.metrics.sent(Stage::Monitor, 1),
+                Err(TrySendError::Full(_)) => self.metrics.dropped(Loss::PollNoRoom, 1),
                 Err(TrySendError::Closed(_)) => return,
             }
         }

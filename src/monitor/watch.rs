@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::lane::Reply;
 use super::passive::{Passive, PassiveList};
 use crate::config::Broker;
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::{
     BrokerSnapshot, OverviewSample, PeerSample, PollSample, QueueSample, Source, unix_nano,
 };
@@ -115,11 +115,10 @@ impl Watch {
             match answer {
                 Ok(reply) => {
                     is_away = false;
+                    self.metrics.received(Stage::Monitor, 1);
                     match out.try_send(self.snapshot(&reply)) {
-                        Ok(()) => {}
-                        Err(TrySendError::Full(_)) => {
-                            self.metrics.dropped("monitor", "flow_full", 1);
-                        }
+                        Ok(()) => self.metrics.sent(Stage::Monitor, 1),
+                        Err(TrySendError::Full(_)) => self.metrics.dropped(Loss::PollNoRoom, 1),
                         Err(TrySendError::Closed(_)) => return,
                     }
                 }

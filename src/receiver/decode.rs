@@ -178,6 +178,8 @@ pub struct Numbers {
     pub points: Vec<MetricPoint>,
     /// Path metrics.
     pub paths: PathRecords,
+    /// Data points of which nothing is made: histograms, summaries, points without a value.
+    pub unused: u64,
 }
 
 /// The numbers and the path metrics of a request; points without a recorded value are left out.
@@ -196,16 +198,33 @@ pub fn numbers(request: ExportMetricsServiceRequest) -> Numbers {
                     instance: &instance,
                     measure,
                 };
-                read.paths.read(metric, &source, &mut interner);
+                let without_value = read.paths.read(metric, &source, &mut interner);
+                read.unused += without_value;
                 continue;
             }
             let name = interner.intern(&metric.name);
+            let before = read.points.len() as u64;
+            let all = data_points(&metric);
             let numbers = number_points(metric).into_iter();
             let decode = |point| decode_number(point, (&service, &name), &mut interner);
             read.points.extend(numbers.filter_map(decode));
+            read.unused += all - (read.points.len() as u64 - before);
         }
     }
     read
+}
+
+/// How many data points a metric has, of whatever kind.
+fn data_points(metric: &Metric) -> u64 {
+    let number = match &metric.data {
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(Data::Sum(sum)) => sum.data_points.len(),
+        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
+        Some(Data::Summary(summary)) => summary.data_points.len(),
+        None => 0,
+    };
+    number as u64
 }
 
 fn number_points(metric: Metric) -> Vec<NumberDataPoint> {

@@ -4,7 +4,7 @@
 //! flow, and only then an acknowledgement; of path records only when the store has them. Where
 //! there is an upstream, its spool has the request before the flow does. A full
 //! queue or disk refuses retryably, so the sender keeps what the agent cannot take; nothing is dropped
-//! here but path records that cannot be read, which are counted. Every refusal is counted by its
+//! here but spans with invalid ids and path records that cannot be read, which are counted. Every refusal is counted by its
 //! reason.
 
 use std::time::Duration;
@@ -16,10 +16,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tokio::sync::mpsc;
 
+pub use super::accepted::{Accepted, Encoding};
 use super::decode;
 use super::json::{self, JsonError};
 use super::scan::{self, ScanError, scan};
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::{Batch, Pending, Receipt, Signal, Span};
 use crate::serve::Access;
 use crate::spool::{Spool, SpoolError, Writer};
@@ -28,36 +29,6 @@ use crate::spool::{Spool, SpoolError, Writer};
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request may take this many times the largest body when it is decoded.
 const DECODED_PER_BODY: u64 = 16;
-
-/// How a body is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// Protobuf.
-    Protobuf,
-    /// OTLP's JSON.
-    Json,
-}
-
-/// What became of a request that was taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accepted {
-    /// Spans that were left out because their ids are invalid.
-    pub rejected: u64,
-}
-
-impl Accepted {
-    /// What the sender is told about the rejected spans; empty if there are none.
-    #[must_use]
-    pub fn message(&self) -> String {
-        match self.rejected {
-            0 => String::new(),
-            number => format!(
-                "{number} spans rejected: a trace id has 16 bytes, a span id 8, not all zero; \
-                 a parent id has 8 bytes or none"
-            ),
-        }
-    }
-}
 
 /// Why a request was not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +122,16 @@ struct Decoded {
     rejected: u64,
     /// Data points of path metrics that could not be read.
     unreadable: u64,
+    /// Data points of which the agent makes nothing.
+    unused: u64,
+}
+
+impl Decoded {
+    /// How many spans and data points the flow gets.
+    fn for_flow(&self) -> u64 {
+        let batch = &self.batch;
+        (batch.spans.len() + batch.metrics.len() + batch.paths.len()) as u64
+    }
 }
 
 /// The way into the agent; a clone leads to the same queue.
@@ -272,14 +253,8 @@ impl Intake {
         };
         // What the spool refuses nobody has, so that nothing counts twice when it comes again.
         self.keep(&decoded).await?;
-        match signal {
-            Signal::Traces => self.metrics.spans_received.inc_by(decoded.items),
-            Signal::Metrics => self.metrics.metric_points_received.inc_by(decoded.items),
-        }
-        if decoded.unreadable > 0 {
-            self.metrics
-                .dropped("receiver", "path_record", decoded.unreadable);
-        }
+        self.count(&decoded);
+        let for_flow = decoded.for_flow();
         let mut batch = decoded.batch;
         let mut waiting = Vec::new();
         let mut receipt = |is_needed: bool| {
@@ -292,12 +267,28 @@ impl Intake {
         batch.receipt = receipt(!batch.paths.is_empty());
         batch.points_receipt = receipt(self.points.is_some() && decoded.items > 0);
         if decoded.items > 0 {
+            self.metrics.received(Stage::Flow, for_flow);
+            batch.share = Some(self.metrics.share(Stage::Flow, for_flow));
             place.send(batch);
         }
         let accepted = Accepted {
             rejected: decoded.rejected,
         };
         Ok((accepted, waiting))
+    }
+
+    /// Counts a request that is taken.
+    fn count(&self, decoded: &Decoded) {
+        let metrics = &self.metrics;
+        match decoded.batch.signal {
+            Signal::Traces => metrics.spans_received.inc_by(decoded.items),
+            Signal::Metrics => metrics.metric_points_received.inc_by(decoded.items),
+        }
+        metrics.metric_points_unused.inc_by(decoded.unused);
+        metrics.received(Stage::Receiver, decoded.items + decoded.rejected);
+        metrics.sent(Stage::Receiver, decoded.for_flow() + decoded.unused);
+        metrics.dropped(Loss::InvalidId, decoded.rejected);
+        metrics.dropped(Loss::PathRecord, decoded.unreadable);
     }
 
     /// Waits until the spool has the request.
@@ -345,6 +336,7 @@ fn traces(payload: Bytes, spans: Vec<Span>, rejected: u64) -> Decoded {
         items: spans.len() as u64,
         rejected,
         unreadable: 0,
+        unused: 0,
         batch: Batch {
             signal: Signal::Traces,
             payload,
@@ -353,6 +345,7 @@ fn traces(payload: Bytes, spans: Vec<Span>, rejected: u64) -> Decoded {
             paths: Vec::new(),
             receipt: None,
             points_receipt: None,
+            share: None,
         },
     }
 }
@@ -376,6 +369,7 @@ fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decode
         items,
         rejected: 0,
         unreadable: numbers.paths.unreadable,
+        unused: numbers.unused,
         batch: Batch {
             signal: Signal::Metrics,
             payload,
@@ -384,6 +378,7 @@ fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decode
             paths: numbers.paths.records,
             receipt: None,
             points_receipt: None,
+            share: None,
         },
     })
 }

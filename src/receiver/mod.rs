@@ -27,6 +27,7 @@
 //!
 //! [`Batch`]: crate::model::Batch
 
+mod accepted;
 mod attribute;
 mod codec;
 mod decode;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::MEASUREMENTS;
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics, Stage};
 use crate::observed;
 
 const MADE: &str = "<!-- Made by `make reference` from the code. -->\n";
@@ -95,7 +95,51 @@ pub fn measurements() -> Result<String, prometheus::Error> {
             metric_of.help,
         );
     }
+    stages(&mut page);
+    losses(&mut page);
     Ok(page)
+}
+
+/// What goes through the agent, by stage.
+fn stages(page: &mut String) {
+    page.push_str(
+        "\n## What comes in goes out\n\n\
+         For every stage, whenever nothing moves:\n\
+         `rabtrace_items_received_total` = `rabtrace_items_sent_total` + `rabtrace_dropped_total` + \
+         `rabtrace_items_waiting`,\n\
+         by `sum by (stage)`. While data flows they differ by what is being handed on. \
+         They count since the start of\nthe process.\n\n\
+         | stage | one is | received | sent | waiting |\n|---|---|---|---|---|\n",
+    );
+    for stage in Stage::ALL {
+        let [unit, received, sent, waiting] = stage.described();
+        let _ = writeln!(
+            page,
+            "| `{}` | {unit} | {received} | {sent} | {waiting} |",
+            stage.name()
+        );
+    }
+}
+
+/// Everything that can be dropped.
+fn losses(page: &mut String) {
+    page.push_str(
+        "\n## What is dropped\n\n\
+         Every pair of `stage` and `reason` that `rabtrace_dropped_total` has. What is refused so that its \
+         sender\ncomes again is not dropped: `rabtrace_refused_total`.\n\n\
+         | stage | reason | one is | why | what to do |\n|---|---|---|---|---|\n",
+    );
+    for loss in Loss::ALL {
+        let _ = writeln!(
+            page,
+            "| `{}` | `{}` | {} | {} | {} |",
+            loss.stage().name(),
+            loss.reason(),
+            loss.unit(),
+            cell(loss.about()),
+            cell(loss.fix())
+        );
+    }
 }
 
 fn tags(tags: &str) -> String {
@@ -115,7 +159,6 @@ fn metric(page: &mut String, name: &str, kind: &str, labels: &str, help: &str) {
 /// The agent's own metrics as they are encoded once each has a value: name, type, labels, help.
 fn own() -> Result<Vec<(String, String, String, String)>, prometheus::Error> {
     let metrics = Metrics::new()?;
-    metrics.dropped("", "", 0);
     metrics.refused("");
     metrics.error("");
     metrics.path_point_skipped("");

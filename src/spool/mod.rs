@@ -28,13 +28,13 @@
 //! One agent has a folder at a time. Files are 0600, a folder that is made is 0700.
 //!
 //! ```no_run
-//! use rabtrace::metrics::Metrics;
+//! use rabtrace::metrics::{Metrics, Stage};
 //! use rabtrace::spool::{Limits, Spool, SpoolSetup};
 //!
 //! # async fn example() -> anyhow::Result<()> {
 //! let (writer, mut reader) = Spool::open(SpoolSetup {
 //!     folder: "/var/lib/rabtrace/spool/influx".into(),
-//!     sink: "influx",
+//!     sink: Stage::Influx,
 //!     limits: Limits::default(),
 //!     metrics: Metrics::new()?,
 //! })?;

@@ -14,14 +14,14 @@ use super::stats::Stats;
 use super::worker::{Worker, WorkerSetup};
 use super::writer::Door;
 use super::{Reader, Writer};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 
 /// What [`Spool::open`] needs.
 pub struct SpoolSetup {
     /// The folder, of this spool alone; it is made if it is not there.
     pub folder: PathBuf,
-    /// The sink that reads it: a fixed word, the stage in the metrics.
-    pub sink: &'static str,
+    /// The sink that reads it.
+    pub sink: Stage,
     /// How much it may take.
     pub limits: Limits,
     /// Counts what is dropped (`spool_full`, `spool_damaged`), in items, and commits that failed.
@@ -63,8 +63,14 @@ impl Spool {
         let shared = Arc::new(Shared::new(limits.memory_bytes, waiting));
         if waiting.records > 0 {
             let (records, items) = (waiting.records, waiting.items);
-            tracing::info!(sink = setup.sink, records, items, "the spool goes on");
+            tracing::info!(
+                sink = setup.sink.name(),
+                records,
+                items,
+                "the spool goes on"
+            );
         }
+        setup.metrics.received(setup.sink, waiting.items);
         let (sender, commands) = mpsc::channel();
         let worker = Worker::new(WorkerSetup {
             disk,
@@ -80,6 +86,7 @@ impl Spool {
             shared: Arc::clone(&shared),
             commands: Arc::new(Door(sender.clone())),
             admission: Admission::new(limits.pending_bytes),
+            is_entry: false,
             limit: limits.record_bytes,
         };
         let reader = Reader {

@@ -25,7 +25,8 @@ use super::progress::Progress;
 use super::reader::Record;
 use super::ready::Shared;
 use super::recover::Found;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
+use crate::model::Share;
 
 /// Payload bytes after which a commit is not made larger.
 const COMMIT_BYTES: usize = 4 << 20;
@@ -54,6 +55,8 @@ pub(super) struct Entry {
     pub(super) reply: oneshot::Sender<Result<(), SpoolError>>,
     /// Its place in what is under way.
     pub(super) permit: OwnedSemaphorePermit,
+    /// Whether it counts as received now.
+    pub(super) is_entry: bool,
 }
 
 /// What a worker begins with.
@@ -63,7 +66,7 @@ pub(super) struct WorkerSetup {
     pub(super) limits: Limits,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: Receiver<Command>,
-    pub(super) sink: &'static str,
+    pub(super) sink: Stage,
     pub(super) metrics: Metrics,
 }
 
@@ -77,8 +80,10 @@ pub(super) struct Worker {
     floor: Position,
     limits: Limits,
     ends: Ends,
-    sink: &'static str,
+    sink: Stage,
     metrics: Metrics,
+    /// Items that are not delivered.
+    share: Share,
     /// When the last commit was made.
     committed_at: Option<Instant>,
     /// When the cursor became dirty.
@@ -124,6 +129,7 @@ impl Worker {
                 shared: setup.shared,
             },
             sink: setup.sink,
+            share: setup.metrics.share(setup.sink, 0),
             metrics: setup.metrics,
             committed_at: None,
             dirty_since: None,
@@ -150,8 +156,11 @@ impl Worker {
 
     fn tell(&self) {
         let stats = self.ends.shared.stats();
+        let sink = self.sink.name();
         self.metrics
-            .spooled(self.sink, stats.disk_bytes, stats.waiting.records);
+            .spooled(sink, stats.disk_bytes, stats.waiting.records);
+        self.share
+            .set(i64::try_from(stats.waiting.items).unwrap_or(i64::MAX));
     }
 
     /// The next command, or that there is something else to do.
@@ -235,8 +244,11 @@ impl Worker {
             failed = stats.failing.take();
         });
         if failed.is_some() {
-            tracing::info!(sink = self.sink, "the spool takes payloads again");
+            tracing::info!(sink = self.sink.name(), "the spool takes payloads again");
         }
+        let entered = entries.iter().filter(|entry| entry.is_entry);
+        let entered = entered.map(|entry| u64::from(entry.items)).sum();
+        self.metrics.received(self.sink, entered);
         // Who hears of it may ask at once what waits.
         self.tell();
         for (entry, place) in entries.into_iter().zip(places) {
@@ -246,6 +258,7 @@ impl Worker {
                 payload,
                 reply,
                 permit,
+                ..
             } = entry;
             let number = place.start.before.records;
             // Who went away meanwhile may append it again.
@@ -274,7 +287,7 @@ impl Worker {
     }
 
     fn refuse(&mut self, entries: Vec<Entry>, error: &std::io::Error) {
-        self.metrics.error(self.sink);
+        self.metrics.error(self.sink.name());
         let error = SpoolError::of_write(error);
         let bytes = self.log.bytes();
         let mut before = None;
@@ -283,7 +296,7 @@ impl Worker {
             before = stats.failing.replace(error.to_string());
         });
         if before.is_none() {
-            tracing::warn!(sink = self.sink, %error, "the spool takes no payloads now");
+            tracing::warn!(sink = self.sink.name(), %error, "the spool takes no payloads now");
         }
         for entry in entries {
             let _ = entry.reply.send(Err(error.clone()));
@@ -312,8 +325,8 @@ impl Worker {
                 Step::CaughtUp => break,
                 Step::Stuck(error) => {
                     self.stuck_since = Some(Instant::now());
-                    self.metrics.error(self.sink);
-                    tracing::warn!(sink = self.sink, %error, "a segment of the spool cannot be opened");
+                    self.metrics.error(self.sink.name());
+                    tracing::warn!(sink = self.sink.name(), %error, "a segment of the spool cannot be opened");
                     break;
                 }
             }

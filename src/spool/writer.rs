@@ -20,6 +20,8 @@ pub struct Writer {
     pub(super) admission: Admission,
     /// Bytes of a payload at most.
     pub(super) limit: usize,
+    /// Whether what it appends came to the sink just then.
+    pub(super) is_entry: bool,
 }
 
 /// The way to the worker, which hears when the last writer is gone.
@@ -58,10 +60,26 @@ impl Writer {
             payload,
             reply,
             permit,
+            is_entry: self.is_entry,
         };
         let sent = self.commands.0.send(Command::Append(entry));
         sent.map_err(|_| SpoolError::Closed)?;
         durable.await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    /// The same, and what it appends counts as received by the sink: nobody counted it before.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self {
+            is_entry: true,
+            ..self
+        }
+    }
+
+    /// Bytes of the largest payload that it takes.
+    #[must_use]
+    pub const fn largest(&self) -> usize {
+        self.limit
     }
 
     /// The spool that this writes to.

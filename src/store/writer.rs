@@ -17,7 +17,7 @@ use super::error::{StoreError, is_transient};
 use super::{Store, Written};
 use crate::config;
 use crate::health::Component;
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::StoreBatch;
 
 /// Rows after which a transaction is not made larger.
@@ -105,13 +105,13 @@ impl Writer {
         stop: &CancellationToken,
     ) {
         let end = tokio::time::Instant::now() + GATHER;
-        let mut number = rows(&first);
+        let mut number = first.rows();
         let mut taken = vec![first];
         while number < MAX_ROWS {
             let Ok(Some(next)) = tokio::time::timeout_at(end, batches.recv()).await else {
                 break;
             };
-            number += rows(&next);
+            number += next.rows();
             taken.push(next);
         }
         self.write(Arc::new(taken), stop).await;
@@ -133,11 +133,11 @@ impl Writer {
                     self.metrics.error("store");
                     self.component.unhealthy(&format!("{error}; batches wait"));
                 }
-                None => return self.lose(&batches, "panic"),
+                None => return self.lose(&batches, Loss::StorePanic),
             }
             last_attempts += u32::from(stop.is_cancelled());
             if last_attempts >= LAST_ATTEMPTS {
-                return self.lose(&batches, "stop");
+                return self.lose(&batches, Loss::StoreStop);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -161,13 +161,13 @@ impl Writer {
         let begun = Instant::now();
         let shared = Arc::clone(batches);
         let written = self.blocking(move |store| store.write(&shared)).await?;
-        Some(written.map(|written| self.count(&written, begun.elapsed())))
+        Some(written.map(|written| self.count(&written, rows(batches), begun.elapsed())))
     }
 
     /// Writes each batch alone, so that only the one is lost that the database refuses.
     async fn write_each(&mut self, batches: &[StoreBatch], stop: &CancellationToken) {
         if let [refused] = batches {
-            return self.lose(std::slice::from_ref(refused), "refused");
+            return self.lose(std::slice::from_ref(refused), Loss::StoreRefused);
         }
         for batch in batches {
             Box::pin(self.write(Arc::new(vec![batch.clone()]), stop)).await;
@@ -193,19 +193,20 @@ impl Writer {
         }
     }
 
-    fn count(&self, written: &Written, latency: Duration) {
-        self.metrics.spans_stored.inc_by(written.spans);
-        self.metrics.points_stored.inc_by(written.points);
-        if written.refused > 0 {
-            self.metrics.dropped("store", "name", written.refused);
-        }
+    fn count(&self, written: &Written, rows: u64, latency: Duration) {
+        let metrics = &self.metrics;
+        metrics.spans_stored.inc_by(written.spans);
+        metrics.points_stored.inc_by(written.points);
+        metrics.sent(Stage::Store, rows.saturating_sub(written.refused));
+        metrics.dropped(Loss::StoreName, written.refused);
+        metrics.dropped(Loss::StoreColumn, written.columns_refused);
         self.component.healthy(latency);
     }
 
-    fn lose(&self, batches: &[StoreBatch], reason: &str) {
-        let lost: usize = batches.iter().map(rows).sum();
-        let lost = u64::try_from(lost).unwrap_or(u64::MAX);
-        self.metrics.dropped("store", reason, lost);
+    fn lose(&self, batches: &[StoreBatch], loss: Loss) {
+        let lost = rows(batches);
+        self.metrics.dropped(loss, lost);
+        let reason = loss.reason();
         self.component
             .unhealthy(&format!("{lost} rows were dropped: {reason}"));
     }
@@ -234,8 +235,8 @@ impl Writer {
     }
 }
 
-fn rows(batch: &StoreBatch) -> usize {
-    batch.hops.len() + batch.points.len() + batch.windows.len() + batch.series.len()
+fn rows(batches: &[StoreBatch]) -> u64 {
+    batches.iter().map(|batch| batch.rows() as u64).sum()
 }
 
 #[cfg(test)]

@@ -88,6 +88,7 @@ async fn rounds(number: u32, mode: Mode) -> (Duration, i64) {
         }
     }
     assert!(load.refused() >= u64::from(number));
+    agent.balanced(PATIENCE).await;
     let mut missing = 0;
     for (name, sink) in [("influx", &influx), ("forward", &forward)] {
         let verdict = judge(&load.oracle, sink);

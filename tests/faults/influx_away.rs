@@ -114,7 +114,11 @@ async fn an_outage_of_influxdb_loses_nothing() {
 /// how much.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spool_that_is_too_small_is_found_out() {
-    let outage = outage(Duration::from_secs(3), &[("spool.max_bytes", "64KiB")]).await;
+    let keys = [
+        ("spool.max_bytes", "64KiB"),
+        ("influx.buffer_bytes", "64KiB"),
+    ];
+    let outage = outage(Duration::from_secs(3), &keys).await;
     println!("{:?}, dropped {}", outage.verdict, outage.dropped);
     assert!(outage.verdict.lost > 10_000, "{:?}", outage.verdict);
     // What the agent says of itself is among the points that were dropped.

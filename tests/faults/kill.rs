@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rabtrace::metrics::Metrics;
+use rabtrace::metrics::{Metrics, Stage};
 use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use serde_json::json;
 
@@ -66,6 +66,7 @@ async fn kills(number: u64, harm: impl FnOnce(&Path)) -> Kills {
     for sink in ["influx", "forward"] {
         agent.until_drained(sink, PATIENCE).await;
     }
+    agent.balanced(PATIENCE).await;
     Kills {
         influx: judge(&load.oracle, &influx),
         forward: judge(&load.oracle, &forward),
@@ -110,7 +111,7 @@ async fn spools_that_are_taken_away_are_found_out() {
 async fn fill(folder: &Path, bytes: u64) {
     let setup = SpoolSetup {
         folder: folder.to_owned(),
-        sink: "forward",
+        sink: Stage::Forward,
         limits: Limits::default(),
         metrics: Metrics::new().unwrap(),
     };

@@ -14,6 +14,7 @@
 mod broker;
 mod clock;
 mod connections;
+mod conservation;
 mod disk_full;
 mod harness;
 mod hostile;

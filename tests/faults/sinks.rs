@@ -59,6 +59,7 @@ async fn beside(mode: Mode, turns: u32, time: Duration) -> Beside {
         agent.until_drained("influx", PATIENCE).await;
     }
     agent.until_drained("forward", PATIENCE).await;
+    agent.balanced(PATIENCE).await;
     let verdict = judge(&load.oracle, &upstream);
     assert_eq!((verdict.lost, verdict.again), (0, 0), "{verdict:?}");
     let mut never = 0;

@@ -22,7 +22,7 @@ pub(crate) use influxdb_1::InfluxDb;
 use rabtrace::config::{self, Config, Secret};
 use rabtrace::health::{ComponentReport, Health, Status};
 use rabtrace::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
-use rabtrace::metrics::Metrics;
+use rabtrace::metrics::{Metrics, Stage};
 use rabtrace::model::{Point, PointBatch};
 use rabtrace::spool::{DeadLetter, DeadLetterSetup, Limits, Spool, SpoolSetup};
 use serde_json::Value;
@@ -79,7 +79,7 @@ impl Running {
         let (metrics, health) = (Metrics::new().unwrap(), Health::default());
         let (writer, reader) = Spool::open(SpoolSetup {
             folder: folder.path().join("spool"),
-            sink: "influx",
+            sink: Stage::Influx,
             limits: Limits {
                 memory_bytes: config.buffer_bytes / 2,
                 ..Limits::default()
@@ -124,7 +124,11 @@ impl Running {
 
     async fn send(&self, points: Vec<Point>) {
         let receipt = None;
-        let send = self.sender.send(PointBatch { points, receipt });
+        let send = self.sender.send(PointBatch {
+            points,
+            receipt,
+            share: None,
+        });
         let sent = tokio::time::timeout(Duration::from_secs(2), send).await;
         sent.expect("the sink does not receive").unwrap();
     }

@@ -31,7 +31,7 @@ async fn the_oldest_is_dropped_and_counted_with_its_items() {
     assert_eq!(metrics.dropped_total(), dropped.items);
     let text = metrics.encode().unwrap();
     assert!(
-        text.contains(r#"reason="spool_full",stage="test""#),
+        text.contains(r#"reason="spool_full",stage="influx""#),
         "{text}"
     );
     let first = reader.next().await.unwrap();

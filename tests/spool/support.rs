@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rabtrace::metrics::Metrics;
+use rabtrace::metrics::{Metrics, Stage};
 use rabtrace::spool::{Count, Limits, Reader, Record, Spool, SpoolError, SpoolSetup, Writer};
 
 /// Small segments, so that there are many, and no waiting for others.
@@ -20,7 +20,7 @@ pub(crate) fn limits() -> Limits {
 pub(crate) fn setup(folder: &Path, limits: Limits) -> SpoolSetup {
     SpoolSetup {
         folder: folder.to_owned(),
-        sink: "test",
+        sink: Stage::Influx,
         limits,
         metrics: Metrics::new().unwrap(),
     }

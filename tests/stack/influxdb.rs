@@ -6,7 +6,7 @@ use influxdb2::models::Query;
 use rabtrace::config::{Config, Secret};
 use rabtrace::health::Health;
 use rabtrace::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
-use rabtrace::metrics::Metrics;
+use rabtrace::metrics::{Metrics, Stage};
 use rabtrace::model::{Point, PointBatch};
 use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use tokio::sync::mpsc;
@@ -47,7 +47,7 @@ async fn write(config: rabtrace::config::Influx, point: Point) -> Metrics {
     let folder = tempfile::tempdir().unwrap();
     let (spool, lines) = Spool::open(SpoolSetup {
         folder: folder.path().join("spool"),
-        sink: "influx",
+        sink: Stage::Influx,
         limits: Limits::default(),
         metrics: metrics.clone(),
     })
@@ -68,6 +68,7 @@ async fn write(config: rabtrace::config::Influx, point: Point) -> Metrics {
     let batch = PointBatch {
         points: vec![point],
         receipt: None,
+        share: None,
     };
     points.send(batch).await.unwrap();
     drop(points);

@@ -194,7 +194,7 @@ fn columns_appear_with_their_first_value_and_strange_names_are_refused() {
         &mut store,
         point(BASE).int("one; --", Some(6)).int("one", Some(7)),
     );
-    assert_eq!((refused.points, refused.refused), (1, 1));
+    assert_eq!((refused.points, refused.columns_refused), (1, 1));
     for own in ["spans", "message_flow", "hour_1_spans", "sqlite_x", "No"] {
         let refused = write(&mut store, Point::new(own, BASE).int("x", Some(1)));
         assert_eq!((refused.points, refused.refused), (0, 1), "{own}");

@@ -15,7 +15,7 @@ export const agent = {
     over('Spans stored', 'cps', 'Spans that went into the embedded store, a second.', 'rate(rabtrace_spans_stored_total[$__rate_interval])'),
     over('Points to InfluxDB', 'cps', 'Points that InfluxDB took, a second.', 'rate(rabtrace_points_written_total[$__rate_interval])'),
     over('Requests forwarded', 'reqps', 'OTLP requests that the upstream took, a second.', 'rate(rabtrace_requests_forwarded_total[$__rate_interval])'),
-    over('Dropped', 'short', 'What was lost in the last five minutes, where and why.', 'sum by (stage, reason) (increase(rabtrace_dropped_total[5m]))', '{{stage}}: {{reason}}', { empty: 'nothing was dropped' }),
+    over('Dropped', 'short', 'What was lost in the last five minutes, where and why.', 'sum by (stage, reason) (increase(rabtrace_dropped_total[5m])) > 0', '{{stage}}: {{reason}}', { empty: 'nothing was dropped' }),
     over('Refused', 'short', 'OTLP requests that were refused in the last five minutes: their senders come again where they may.', 'sum by (reason) (increase(rabtrace_refused_total[5m]))', '{{reason}}', { empty: 'nothing was refused' }),
     over('Spool', 'percentunit', 'How full the spool of each sink is; when it is full the oldest is dropped.', 'rabtrace_spool_bytes / rabtrace_spool_max_bytes', '{{sink}}', { max: 1, empty: 'no sink is configured' }),
     over('Waiting', 'short', 'Requests or batches that are not delivered yet.', 'rabtrace_spool_records', '{{sink}}', { empty: 'no sink is configured' }),

@@ -52,8 +52,15 @@ struct Bare {
 }
 
 impl PathRecords {
-    /// Reads the points of a metric.
-    pub(super) fn read(&mut self, metric: Metric, source: &Source<'_>, interner: &mut Interner) {
+    /// Reads the points of a metric, and says how many have no value.
+    pub(super) fn read(
+        &mut self,
+        metric: Metric,
+        source: &Source<'_>,
+        interner: &mut Interner,
+    ) -> u64 {
+        let all = super::data_points(&metric);
+        let mut without_value = 0;
         let (temporality, points): (i32, Vec<Bare>) = match metric.data {
             Some(Data::Sum(sum)) => (
                 sum.aggregation_temporality,
@@ -67,11 +74,15 @@ impl PathRecords {
                 histogram.aggregation_temporality,
                 histogram.data_points.into_iter().map(explicit).collect(),
             ),
-            _ => return,
+            _ => {
+                self.unreadable += all;
+                return 0;
+            }
         };
         let cumulative = temporality == AggregationTemporality::Cumulative as i32;
         for point in points {
             if point.flags & DataPointFlags::NoRecordedValueMask as u32 != 0 {
+                without_value += 1;
                 continue;
             }
             match record(point, source, interner) {
@@ -82,6 +93,7 @@ impl PathRecords {
                 None => self.unreadable += 1,
             }
         }
+        without_value
     }
 }
 

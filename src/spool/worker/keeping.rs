@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::{SOON, Worker};
+use crate::metrics::Loss;
 use crate::spool::count::{Count, Position};
 use crate::spool::cursor::Mark;
 
@@ -16,12 +17,12 @@ impl Worker {
         }
         let Count { records, items } = lost;
         tracing::error!(
-            sink = self.sink,
+            sink = self.sink.name(),
             records,
             items,
             "records of the spool are damaged and lost"
         );
-        self.metrics.dropped(self.sink, "spool_damaged", items);
+        self.metrics.dropped(Loss::spool_damaged(self.sink), items);
         self.ends
             .shared
             .count(|stats| stats.damaged = stats.damaged.plus(lost));
@@ -60,14 +61,14 @@ impl Worker {
             return;
         }
         let Count { records, items } = dropped;
-        let sink = self.sink;
+        let sink = self.sink.name();
         tracing::error!(
             sink,
             records,
             items,
             "the spool is full: its oldest records are dropped"
         );
-        self.metrics.dropped(sink, "spool_full", items);
+        self.metrics.dropped(Loss::spool_full(self.sink), items);
         let shared = &self.ends.shared;
         shared.count(|stats| stats.dropped = stats.dropped.plus(dropped));
     }
@@ -134,7 +135,7 @@ impl Worker {
     fn tell_of_cursor(&mut self, result: std::io::Result<()>) -> bool {
         let succeeded = result.is_ok();
         if let Err(error) = result {
-            let sink = self.sink;
+            let sink = self.sink.name();
             self.metrics.error(sink);
             if !self.cursor_fails {
                 tracing::warn!(sink, %error, "the spool's cursor is not written: records may come twice");

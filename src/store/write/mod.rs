@@ -28,9 +28,11 @@ pub struct Written {
     pub points: u64,
     /// Rows of path statistics.
     pub windows: u64,
-    /// Points, tags and fields that were left out: their names are not of the data model's form,
-    /// belong to the store, or are too many.
+    /// Points that were left out: the names of their measurements are not of the data model's
+    /// form, belong to the store, or are too many.
     pub refused: u64,
+    /// Tags and fields of points that were left out for the same reasons.
+    pub columns_refused: u64,
 }
 
 /// What the parts of one transaction share.

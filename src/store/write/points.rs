@@ -42,7 +42,7 @@ impl Session<'_> {
                     .catalogue
                     .open_field(self.database, point.measurement, name)?
             {
-                written.refused += 1;
+                written.columns_refused += 1;
                 continue;
             }
             columns.push_str(&format!(", \"field_{name}\""));
@@ -79,7 +79,7 @@ impl Session<'_> {
                 .catalogue
                 .open_tag(self.database, point.measurement, name)?
             {
-                written.refused += 1;
+                written.columns_refused += 1;
                 continue;
             }
             let text = format!("UPDATE \"{table}\" SET \"tag_{name}\" = ?1 WHERE id = ?2");

@@ -160,7 +160,8 @@ impl Load {
     }
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+/// An attribute.
+pub(crate) fn text(key: &str, value: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue {

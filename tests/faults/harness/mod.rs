@@ -2,15 +2,17 @@
 //! was acknowledged, and the judge.
 
 mod agent;
+mod balance;
 mod judge;
 mod length;
 mod load;
 mod sink;
 
 pub(crate) use agent::{Agent, Setup, rabtrace, whole};
+pub(crate) use balance::Balance;
 pub(crate) use judge::{Verdict, judge};
 pub(crate) use length::{Length, report};
-pub(crate) use load::{Load, Names, Oracle};
+pub(crate) use load::{Load, Names, Oracle, text};
 pub(crate) use sink::{Mode, Sink};
 
 pub(crate) use crate::support::eventually;

@@ -12,8 +12,12 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use prost::Message;
+use rabtrace::model::Signal;
+use rabtrace::receiver::scan;
 use tokio::runtime::Runtime;
 
 /// How it answers.
@@ -27,6 +31,8 @@ pub(crate) enum Mode {
     /// Takes whole requests without lines of an id that this divides; of others it takes nothing,
     /// and says 400 without naming a line.
     RefuseEvery(u64),
+    /// Takes every OTLP request but for so many of its spans or data points, and says so.
+    Reject(u64),
     /// Reads so many bytes a second.
     Slow(u64),
     /// Says that it took what it throws away: what it says is false, and a judge has to find out.
@@ -40,6 +46,8 @@ struct Seen {
     arrivals: Vec<u8>,
     batches_again: u64,
     requests: u64,
+    /// Lines, or spans and data points, that it took.
+    taken: u64,
     /// Lines of the measurements that are kept, with when they came.
     kept: Vec<(Instant, String)>,
     keeps: Option<&'static str>,
@@ -131,6 +139,16 @@ impl Sink {
         self.shared.lock().unwrap().requests
     }
 
+    /// Lines, or spans and data points, that it took.
+    pub(crate) fn taken(&self) -> u64 {
+        self.shared.lock().unwrap().taken
+    }
+
+    /// Counts them from zero again.
+    pub(crate) fn forget_taken(&self) {
+        self.shared.lock().unwrap().taken = 0;
+    }
+
     /// Series of spans that came.
     pub(crate) fn series(&self) -> usize {
         self.shared.lock().unwrap().series.len()
@@ -190,9 +208,18 @@ async fn answer(
             if !is_otlp {
                 seen.keep(&body);
             }
+            seen.taken += match is_otlp {
+                true => items(uri.path(), &body),
+                false => body.iter().filter(|byte| **byte == b'\n').count() as u64,
+            };
             if is_otlp { 200 } else { 204 }
         }
     };
+    if let (Mode::Reject(number), 200) = (mode, status) {
+        let rejected = number.min(items(uri.path(), &body));
+        seen.taken -= rejected;
+        return partial(rejected).into_response();
+    }
     StatusCode::from_u16(status).unwrap().into_response()
 }
 
@@ -232,6 +259,27 @@ fn series(line: &str) -> Option<&str> {
     let end = blanks.find(|(at, _)| !line[..*at].ends_with('\\'))?.0;
     line.get(..end)
         .filter(|series| series.starts_with("spans,"))
+}
+
+/// Spans or data points of a request.
+fn items(path: &str, body: &[u8]) -> u64 {
+    let signal = match path {
+        "/v1/traces" => Signal::Traces,
+        _ => Signal::Metrics,
+    };
+    scan(signal, body, u64::MAX).unwrap().items
+}
+
+/// The answer that so many were left out.
+fn partial(rejected: u64) -> Vec<u8> {
+    let partial = ExportTracePartialSuccess {
+        rejected_spans: i64::try_from(rejected).unwrap(),
+        error_message: "no room".to_owned(),
+    };
+    ExportTraceServiceResponse {
+        partial_success: Some(partial),
+    }
+    .encode_to_vec()
 }
 
 fn unpack(body: &[u8]) -> Vec<u8> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rabtrace::config::{Config, Forward as Settings, Protocol, Secret};
 use rabtrace::forward::{Forward, ForwardSetup, check};
 use rabtrace::health::{Health, Status};
-use rabtrace::metrics::Metrics;
+use rabtrace::metrics::{Metrics, Stage};
 use rabtrace::model::Signal;
 use rabtrace::spool::{DeadLetter, DeadLetterSetup, Limits, Spool, SpoolSetup, Writer};
 use tokio::task::JoinHandle;
@@ -46,7 +46,7 @@ impl Running {
         let (metrics, health) = (Metrics::new().unwrap(), Health::default());
         let (spool, reader) = Spool::open(SpoolSetup {
             folder: folder.to_owned(),
-            sink: "forward",
+            sink: Stage::Forward,
             limits: Limits::default(),
             metrics: metrics.clone(),
         })

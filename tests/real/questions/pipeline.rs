@@ -299,6 +299,7 @@ fn batch(spans: Vec<Span>, paths: Vec<PathRecord>) -> Batch {
         paths,
         receipt: None,
         points_receipt: None,
+        share: None,
     }
 }
 

@@ -1,0 +1,384 @@
+//! Every kind of trouble at once, and from `/metrics` alone: what came into each stage went out,
+//! was dropped and counted, or waits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+    ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point::Value,
+};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message;
+use serde_json::json;
+
+use crate::harness::{Agent, Balance, Length, Load, Mode, Setup, Sink, eventually, report, text};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Every so many lines InfluxDB refuses one.
+const BAD: u64 = 97;
+
+fn pair(stage: &str, reason: &str) -> String {
+    format!("rabtrace_dropped_total{{reason=\"{reason}\",stage=\"{stage}\"}}")
+}
+
+async fn post(agent: &Agent, path: &str, body: Vec<u8>) -> u16 {
+    let client = rabtrace::app::direct_http_client().unwrap();
+    let post = client.post(format!("{}{path}", agent.otlp)).body(body);
+    let post = post.header("content-type", "application/x-protobuf");
+    post.send().await.unwrap().status().as_u16()
+}
+
+/// Ten spans, every other of them invalid.
+fn half_invalid(first: u64) -> Vec<u8> {
+    let span = |id: u64| Span {
+        trace_id: if id.is_multiple_of(2) {
+            vec![0; 16]
+        } else {
+            vec![7; 16]
+        },
+        span_id: id.to_be_bytes().to_vec(),
+        name: format!("GET /{first}"),
+        ..Span::default()
+    };
+    let scope = ScopeSpans {
+        spans: (first..first + 10).map(span).collect(),
+        ..ScopeSpans::default()
+    };
+    let resource_spans = vec![ResourceSpans {
+        scope_spans: vec![scope],
+        ..ResourceSpans::default()
+    }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+fn number(value: Option<Value>, times: (u64, u64), hash: u64) -> NumberDataPoint {
+    NumberDataPoint {
+        start_time_unix_nano: times.0,
+        time_unix_nano: times.1,
+        value,
+        attributes: vec![
+            text("rabtrace.path.hash", &format!("{hash:016x}")),
+            text("rabtrace.direction", "in"),
+            text("messaging.destination.name", "jobs"),
+        ],
+        ..NumberDataPoint::default()
+    }
+}
+
+fn sum(name: &str, data_points: Vec<NumberDataPoint>) -> Metric {
+    Metric {
+        name: name.to_owned(),
+        data: Some(Data::Sum(Sum {
+            data_points,
+            aggregation_temporality: AggregationTemporality::Cumulative as i32,
+            is_monotonic: true,
+        })),
+        ..Metric::default()
+    }
+}
+
+fn request(metrics: Vec<Metric>) -> Vec<u8> {
+    let scope = ScopeMetrics {
+        metrics,
+        ..ScopeMetrics::default()
+    };
+    let resource_metrics = vec![ResourceMetrics {
+        scope_metrics: vec![scope],
+        ..ResourceMetrics::default()
+    }];
+    ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
+}
+
+/// Numbers, histograms, measurements of paths that count, that came before, that cannot be read.
+fn mixed(round: u64) -> Vec<u8> {
+    let now = 1_900_000_000_000_000_000 + round;
+    let counted = |hash| number(Some(Value::AsInt(3)), (now - 9, now), hash);
+    let old = number(Some(Value::AsInt(3)), (1, now), 99);
+    let unreadable = number(Some(Value::AsInt(-3)), (now - 9, now), 98);
+    let gauge = |value| Gauge {
+        data_points: vec![number(value, (0, now), 1)],
+    };
+    let histogram = Histogram {
+        data_points: vec![HistogramDataPoint::default(); 2],
+        aggregation_temporality: AggregationTemporality::Delta as i32,
+    };
+    let metric = |name: &str, data| Metric {
+        name: name.to_owned(),
+        data: Some(data),
+        ..Metric::default()
+    };
+    let paths = [1, 2, 3, 3].map(counted).into_iter();
+    let paths = paths.chain([old, unreadable.clone(), unreadable]).collect();
+    request(vec![
+        sum("rabtrace.path.messages", paths),
+        metric(
+            "process.memory.usage",
+            Data::Gauge(gauge(Some(Value::AsInt(7)))),
+        ),
+        metric("process.cpu.utilization", Data::Gauge(gauge(None))),
+        metric("http.server.request.duration", Data::Histogram(histogram)),
+    ])
+}
+
+/// So many series of path metrics, each with one point.
+fn series(first: u64, number_of: u64) -> Vec<u8> {
+    let now = 1_900_000_000_000_000_000;
+    let point = |hash| number(Some(Value::AsInt(1)), (now - 9, now), hash);
+    let points = (first..first + number_of).map(point).collect();
+    request(vec![sum("rabtrace.path.messages", points)])
+}
+
+fn setup(folder: &Path, influx: &Sink, upstream: &Sink) -> Setup {
+    Setup::new(folder)
+        .set("influx.url", influx.url())
+        .set("forward.endpoint", upstream.url())
+        .set("forward.protocol", "http/protobuf")
+        .set("influx.flush_interval", "100ms")
+        .set("receiver.queue_batches", "8")
+        .set("spool.max_bytes", "256KiB")
+        .set("influx.buffer_bytes", "128KiB")
+}
+
+struct Run {
+    folder: tempfile::TempDir,
+    influx: Sink,
+    upstream: Sink,
+    setup: Setup,
+    load: Load,
+    /// The id of the next span that is not of the load.
+    next: AtomicU64,
+}
+
+impl Run {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (influx, upstream) = (Sink::start(), Sink::start());
+        Self {
+            setup: setup(folder.path(), &influx, &upstream),
+            load: Load::new(100),
+            next: AtomicU64::new(4_000_000),
+            folder,
+            influx,
+            upstream,
+        }
+    }
+
+    /// Good and bad of each kind.
+    async fn send(&self, agent: &Agent, rounds: u64) {
+        for round in 0..rounds {
+            self.load.send_one(&agent.otlp).await;
+            let first = self.next.fetch_add(10, Ordering::SeqCst);
+            assert_eq!(post(agent, "/v1/traces", half_invalid(first)).await, 200);
+            // The second is a retransmission.
+            for _ in 0..2 {
+                assert_eq!(post(agent, "/v1/metrics", mixed(round)).await, 200);
+            }
+        }
+    }
+
+    async fn drained(&self, agent: &Agent) -> Balance {
+        for sink in ["influx", "forward"] {
+            agent.until_drained(sink, PATIENCE).await;
+        }
+        let balance = agent.balanced(PATIENCE).await;
+        let waiting = balance.0.values().map(|account| account.waiting);
+        assert_eq!(waiting.sum::<i64>(), 0, "{balance:?}");
+        balance
+    }
+
+    fn database(&self) -> rusqlite::Connection {
+        let file = self.folder.path().join("state/store/rabtrace.db");
+        let database = rusqlite::Connection::open(file).unwrap();
+        database.busy_timeout(PATIENCE).unwrap();
+        database
+    }
+
+    /// The sinks refuse lines and requests for good, SQLite rows.
+    async fn refused_for_good(&self, agent: &Agent) {
+        self.influx.answer_by(Mode::RefuseEvery(BAD));
+        self.upstream.answer_by(Mode::Reject(3));
+        let database = self.database();
+        let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON dictionary_operations \
+                       WHEN new.name LIKE 'GET /%' BEGIN SELECT RAISE(ABORT, 'not this'); END";
+        database.execute_batch(trigger).unwrap();
+        self.send(agent, 4).await;
+        self.drained(agent).await;
+        self.upstream.answer_by(Mode::Refuse(400));
+        self.send(agent, 1).await;
+        self.drained(agent).await;
+        self.upstream.answer_by(Mode::Take);
+        database.execute_batch("DROP TRIGGER refuse").unwrap();
+    }
+
+    /// Somebody holds the store's lock: rows wait, the flow and its queue too, and requests are
+    /// refused.
+    async fn held_up(&self, agent: &Agent) {
+        let database = self.database();
+        database.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let stop = AtomicBool::new(false);
+        let sending = self.load.run(&agent.otlp, 64, None, &stop);
+        let looking = async {
+            let balance = eventually("rows wait", PATIENCE, || async {
+                let balance = Balance::of(&agent.metrics().await);
+                let waits = |stage: &str| balance.0[stage].waiting > 0;
+                (waits("store") && waits("flow")).then_some(balance)
+            });
+            println!("held up: {:?}", balance.await);
+            stop.store(true, Ordering::SeqCst);
+            println!("held up: {:?}", agent.balanced(PATIENCE).await);
+            database.execute_batch("COMMIT").unwrap();
+        };
+        tokio::join!(sending, looking);
+        assert!(self.load.refused() > 0, "the queue was never full");
+    }
+
+    /// Both sinks are away until their spools drop the oldest.
+    async fn away(&self, agent: &Agent) {
+        for sink in [&self.influx, &self.upstream] {
+            sink.answer_by(Mode::Refuse(503));
+        }
+        eventually("both spools are full", PATIENCE, || async {
+            self.load
+                .run_for(&agent.otlp, 4, None, Duration::from_millis(500))
+                .await;
+            let metrics = agent.metrics().await;
+            let full = |sink| metrics[&pair(sink, "spool_full")] > 0.0;
+            (full("influx") && full("forward")).then_some(())
+        })
+        .await;
+        let balance = agent.balanced(PATIENCE).await;
+        println!("away: {balance:?}");
+        assert!(balance.0["influx"].waiting > 0 && balance.0["forward"].waiting > 0);
+    }
+
+    /// Bytes of the spools are changed while no agent runs.
+    fn damage(&self) {
+        for sink in ["influx", "forward"] {
+            let folder = self.folder.path().join("state/store/spool").join(sink);
+            let files = std::fs::read_dir(folder).unwrap().flatten();
+            let segment = |path: &std::path::PathBuf| path.metadata().unwrap().len() > 10_000;
+            let largest = files.map(|file| file.path()).filter(segment).min().unwrap();
+            let mut bytes = std::fs::read(&largest).unwrap();
+            let middle = bytes.len() / 3;
+            bytes[middle..middle + 64].fill(0xff);
+            std::fs::write(largest, bytes).unwrap();
+        }
+    }
+
+    /// What the agent says it sent is what the sinks took.
+    fn compared(&self, sent: &[(&str, u64)]) -> bool {
+        let taken = [self.influx.taken(), self.upstream.taken()];
+        println!("sent {sent:?}, taken {taken:?}");
+        sent.iter().map(|(_, number)| *number).eq(taken)
+    }
+}
+
+fn sent(balance: &Balance) -> [(&'static str, u64); 2] {
+    ["influx", "forward"].map(|stage| (stage, balance.0[stage].sent))
+}
+
+/// Every pair that was counted, with how often.
+async fn drops(agent: &Agent, into: &mut BTreeMap<String, f64>) {
+    let metrics = agent.metrics().await;
+    let is_drop = |name: &str| name.starts_with("rabtrace_dropped_total");
+    for (name, value) in metrics.into_iter().filter(|(name, _)| is_drop(name)) {
+        *into.entry(name).or_default() += value;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stage_adds_up_whatever_happens() {
+    let length = Length::chosen();
+    let (mut run, mut dropped) = (Run::new(), BTreeMap::new());
+    let agent = run.setup.start().await;
+    run.send(&agent, 5).await;
+    let balance = run.drained(&agent).await;
+    assert!(run.compared(&sent(&balance)));
+    for stage in ["receiver", "flow", "store", "influx", "forward"] {
+        assert!(balance.0[stage].sent > 0, "nothing went through {stage}");
+    }
+    // 5 rounds: 100 spans, 10 of which half are invalid, twice 7 + 1 + 1 + 2 points.
+    assert_eq!(balance.0["receiver"].received, 5 * (100 + 10 + 2 * 11));
+    assert_eq!(balance.0["receiver"].dropped, 5 * (5 + 2 * 2));
+
+    run.refused_for_good(&agent).await;
+    run.held_up(&agent).await;
+    if length != Length::Short {
+        for first in (1_000..201_000).step_by(2_000) {
+            assert_eq!(post(&agent, "/v1/metrics", series(first, 2_000)).await, 200);
+        }
+    }
+    run.away(&agent).await;
+    drops(&agent, &mut dropped).await;
+    let rest = agent.balanced(PATIENCE).await;
+    assert_eq!(agent.stop().0, Some(0));
+
+    run.damage();
+    let agent = run.setup.start().await;
+    for sink in [&run.influx, &run.upstream] {
+        sink.answer_by(Mode::Take);
+        sink.forget_taken();
+    }
+    run.send(&agent, 2).await;
+    let balance = run.drained(&agent).await;
+    assert!(run.compared(&sent(&balance)));
+    drops(&agent, &mut dropped).await;
+    println!("{dropped:#?}");
+    for (stage, reason) in [
+        ("receiver", "invalid_id"),
+        ("receiver", "path_record"),
+        ("store", "refused"),
+        ("influx", "rejected"),
+        ("influx", "spool_full"),
+        ("influx", "spool_damaged"),
+        ("forward", "rejected"),
+        ("forward", "refused"),
+        ("forward", "spool_full"),
+        ("forward", "spool_damaged"),
+    ] {
+        let name = pair(stage, reason);
+        assert!(dropped[&name] > 0.0, "{name} was never counted");
+    }
+    if length != Length::Short {
+        assert!(dropped[&pair("flow", "series")] > 0.0);
+    }
+    doctored(&balance);
+    doctored(&rest);
+    let figures = json!({ "stages": format!("{rest:?}"), "dropped": dropped });
+    report("conservation", length, &figures);
+    run.influx.down();
+}
+
+/// The control: one more or one less anywhere is found.
+fn doctored(balance: &Balance) {
+    assert_eq!(balance.mistakes(), Vec::<String>::new());
+    for stage in balance.0.keys() {
+        for number in 0..4 {
+            let mut other = balance.clone();
+            let account = other.0.get_mut(stage).unwrap();
+            match number {
+                0 => account.received += 1,
+                1 => account.sent += 1,
+                2 => account.dropped += 1,
+                _ => account.waiting += 1,
+            }
+            assert_eq!(other.mistakes().len(), 1, "{stage} {number}");
+        }
+    }
+}
+
+/// The control: a sink that takes away quietly has fewer than the agent says it sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_takes_away_is_found_out() {
+    let run = Run::new();
+    let agent = run.setup.start().await;
+    run.influx.answer_by(Mode::Lie);
+    run.send(&agent, 1).await;
+    let balance = run.drained(&agent).await;
+    assert!(!run.compared(&sent(&balance)));
+}
