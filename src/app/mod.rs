@@ -234,6 +234,10 @@ impl Parts<'_> {
         } = inputs;
         let intake = Intake::new(batches, receiver.max_body_bytes, self.metrics.clone());
         let intake = intake.with_spool(spool).with_points(points);
+        let intake = match self.config.store.spans {
+            true => intake.with_stored_spans(),
+            false => intake,
+        };
         let intake = intake.with_access(access);
         let serve = receiver::serve_grpc(grpc, intake.clone(), stop.clone());
         running.spawn(Stage::Inputs, "receiver (gRPC)", serve);

@@ -11,7 +11,10 @@ pub struct Receipt(mpsc::Sender<()>);
 
 /// Waits for the receipt.
 #[derive(Debug)]
-pub struct Pending(mpsc::Receiver<()>);
+pub struct Pending {
+    receipt: mpsc::Receiver<()>,
+    known: Option<bool>,
+}
 
 impl Receipt {
     /// A receipt, and who waits for it.
@@ -26,7 +29,11 @@ impl Receipt {
     #[must_use]
     pub fn pair() -> (Self, Pending) {
         let (sender, receiver) = mpsc::channel(1);
-        (Self(sender), Pending(receiver))
+        let pending = Pending {
+            receipt: receiver,
+            known: None,
+        };
+        (Self(sender), pending)
     }
 
     /// Says that it is stored.
@@ -37,9 +44,14 @@ impl Receipt {
 }
 
 impl Pending {
-    /// Whether it was stored: waits until that is known.
-    pub async fn stored(mut self) -> bool {
-        self.0.recv().await.is_some()
+    /// Whether it was stored: waits until that is known. Who gives up may ask again.
+    pub async fn stored(&mut self) -> bool {
+        if let Some(known) = self.known {
+            return known;
+        }
+        let stored = self.receipt.recv().await.is_some();
+        self.known = Some(stored);
+        stored
     }
 }
 

@@ -227,12 +227,20 @@ pub struct Batch {
     pub metrics: Vec<MetricPoint>,
     /// Its path metrics.
     pub paths: Vec<PathRecord>,
-    /// To be confirmed when its path metrics are stored; none if it has none.
+    /// To be confirmed when its spans and path metrics are stored; none if nobody waits for that.
     pub receipt: Option<Receipt>,
     /// To be confirmed when its points are in InfluxDB's spool; none if nobody waits for that.
     pub points_receipt: Option<Receipt>,
     /// That it waits for the flow.
     pub share: Option<Share>,
+}
+
+impl Batch {
+    /// How many spans and data points the flow gets.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        (self.spans.len() + self.metrics.len() + self.paths.len()) as u64
+    }
 }
 
 /// One checkpoint of a path: the step by which the path grew, and how long it took.

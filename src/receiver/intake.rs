@@ -1,7 +1,7 @@
 //! What both front ends do with a body: scan, decode, hand over.
 //!
 //! Input: the decompressed bytes of an OTLP request. Output: a [`Batch`] in the queue to the
-//! flow, and only then an acknowledgement; of path records only when the store has them. Where
+//! flow, and only then an acknowledgement; of spans and path records only when the store has them. Where
 //! there is an upstream, its spool has the request before the flow does. A full
 //! queue or disk refuses retryably, so the sender keeps what the agent cannot take; nothing is dropped
 //! here but spans with invalid ids and path records that cannot be read, which are counted. Every refusal is counted by its
@@ -10,7 +10,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
@@ -20,12 +19,13 @@ pub use super::accepted::{Accepted, Encoding};
 use super::decode;
 use super::json::{self, JsonError};
 use super::scan::{self, ScanError, scan};
+use super::unsure::{Handed, Unsure};
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::{Batch, Pending, Receipt, Signal, Span};
+use crate::model::{Batch, Receipt, Signal, Span};
 use crate::serve::Access;
 use crate::spool::{Spool, SpoolError, Writer};
 
-/// How long the store may take to write path records.
+/// How long the store may take to write a request.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request may take this many times the largest body when it is decoded.
 const DECODED_PER_BODY: u64 = 16;
@@ -126,25 +126,20 @@ struct Decoded {
     unused: u64,
 }
 
-impl Decoded {
-    /// How many spans and data points the flow gets.
-    fn for_flow(&self) -> u64 {
-        let batch = &self.batch;
-        (batch.spans.len() + batch.metrics.len() + batch.paths.len()) as u64
-    }
-}
-
 /// The way into the agent; a clone leads to the same queue.
 #[derive(Clone)]
 pub struct Intake {
     sender: mpsc::Sender<Batch>,
     max_body_bytes: usize,
-    /// How long the store may take to write path records, and the spool to take a request.
+    /// How long the store may take to write a request, and the spool to take it.
     store_timeout: Duration,
     /// Where requests wait for the upstream, if there is one.
     spool: Option<Writer>,
     /// Where points wait for InfluxDB, if there is one.
     points: Option<Spool>,
+    /// Whether spans have to be in the store, as path records have to.
+    waits_for_spans: bool,
+    unsure: Unsure,
     access: Access,
     metrics: Metrics,
 }
@@ -159,6 +154,8 @@ impl Intake {
             store_timeout: STORE_TIMEOUT,
             spool: None,
             points: None,
+            waits_for_spans: false,
+            unsure: Unsure::default(),
             access: Access::default(),
             metrics,
         }
@@ -175,6 +172,15 @@ impl Intake {
     #[must_use]
     pub fn with_points(self, points: Option<Spool>) -> Self {
         Self { points, ..self }
+    }
+
+    /// The same, and a request is acknowledged only when the store has its spans.
+    #[must_use]
+    pub fn with_stored_spans(self) -> Self {
+        Self {
+            waits_for_spans: true,
+            ..self
+        }
     }
 
     /// The same, and requests come in as `access` says.
@@ -196,8 +202,8 @@ impl Intake {
     }
 
     /// Scans and decodes `body`, waits until the spool has it, if there is one, and hands it over;
-    /// waits until the store has its path records, if it has any. A request without content is
-    /// taken and goes nowhere.
+    /// waits until the store has its spans and path records, if it has any. A request without content
+    /// is taken and goes nowhere.
     ///
     /// # Errors
     /// A [`Refusal`], which is counted.
@@ -208,13 +214,10 @@ impl Intake {
         body: Bytes,
     ) -> Result<Accepted, Refusal> {
         let outcome = match self.hand_over(signal, encoding, body).await {
-            Ok((accepted, pending)) => {
-                let kept = join_all(pending.into_iter().map(Pending::stored));
-                match tokio::time::timeout(self.store_timeout, kept).await {
-                    Ok(kept) if kept.iter().all(|kept| *kept) => Ok(accepted),
-                    Ok(_) | Err(_) => Err(Refusal::NotStored),
-                }
-            }
+            Ok((accepted, handed)) => match handed.stored(self.store_timeout).await {
+                Some(true) => Ok(accepted),
+                Some(false) | None => Err(Refusal::NotStored),
+            },
             Err(refusal) => Err(refusal),
         };
         outcome.inspect_err(|refusal| self.count_refusal(refusal))
@@ -230,7 +233,7 @@ impl Intake {
         signal: Signal,
         encoding: Encoding,
         body: Bytes,
-    ) -> Result<(Accepted, Vec<Pending>), Refusal> {
+    ) -> Result<(Accepted, Handed), Refusal> {
         use mpsc::error::TrySendError;
         if body.len() > self.max_body_bytes {
             return Err(Refusal::TooLarge {
@@ -251,10 +254,17 @@ impl Intake {
             Signal::Traces => decode_traces(encoding, body, budget)?,
             Signal::Metrics => decode_metrics(encoding, body, budget)?,
         };
+        let accepted = Accepted {
+            rejected: decoded.rejected,
+        };
+        let payload = decoded.batch.payload.clone();
+        if let Some(handed) = self.unsure.again(signal, &payload) {
+            return Ok((accepted, handed));
+        }
         // What the spool refuses nobody has, so that nothing counts twice when it comes again.
         self.keep(&decoded).await?;
         self.count(&decoded);
-        let for_flow = decoded.for_flow();
+        let for_flow = decoded.batch.items();
         let mut batch = decoded.batch;
         let mut waiting = Vec::new();
         let mut receipt = |is_needed: bool| {
@@ -264,17 +274,15 @@ impl Intake {
                 receipt
             })
         };
-        batch.receipt = receipt(!batch.paths.is_empty());
+        let has_spans = self.waits_for_spans && !batch.spans.is_empty();
+        batch.receipt = receipt(has_spans || !batch.paths.is_empty());
         batch.points_receipt = receipt(self.points.is_some() && decoded.items > 0);
         if decoded.items > 0 {
             self.metrics.received(Stage::Flow, for_flow);
             batch.share = Some(self.metrics.share(Stage::Flow, for_flow));
             place.send(batch);
         }
-        let accepted = Accepted {
-            rejected: decoded.rejected,
-        };
-        Ok((accepted, waiting))
+        Ok((accepted, self.unsure.handed(signal, payload, waiting)))
     }
 
     /// Counts a request that is taken.
@@ -286,7 +294,7 @@ impl Intake {
         }
         metrics.metric_points_unused.inc_by(decoded.unused);
         metrics.received(Stage::Receiver, decoded.items + decoded.rejected);
-        metrics.sent(Stage::Receiver, decoded.for_flow() + decoded.unused);
+        metrics.sent(Stage::Receiver, decoded.batch.items() + decoded.unused);
         metrics.dropped(Loss::InvalidId, decoded.rejected);
         metrics.dropped(Loss::PathRecord, decoded.unreadable);
     }

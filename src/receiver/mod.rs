@@ -15,9 +15,9 @@
 //!   and summaries are counted and forwarded only.
 //! - Where there is an upstream, a request is acknowledged only when the upstream's spool has it; a
 //!   disk that is full or too slow (10 s) refuses retryably, and the flow does not get it.
-//! - A request with path records is acknowledged only when the store has them, and refused
-//!   retryably after 10 s: the flow knows what comes twice.
-//!   Logs are not taken: UNIMPLEMENTED, 404.
+//! - A request is acknowledged only when the store has its spans and path records, and refused
+//!   retryably after 10 s. The same bytes again wait for the first, and count once.
+//! - Logs are not taken: UNIMPLEMENTED, 404.
 //! - Where there is a token, who does not send it gets UNAUTHENTICATED or 401 before anything of
 //!   the body is read.
 //! - A body is limited after decompression, and [`scan`](scan()) limits what it becomes when it
@@ -36,6 +36,7 @@ mod http;
 mod intake;
 mod json;
 mod scan;
+mod unsure;
 mod wire;
 
 use std::io;

@@ -2,8 +2,9 @@
 //!
 //! Input: a bounded channel of batches. Output: the file; counters `spans_stored` and
 //! `points_stored`; the component's health. When the disk fails or is full, the batches at hand
-//! are kept and tried again after a pause, and the channel holds the senders back. A batch that
-//! the database itself refuses is dropped alone and counted.
+//! are kept and tried again after a pause, and the channel holds the senders back. A row that the
+//! database itself refuses is dropped alone and counted. While somebody waits for a receipt a
+//! transaction begins at once, and what comes meanwhile shares the next one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,11 +19,11 @@ use super::{Store, Written};
 use crate::config;
 use crate::health::Component;
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::StoreBatch;
+use crate::model::{FlowWindow, Hop, Point, Receipt, SeriesState, StoreBatch};
 
 /// Rows after which a transaction is not made larger.
 const MAX_ROWS: usize = 20_000;
-/// Longest time that a batch waits for others to share its transaction.
+/// Longest time that a batch for which nobody waits does so for others to share its transaction.
 const GATHER: Duration = Duration::from_millis(250);
 /// Time between two rounds of maintenance.
 const MAINTENANCE: Duration = Duration::from_secs(60);
@@ -106,38 +107,52 @@ impl Writer {
     ) {
         let end = tokio::time::Instant::now() + GATHER;
         let mut number = first.rows();
+        let mut is_urgent = !first.receipts.is_empty();
         let mut taken = vec![first];
         while number < MAX_ROWS {
-            let Ok(Some(next)) = tokio::time::timeout_at(end, batches.recv()).await else {
+            let next = match is_urgent {
+                true => batches.try_recv().ok(),
+                false => {
+                    let next = tokio::time::timeout_at(end, batches.recv()).await;
+                    next.ok().flatten()
+                }
+            };
+            let Some(next) = next else {
                 break;
             };
             number += next.rows();
+            is_urgent |= !next.receipts.is_empty();
             taken.push(next);
         }
         self.write(Arc::new(taken), stop).await;
     }
 
-    /// Writes, again and again while the disk fails.
-    async fn write(&mut self, batches: Arc<Vec<StoreBatch>>, stop: &CancellationToken) {
+    /// Writes, again and again while the disk fails. Whether no more can be done: it is written,
+    /// or refused for good.
+    async fn write(&mut self, batches: Arc<Vec<StoreBatch>>, stop: &CancellationToken) -> bool {
         let mut pause = PAUSES.0;
         let mut last_attempts = 0;
         loop {
             match self.attempt(&batches).await {
-                Some(Ok(())) => return,
+                Some(Ok(())) => return true,
                 Some(Err(StoreError::Database(error))) if !is_transient(&error) => {
                     tracing::error!(%error, "the database refused rows");
                     self.metrics.error("store");
-                    return self.write_each(&batches, stop).await;
+                    return self.write_parts(&batches, stop).await;
                 }
                 Some(Err(error)) => {
                     self.metrics.error("store");
                     self.component.unhealthy(&format!("{error}; batches wait"));
                 }
-                None => return self.lose(&batches, Loss::StorePanic),
+                None => {
+                    self.lose(&batches, Loss::StorePanic);
+                    return false;
+                }
             }
             last_attempts += u32::from(stop.is_cancelled());
             if last_attempts >= LAST_ATTEMPTS {
-                return self.lose(&batches, Loss::StoreStop);
+                self.lose(&batches, Loss::StoreStop);
+                return false;
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -164,14 +179,30 @@ impl Writer {
         Some(written.map(|written| self.count(&written, rows(batches), begun.elapsed())))
     }
 
-    /// Writes each batch alone, so that only the one is lost that the database refuses.
-    async fn write_each(&mut self, batches: &[StoreBatch], stop: &CancellationToken) {
-        if let [refused] = batches {
-            return self.lose(std::slice::from_ref(refused), Loss::StoreRefused);
+    /// Writes each batch alone, and of one alone both halves, so that only the row is lost that the
+    /// database refuses. Who waits for a receipt gets it all the same: to send it again would mend
+    /// nothing.
+    async fn write_parts(&mut self, batches: &[StoreBatch], stop: &CancellationToken) -> bool {
+        let [batch] = batches else {
+            let mut done = true;
+            for batch in batches {
+                let alone = Arc::new(vec![batch.clone()]);
+                done &= Box::pin(self.write(alone, stop)).await;
+            }
+            return done;
+        };
+        let mut done = true;
+        if batch.rows() > 1 {
+            for half in halves(batch) {
+                done &= Box::pin(self.write(Arc::new(vec![half]), stop)).await;
+            }
+        } else {
+            self.lose(batches, Loss::StoreRefused);
         }
-        for batch in batches {
-            Box::pin(self.write(Arc::new(vec![batch.clone()]), stop)).await;
+        if done {
+            batch.receipts.iter().for_each(Receipt::confirm);
         }
+        done
     }
 
     async fn maintain(&mut self) {
@@ -233,6 +264,38 @@ impl Writer {
             }
         }
     }
+}
+
+/// Both halves of a batch's rows, without its receipts. What is not rows is the same in both:
+/// writing it twice changes nothing.
+fn halves(batch: &StoreBatch) -> [StoreBatch; 2] {
+    let mut left = batch.rows() / 2;
+    let mut cut = |length: usize| {
+        let at = length.min(left);
+        left -= at;
+        at
+    };
+    let hops = batch.hops.split_at(cut(batch.hops.len()));
+    let points = batch.points.split_at(cut(batch.points.len()));
+    let windows = batch.windows.split_at(cut(batch.windows.len()));
+    let series = batch.series.split_at(cut(batch.series.len()));
+    let half = |hops: &[Hop], points: &[Point], windows: &[FlowWindow], series: &[SeriesState]| {
+        StoreBatch {
+            hops: hops.to_vec(),
+            points: points.to_vec(),
+            windows: windows.to_vec(),
+            series: series.to_vec(),
+            steps: batch.steps.clone(),
+            paths: batch.paths.clone(),
+            forgotten: batch.forgotten.clone(),
+            closed_until: batch.closed_until,
+            ..StoreBatch::default()
+        }
+    };
+    [
+        half(hops.0, points.0, windows.0, series.0),
+        half(hops.1, points.1, windows.1, series.1),
+    ]
 }
 
 fn rows(batches: &[StoreBatch]) -> u64 {

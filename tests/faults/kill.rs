@@ -10,7 +10,7 @@ use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use serde_json::json;
 
 use crate::harness::{
-    Agent, Length, Load, Mode, Setup, Sink, Verdict, eventually, judge, report, whole,
+    Agent, Length, Load, Mode, Setup, Sink, Verdict, eventually, judge, judge_store, report, whole,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,7 +30,7 @@ fn setup(folder: &Path, influx: &Sink, forward: &Sink) -> Setup {
 }
 
 /// Sends until the agent is killed, after a time that is never the same.
-async fn live_and_die(agent: Agent, load: &Load, life: u64, sinks: [&Sink; 2]) {
+async fn live_and_die<const N: usize>(agent: Agent, load: &Load, life: u64, sinks: [&Sink; N]) {
     let (otlp, stop) = (agent.otlp.clone(), AtomicBool::new(false));
     let kill = async {
         let half = Duration::from_millis(60 + life * 37 % 200);
@@ -105,6 +105,49 @@ async fn spools_that_are_taken_away_are_found_out() {
     let kills = kills(3, |spool| std::fs::remove_dir_all(spool).unwrap()).await;
     println!("{:?} {:?}", kills.influx, kills.forward);
     assert!(kills.influx.lost + kills.forward.lost > 0);
+}
+
+/// So many kills of an agent that has its store alone; `harm` is done to the folder of the store
+/// after each.
+async fn kills_without_sinks(number: u64, harm: impl Fn(&Path)) -> Verdict {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup::new(folder.path());
+    let load = Load::new(20);
+    assert_eq!(setup.start().await.stop().0, Some(0));
+    for life in 0..number {
+        let agent = setup.start().await;
+        live_and_die(agent, &load, life, []).await;
+        harm(&folder.path().join("state/store"));
+    }
+    judge_store(&load.oracle, folder.path())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_agents_have_in_their_store_what_they_acknowledged() {
+    let length = Length::chosen();
+    let number = length.of(5, 100, 300);
+    let verdict = kills_without_sinks(number, |_| {}).await;
+    let figures = json!({
+        "kills": number,
+        "acknowledged": verdict.acknowledged,
+        "lost": verdict.lost,
+        "stored_twice": verdict.again,
+    });
+    report("kill_store", length, &figures);
+    println!("{verdict:?}");
+    assert!(verdict.acknowledged > number * 20, "it did nothing");
+    assert_eq!((verdict.lost, verdict.invented), (0, 0), "{verdict:?}");
+}
+
+/// The control: the log of the database is taken away, with what was written last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_taken_away_are_found_out() {
+    let verdict = kills_without_sinks(2, |store| {
+        std::fs::remove_file(store.join("rabtrace.db-wal")).unwrap();
+    })
+    .await;
+    println!("{verdict:?}");
+    assert!(verdict.lost > 0);
 }
 
 /// Fills the upstream's spool with so many bytes that do not pack.

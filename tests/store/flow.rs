@@ -110,7 +110,7 @@ async fn receipts_are_confirmed_by_the_commit_and_not_before() {
     let folder = tempfile::tempdir().unwrap();
     set_clock(0);
     let mut store = open(folder.path());
-    let (receipt, pending) = Receipt::pair();
+    let (receipt, mut pending) = Receipt::pair();
     let batch = StoreBatch {
         windows: vec![window(4, BASE, &[0.5])],
         receipts: vec![receipt],
@@ -125,12 +125,12 @@ async fn receipts_are_confirmed_by_the_commit_and_not_before() {
         .unwrap();
     assert!(store.write(std::slice::from_ref(&batch)).is_err());
     other.execute_batch(&format!("DROP TABLE {table}")).unwrap();
-    let waiting = tokio::spawn(pending.stored());
+    let waiting = tokio::spawn(async move { pending.stored().await });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished(), "it was not stored");
     store.write(&[batch]).unwrap();
     assert!(waiting.await.unwrap());
-    let (lost, pending) = Receipt::pair();
+    let (lost, mut pending) = Receipt::pair();
     drop(lost);
     assert!(!pending.stored().await);
 }

@@ -166,3 +166,50 @@ async fn path_records_that_are_lost_or_late_are_to_be_sent_again() {
         "it was handed over all the same"
     );
 }
+
+#[tokio::test]
+async fn a_request_that_comes_again_waits_for_the_first_and_counts_once() {
+    let (intake, mut batches, metrics) = intake(4);
+    let mut intake = intake.with_stored_spans();
+    intake.store_timeout = std::time::Duration::from_millis(20);
+    let whole = body(vec![span(1), span(2)]);
+    let late = traces(&intake, whole.clone()).await;
+    assert_eq!(late, Err(Refusal::NotStored));
+    // The sender hangs up the second time.
+    let hung_up = traces(&intake, whole.clone());
+    assert!(
+        tokio::time::timeout(std::time::Duration::ZERO, hung_up)
+            .await
+            .is_err()
+    );
+    let first = batches.try_recv().unwrap();
+    let store = async { first.receipt.unwrap().confirm() };
+    let (again, ()) = tokio::join!(traces(&intake, whole.clone()), store);
+    assert_eq!(again, Ok(0));
+    assert!(batches.try_recv().is_err(), "the flow has it already");
+    assert_eq!(metrics.spans_received.get(), 2);
+    // What is known of is sent on purpose.
+    assert_eq!(traces(&intake, whole).await, Err(Refusal::NotStored));
+    assert!(batches.try_recv().is_ok());
+}
+
+#[tokio::test]
+async fn what_was_lost_after_its_sender_gave_up_is_taken_anew() {
+    let (intake, mut batches, _) = intake(4);
+    let mut intake = intake.with_stored_spans();
+    intake.store_timeout = std::time::Duration::from_millis(20);
+    let whole = body(vec![span(1)]);
+    assert_eq!(
+        traces(&intake, whole.clone()).await,
+        Err(Refusal::NotStored)
+    );
+    drop(batches.try_recv().unwrap());
+    assert_eq!(
+        traces(&intake, whole.clone()).await,
+        Err(Refusal::NotStored)
+    );
+    assert!(batches.try_recv().is_err());
+    let accept = traces(&intake, whole);
+    let store = async { batches.recv().await.unwrap().receipt.unwrap().confirm() };
+    assert_eq!(tokio::join!(accept, store).0, Ok(0));
+}

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::health::{Health, Status};
 use crate::metrics::Metrics;
-use crate::model::{Point, StoreBatch};
+use crate::model::{Point, Receipt, StoreBatch};
 use crate::store::{Reader, Store};
 
 fn clock() -> SystemTime {
@@ -139,4 +139,53 @@ async fn a_batch_that_the_database_refuses_is_lost_alone() {
     writer.write(batches, &CancellationToken::new()).await;
     assert_eq!((points(&reader), metrics.points_stored.get()), (2, 2));
     assert_eq!(metrics.dropped_total(), 1);
+}
+
+#[tokio::test]
+async fn of_a_batch_only_the_row_is_lost_that_the_database_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
+    let store = open(folder.path());
+    let reader = store.reader().unwrap();
+    let limit = rusqlite::limits::Limit::SQLITE_LIMIT_LENGTH;
+    store.database.set_limit(limit, 100_000).unwrap();
+    let mut writer = store.writer(metrics.clone(), health.component("store"));
+    let (receipt, mut pending) = Receipt::pair();
+    let all = [1, 2, 200_000, 3, 4].map(|bytes| batch(bytes).points);
+    let together = StoreBatch {
+        points: all.into_iter().flatten().collect(),
+        receipts: vec![receipt],
+        ..StoreBatch::default()
+    };
+    let stop = CancellationToken::new();
+    assert!(writer.write(Arc::new(vec![together]), &stop).await);
+    assert_eq!((points(&reader), metrics.dropped_total()), (4, 1));
+    assert!(pending.stored().await, "to send it again mends nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_receipt_does_not_wait_for_others_to_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
+    let writer = open(folder.path()).writer(metrics, health.component("store"));
+    let (sender, receiver) = mpsc::channel(16);
+    let task = tokio::spawn(writer.run(receiver, CancellationToken::new()));
+    let begun = Instant::now();
+    for _ in 0..40 {
+        let (receipt, mut pending) = Receipt::pair();
+        let waited_for = StoreBatch {
+            receipts: vec![receipt],
+            ..batch(1)
+        };
+        sender.send(waited_for).await.unwrap();
+        assert!(pending.stored().await);
+    }
+    // 40 times as long as a batch waits for others would be 10 s.
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(sender);
+    task.await.unwrap();
 }

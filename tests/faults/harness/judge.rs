@@ -1,5 +1,7 @@
 //! What was acknowledged against what arrived.
 
+use std::path::Path;
+
 use super::{Oracle, Sink};
 
 /// What the judge found.
@@ -21,11 +23,30 @@ pub(crate) struct Verdict {
 
 /// Compares.
 pub(crate) fn judge(oracle: &Oracle, sink: &Sink) -> Verdict {
-    let arrivals = sink.arrivals();
-    let mut verdict = Verdict {
+    Verdict {
         batches_again: sink.batches_again(),
-        ..Verdict::default()
-    };
+        ..compare(oracle, &sink.arrivals())
+    }
+}
+
+/// The same with the store below the folder of an agent, which need not run.
+pub(crate) fn judge_store(oracle: &Oracle, folder: &Path) -> Verdict {
+    let file = folder.join("state/store/rabtrace.db");
+    let database = rusqlite::Connection::open(file).unwrap();
+    let mut statement = database.prepare("SELECT span_id FROM spans").unwrap();
+    let ids = statement.query_map([], |row| row.get::<_, String>(0));
+    let mut arrivals = Vec::<u8>::new();
+    for id in ids.unwrap() {
+        let id = u64::from_str_radix(&id.unwrap(), 16).unwrap();
+        let index = usize::try_from(id).unwrap();
+        arrivals.resize(arrivals.len().max(index + 1), 0);
+        arrivals[index] += 1;
+    }
+    compare(oracle, &arrivals)
+}
+
+fn compare(oracle: &Oracle, arrivals: &[u8]) -> Verdict {
+    let mut verdict = Verdict::default();
     let times = |id: u64| {
         let index = usize::try_from(id).unwrap();
         arrivals.get(index).copied().unwrap_or(0)

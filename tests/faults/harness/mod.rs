@@ -10,7 +10,7 @@ mod sink;
 
 pub(crate) use agent::{Agent, Setup, rabtrace, whole};
 pub(crate) use balance::Balance;
-pub(crate) use judge::{Verdict, judge};
+pub(crate) use judge::{Verdict, judge, judge_store};
 pub(crate) use length::{Length, report};
 pub(crate) use load::{Load, Names, Oracle, text};
 pub(crate) use sink::{Mode, Sink};
