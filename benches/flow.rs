@@ -140,6 +140,7 @@ fn a_day(folder: &Path) -> Duration {
         folder: folder.to_owned(),
         retention: Duration::from_secs(48 * 3600),
         max_bytes: 8 << 30,
+        spans: true,
     };
     let now = || UNIX_EPOCH + Duration::from_secs(1_800_000_000 + 24 * 3600 + 600);
     let mut store = Store::open(&config, now as fn() -> SystemTime).unwrap();

@@ -81,6 +81,7 @@ fn insert(criterion: &mut Criterion) {
         folder: folder.path().to_owned(),
         retention: Duration::from_secs(86_400),
         max_bytes: 1 << 40,
+        spans: true,
     };
     let mut store = Store::open(&config, SystemTime::now).expect("a new store");
     let resource = Arc::new(vec![(Arc::from("host.name"), text("host"))]);
