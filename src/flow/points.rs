@@ -11,20 +11,18 @@ use crate::model::{
 const MAX_ATTRIBUTES: usize = 8 * 1024;
 
 /// Names of kinds and statuses, each allocated once.
-static SHARED: LazyLock<([Arc<str>; 5], [Arc<str>; 3])> = LazyLock::new(|| {
+static KINDS: LazyLock<[Arc<str>; 5]> = LazyLock::new(|| {
     use SpanKind::{Client, Consumer, Internal, Producer, Server};
-    let kinds = [Internal, Server, Client, Producer, Consumer];
-    let statuses = [SpanStatus::Unset, SpanStatus::Ok, SpanStatus::Error];
-    (
-        kinds.map(|kind| kind.as_str().into()),
-        statuses.map(|status| status.as_str().into()),
-    )
+    [Internal, Server, Client, Producer, Consumer].map(|kind| kind.as_str().into())
+});
+static STATUSES: LazyLock<[Arc<str>; 3]> = LazyLock::new(|| {
+    let all = [SpanStatus::Unset, SpanStatus::Ok, SpanStatus::Error];
+    all.map(|status| status.as_str().into())
 });
 
 /// A span as a point of `spans`; tags in the order in which a line has them.
 pub(super) fn span(hop: &Hop) -> Point {
     let span = &hop.span;
-    let (kinds, statuses) = &*SHARED;
     let mut point = Point {
         tags: Vec::with_capacity(5),
         fields: Vec::with_capacity(9),
@@ -34,10 +32,10 @@ pub(super) fn span(hop: &Hop) -> Point {
         point = point.tag("destination", Arc::clone(destination));
     }
     point
-        .tag("kind", Arc::clone(&kinds[span.kind as usize]))
+        .tag("kind", Arc::clone(&KINDS[span.kind as usize]))
         .tag("service_name", Arc::clone(&span.service))
         .tag("span_name", Arc::clone(&span.name))
-        .tag("status", Arc::clone(&statuses[span.status as usize]))
+        .tag("status", Arc::clone(&STATUSES[span.status as usize]))
         .text("trace_id", Some(span.trace_id))
         .text("span_id", Some(span.span_id))
         .text("parent_span_id", span.parent_span_id)

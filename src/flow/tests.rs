@@ -11,6 +11,7 @@ use super::{Flow, FlowSetup, FlowTask, Output, Sinks};
 use crate::metrics::Metrics;
 use crate::model::{
     AttributeValue, Batch, BrokerSnapshot, FieldValue, Point, Resume, Signal, SpanId, SpanKind,
+    SpanStatus,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -141,6 +142,24 @@ fn a_span_at_the_end_of_time_is_a_point() {
         let all = flow.influx_points(&taken);
         let points = measurement(&all, "spans");
         assert_eq!(points[0].time_unix_nano, i64::MAX);
+    }
+}
+
+#[test]
+fn a_span_is_a_point_with_its_kind_and_status() {
+    use SpanKind::{Client, Consumer, Internal, Producer, Server};
+    let statuses = [SpanStatus::Unset, SpanStatus::Ok, SpanStatus::Error];
+    let kinds = [Internal, Server, Client, Producer, Consumer];
+    for (kind, status) in kinds.into_iter().zip(statuses.into_iter().cycle()) {
+        let mut span = span("worker", kind, &[]);
+        span.status = status;
+        let mut flow = flow();
+        let taken = flow.take_batch(batch(vec![span]), NOW);
+        let points = flow.influx_points(&taken);
+        let points = measurement(&points, "spans");
+        let tag = |name| points[0].tags.iter().find(|(key, _)| *key == name);
+        let tags = ["kind", "status"].map(|name| tag(name).map(|(_, value)| &**value));
+        assert_eq!(tags, [Some(kind.as_str()), Some(status.as_str())]);
     }
 }
 

@@ -63,7 +63,7 @@ pub enum SetupError {
 /// The way to the upstream.
 pub(super) enum Upstream {
     Grpc(Grpc),
-    Http(Http),
+    Http(Box<Http>),
 }
 
 impl Upstream {
@@ -74,7 +74,7 @@ impl Upstream {
     ) -> Result<Self, SetupError> {
         Ok(match config.protocol {
             Protocol::Grpc => Self::Grpc(Grpc::new(config)?),
-            Protocol::HttpProtobuf => Self::Http(Http::new(config, client)?),
+            Protocol::HttpProtobuf => Self::Http(Box::new(Http::new(config, client)?)),
         })
     }
 
