@@ -83,8 +83,8 @@ fn spans_that_are_alike_and_spans_that_are_not() {
             text("messaging.system", "rabbitmq"),
             text("messaging.message.id", &number.to_string()),
             attribute("retry", Value::BoolValue(number % 2 == 0)),
-            attribute("size", Value::IntValue(-1 - i64::try_from(number).unwrap())),
             attribute("share", Value::DoubleValue(0.5)),
+            attribute("size", Value::IntValue(-1 - i64::try_from(number).unwrap())),
         ];
         attributes.rotate_left(usize::from(number == 3));
         attributes.truncate(usize::try_from(number + 2).unwrap());
