@@ -148,7 +148,9 @@ async fn a_disk_without_room_refuses_the_sender_and_goes_on_when_there_is_room()
     let folder = tempfile::tempdir().unwrap();
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
     let endpoint = format!("forward.endpoint=http://{address}");
-    let agent = launch(limited(), folder.path(), &[&endpoint]).await;
+    // The store would be the first to have no room.
+    let sets = [endpoint.as_str(), "store.spans=false"];
+    let agent = launch(limited(), folder.path(), &sets).await;
     let limit = |bytes: Option<u64>| {
         let limit = Rlimit {
             current: bytes,
