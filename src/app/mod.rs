@@ -319,7 +319,7 @@ impl Parts<'_> {
         running: &mut Running,
         ends: Ends,
     ) -> anyhow::Result<mpsc::Sender<(u32, Bytes)>> {
-        let (requests, requests_in) = mpsc::channel(4);
+        let (requests, requests_in) = mpsc::channel(16);
         let settings = self.settings.forward();
         let forward = Forward::new(ForwardSetup {
             config: self.config.forward.clone(),

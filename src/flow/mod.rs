@@ -191,17 +191,9 @@ impl Flow {
         }
     }
 
-    /// Takes the points of a poll in; the snapshot itself tells the depth of each queue.
-    pub fn take_snapshot(&mut self, snapshot: &BrokerSnapshot, points: Vec<Point>) -> Output {
+    /// Takes the depth of each queue from a poll.
+    pub fn take_snapshot(&mut self, snapshot: &BrokerSnapshot) {
         self.platform.take_snapshot(snapshot);
-        let store = StoreBatch {
-            points,
-            ..StoreBatch::default()
-        };
-        Output {
-            store,
-            ..Output::default()
-        }
     }
 
     /// Closes the windows that ended by `now_unix_nano`.

@@ -20,6 +20,9 @@ use crate::model::{
 };
 use crate::monitor;
 
+/// Points of a poll that are held at once.
+const POINTS: usize = 2_000;
+
 /// The way to InfluxDB.
 pub struct InfluxQueue {
     /// Takes points.
@@ -106,7 +109,8 @@ impl FlowTask {
                 polled = self.polls.recv(), if polls_open => match polled {
                     Some(snapshot) => {
                         self.forward_snapshot(&snapshot, started);
-                        flow.take_snapshot(&snapshot, monitor::points(&snapshot))
+                        flow.take_snapshot(&snapshot);
+                        self.hand_over_points(&flow, &snapshot, &mut handed).await
                     }
                     None => {
                         polls_open = false;
@@ -152,12 +156,39 @@ impl FlowTask {
         let Some(forward) = &self.sinks.forward else {
             return;
         };
-        let request = monitor::otlp_metrics(snapshot, started_unix_nano);
-        let items = monitor::data_points(&request);
-        let payload = Bytes::from(request.encode_to_vec());
-        if !payload.is_empty() && forward.try_send((items, payload)).is_err() {
-            self.metrics.received(Stage::Forward, items.into());
-            self.metrics.dropped(Loss::ForwardQueueFull, items.into());
+        for request in monitor::otlp_metrics(snapshot, started_unix_nano) {
+            let items = monitor::data_points(&request);
+            let payload = Bytes::from(request.encode_to_vec());
+            if forward.try_send((items, payload)).is_err() {
+                self.metrics.received(Stage::Forward, items.into());
+                self.metrics.dropped(Loss::ForwardQueueFull, items.into());
+            }
+        }
+    }
+
+    /// Hands the points of a poll over, [`POINTS`] at once, and gives the last of them.
+    async fn hand_over_points(
+        &self,
+        flow: &Flow,
+        snapshot: &BrokerSnapshot,
+        handed: &mut Handed,
+    ) -> Output {
+        let mut points = monitor::points(snapshot);
+        loop {
+            let some: Vec<Point> = points.by_ref().take(POINTS).collect();
+            let is_last = some.len() < POINTS;
+            let store = StoreBatch {
+                points: some,
+                ..StoreBatch::default()
+            };
+            let output = Output {
+                store,
+                ..Output::default()
+            };
+            if is_last {
+                return output;
+            }
+            self.hand_over(flow, output, handed).await;
         }
     }
 

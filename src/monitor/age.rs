@@ -27,9 +27,20 @@ pub(super) struct Times {
 
 #[derive(Clone, Copy, Debug)]
 struct Point {
-    /// Since the table began.
-    at: Duration,
+    /// Nanoseconds since the table began.
+    nanos: u64,
     published: u64,
+}
+
+impl Point {
+    fn new(at: Duration, published: u64) -> Self {
+        let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        Self { nanos, published }
+    }
+
+    const fn at(&self) -> Duration {
+        Duration::from_nanos(self.nanos)
+    }
 }
 
 /// When how many had been published.
@@ -101,6 +112,9 @@ impl AgeTable {
 
     /// How many left in the time by which the totals may be old, as far as the last polls show.
     fn moved(&mut self, (at, lag): (Duration, Duration), left: u64) -> i64 {
+        if lag.is_zero() {
+            return 0;
+        }
         self.left.push((at, left));
         self.left
             .retain(|(then, _)| at.saturating_sub(*then) <= lag * 2);
@@ -135,7 +149,13 @@ impl AgeTable {
         if flat {
             self.points.pop();
         }
-        self.points.push(Point { at, published });
+        if self.points.len() == self.points.capacity() {
+            // Never more than that many: no room is taken for others.
+            let room = POINTS + 1 - self.points.len();
+            self.points
+                .reserve_exact(room.min(self.points.len().max(2)));
+        }
+        self.points.push(Point::new(at, published));
         if self.points.len() > POINTS {
             self.thin_out();
         }
@@ -157,7 +177,7 @@ impl AgeTable {
             Some(target) if target > first.published => target,
             _ => {
                 return Some(HeadAge {
-                    age: now.saturating_sub(first.at),
+                    age: now.saturating_sub(first.at()),
                     method: AgeMethod::AtLeast,
                     error: None,
                 });
@@ -170,11 +190,11 @@ impl AgeTable {
             self.points.get(after.checked_sub(1)?)?,
             self.points.get(after)?,
         );
-        let width = after.at.saturating_sub(before.at);
+        let width = after.at().saturating_sub(before.at());
         #[expect(clippy::cast_precision_loss, reason = "a share of a time")]
         let share =
             (target - before.published) as f64 / (after.published - before.published) as f64;
-        let made = before.at + width.mul_f64(share.clamp(0.0, 1.0));
+        let made = before.at() + width.mul_f64(share.clamp(0.0, 1.0));
         Some(HeadAge {
             age: now.saturating_sub(made),
             method: AgeMethod::Estimate,

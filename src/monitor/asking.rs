@@ -7,6 +7,7 @@ use reqwest::Client;
 use super::endpoint::Endpoint;
 use super::failure::Cause;
 use super::lane::{Outcome, Reply};
+use super::prometheus::{DetailedScrape, Reading};
 
 /// How a request is made.
 #[derive(Clone)]
@@ -40,6 +41,33 @@ impl Asking {
             at: answer.at,
             bytes: answer.body.len() as u64,
             took: answer.at.saturating_duration_since(begun),
+        })
+    }
+
+    /// Asks a node for its queues; the answer is read as it comes.
+    pub(super) async fn scrape(
+        self,
+        path: String,
+        mut reading: Reading,
+    ) -> Outcome<DetailedScrape> {
+        let (begun, mut bytes) = (Instant::now(), 0);
+        let take = |chunk: &[u8]| {
+            bytes += chunk.len() as u64;
+            reading.take(chunk);
+        };
+        let answer = self
+            .endpoint
+            .stream(&self.client, &path, self.timeout, take);
+        let at = answer.await?;
+        let other = || Cause::Body("no queue families in it".to_owned());
+        let value = reading
+            .finish()
+            .ok_or_else(|| self.endpoint.error(&path, other()))?;
+        Ok(Reply {
+            value,
+            at,
+            bytes,
+            took: at.saturating_duration_since(begun),
         })
     }
 }

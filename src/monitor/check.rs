@@ -23,7 +23,7 @@ impl From<RequestError> for Failure {
 
 /// Tries the prometheus plugin of each node and the management API, all at the same time.
 pub async fn check(broker: &Broker, client: &Client) -> Vec<Finding> {
-    let path = detailed_path(Consumers::LeftOut, &[]);
+    let path = detailed_path(Consumers::LeftOut, &[], None);
     let nodes = broker.prometheus_urls.iter().map(|url| async {
         let endpoint = Endpoint::prometheus(url);
         let version = |body: &str| match DetailedScrape::parse(body) {

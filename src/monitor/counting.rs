@@ -9,7 +9,7 @@ use super::prometheus::DetailedScrape;
 use super::rates::WINDOW;
 use super::roster::Attendance;
 use super::round::Reply;
-use super::totals::{NodeId, Said};
+use super::totals::Said;
 use crate::model::{QueueSample, Source};
 
 /// Where the counters of a round are read from.
@@ -54,9 +54,9 @@ impl Counting<'_> {
         match self.counted {
             Counted::Nodes(at) => {
                 let said = self.attendance.said(|scrape| counts_of(scrape, sample));
-                let said: Vec<(NodeId, Said<COUNTERS>)> = said.collect();
+                let observed = history.totals.observe(said);
                 let has_stranger = self.attendance.has_stranger;
-                history.count(at, (said.into_iter(), has_stranger), sample);
+                history.count(at, (observed, has_stranger), sample);
                 Basis {
                     at,
                     lag: self.waited,
@@ -66,7 +66,8 @@ impl Counting<'_> {
             Counted::Listing(reply) => {
                 let counts = place.map_or([None; COUNTERS], listed_counts);
                 let said = std::iter::once((0, Said::Counts(counts)));
-                history.count(reply.at, (said, false), sample);
+                let observed = history.totals.observe(said);
+                history.count(reply.at, (observed, false), sample);
                 Basis {
                     at: reply.at,
                     lag: self.staleness,

@@ -13,6 +13,8 @@ use crate::config::{Broker, Secret, mask_url};
 
 /// Largest answer that is read, in bytes.
 const MAX_BODY: usize = 64 << 20;
+/// Largest answer that is read as it comes, in bytes: two hundred thousand queues.
+const MAX_STREAM: usize = 256 << 20;
 /// Most of an answer to a refused login that is read, in bytes.
 const MAX_REASON: usize = 4 << 10;
 
@@ -117,7 +119,30 @@ impl Endpoint {
             .map_err(|cause| self.error(path, cause))
     }
 
+    /// Asks for `path` and gives the answer to `take` as it comes, all within `timeout`; when its
+    /// last byte came.
+    pub(super) async fn stream(
+        &self,
+        client: &Client,
+        path: &str,
+        timeout: Duration,
+        take: impl FnMut(&[u8]) + Send,
+    ) -> Result<Instant, RequestError> {
+        let answer = async {
+            let response = self.respond(client, path).await?;
+            chunks(response, MAX_STREAM, take).await
+        };
+        let answer = tokio::time::timeout(timeout, answer).await;
+        let read = answer.unwrap_or(Err(Cause::Timeout(timeout)));
+        let at = Instant::now();
+        read.map(|()| at).map_err(|cause| self.error(path, cause))
+    }
+
     async fn exchange(&self, client: &Client, path: &str) -> Result<String, Cause> {
+        read(self.respond(client, path).await?, MAX_BODY).await
+    }
+
+    async fn respond(&self, client: &Client, path: &str) -> Result<Response, Cause> {
         let Ok(base) = &self.base else {
             return Err(Cause::Url("it has no host".to_owned()));
         };
@@ -130,7 +155,7 @@ impl Endpoint {
         }
         let response = request.send().await.map_err(connection)?;
         match response.status() {
-            StatusCode::OK => read(response, MAX_BODY).await,
+            StatusCode::OK => Ok(response),
             StatusCode::UNAUTHORIZED => Err(Cause::Login {
                 user: self.login.as_ref().map(|login| login.user.clone()),
                 reason: reason(&read(response, MAX_REASON).await.unwrap_or_default()),
@@ -160,21 +185,35 @@ fn login(url: &Url) -> Option<Login> {
 }
 
 /// Reads the body up to `limit` bytes.
-async fn read(mut response: Response, limit: usize) -> Result<String, Cause> {
-    let announced = response.content_length().unwrap_or_default();
-    if announced > limit as u64 {
-        return Err(Cause::TooLarge(limit));
+async fn read(response: Response, limit: usize) -> Result<String, Cause> {
+    let mut body = Vec::new();
+    if let Some(announced) = response.content_length() {
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        body.reserve_exact(announced.min(limit));
     }
-    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
-    while let Some(chunk) = response.chunk().await.map_err(connection)? {
-        if body.len() + chunk.len() > limit {
-            return Err(Cause::TooLarge(limit));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    chunks(response, limit, |chunk| body.extend_from_slice(chunk)).await?;
     // Names are bytes to the broker: one that is not UTF-8 must not cost the whole answer.
     Ok(String::from_utf8(body)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// Gives the body to `take` as it comes, up to `limit` bytes.
+async fn chunks(
+    mut response: Response,
+    limit: usize,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), Cause> {
+    if response.content_length().unwrap_or_default() > limit as u64 {
+        return Err(Cause::TooLarge(limit));
+    }
+    let mut left = limit;
+    while let Some(chunk) = response.chunk().await.map_err(connection)? {
+        left = left
+            .checked_sub(chunk.len())
+            .ok_or(Cause::TooLarge(limit))?;
+        take(&chunk);
+    }
+    Ok(())
 }
 
 /// The innermost reason of an error of the client, without the URL.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::listing::reply;
+use super::management::ExchangeList;
 use super::per_name::PerName;
 use super::prometheus::ScrapedExchange;
 use super::rates::Rates;
 use super::roster::Attendance;
 use super::round::Round;
-use super::totals::{NodeId, Said, Totals};
+use super::totals::Totals;
 use crate::model::ExchangeSample;
 
 #[derive(Clone, Debug, Default)]
@@ -24,7 +25,9 @@ struct History {
 pub(super) struct Exchanges {
     round: u64,
     known: PerName<History>,
+    /// Types as they were listed last; none of one that was not listed.
     types: PerName<Option<Arc<str>>>,
+    has_untyped: bool,
 }
 
 impl Exchanges {
@@ -40,10 +43,7 @@ impl Exchanges {
         let from_nodes = nodes.peek().is_some() && nodes.all(|(_, scrape)| scrape.has_exchanges);
         let listing = reply(round.exchanges.as_ref());
         if let Some(listing) = listing {
-            for exchange in &listing.value.exchanges {
-                let kind = exchange.exchange_type.clone();
-                self.types.insert(&exchange.vhost, &exchange.exchange, kind);
-            }
+            self.learn(&listing.value);
         }
         let samples = match (from_nodes, listing) {
             (true, _) => self.counted(attendance, attendance.at.unwrap_or(now)),
@@ -62,7 +62,30 @@ impl Exchanges {
         if attendance.is_whole() {
             self.known.retain(|history| history.round == round);
         }
+        let known = &self.known;
+        self.types.retain_named(|vhost, exchange, kind| {
+            kind.is_some() || known.get(vhost, exchange).is_some()
+        });
         samples
+    }
+
+    /// Whether a node told of an exchange that came after the last listing.
+    pub(super) const fn has_untyped(&self) -> bool {
+        self.has_untyped
+    }
+
+    /// What was not listed is gone, or goes soon: it keeps its type, and is not asked for again.
+    fn learn(&mut self, list: &ExchangeList) {
+        let mut types: PerName<Option<Arc<str>>> = PerName::default();
+        for (vhost, exchange, _) in self.known.iter() {
+            let before = self.types.get(vhost, exchange).cloned();
+            types.insert(vhost, exchange, before.flatten());
+        }
+        for exchange in &list.exchanges {
+            let kind = exchange.exchange_type.clone();
+            types.insert(&exchange.vhost, &exchange.exchange, kind);
+        }
+        self.types = types;
     }
 
     /// No rate spans what comes next.
@@ -79,11 +102,14 @@ impl Exchanges {
                 names.insert(vhost, exchange, ());
             }
         }
+        self.has_untyped = false;
         let sample = |(vhost, exchange, ()): (&Arc<str>, &Arc<str>, &())| {
+            let kind = self.types.get(vhost, exchange);
+            self.has_untyped |= kind.is_none();
             let mut sample = ExchangeSample {
                 vhost: vhost.clone(),
                 exchange: exchange.clone(),
-                exchange_type: self.types.get(vhost, exchange).cloned().flatten(),
+                exchange_type: kind.cloned().flatten(),
                 ..ExchangeSample::default()
             };
             let said = attendance.said(|scrape| {
@@ -92,10 +118,9 @@ impl Exchanges {
                     .get(vhost, exchange)
                     .map_or([None; 4], counts)
             });
-            let said: Vec<(NodeId, Said<4>)> = said.collect();
             let history = self.known.shared_entry(vhost, exchange);
             history.round = self.round;
-            let seen = history.totals.observe(said.into_iter());
+            let seen = history.totals.observe(said);
             if seen.broken {
                 history.rates.clear();
             }

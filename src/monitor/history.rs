@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::age::{AgeTable, Times};
 use super::rates::Rates;
-use super::totals::{NodeId, Observed, Said, Totals};
+use super::totals::{Observed, Totals};
 use super::verdict::{Seen, Verdict};
 use crate::model::{AgeMethod, HeadAge, QueueSample};
 
@@ -49,7 +49,7 @@ pub(super) struct History {
     consumers: Option<(u64, u64)>,
     /// The depth that was known last.
     depth: Option<u64>,
-    totals: Totals<COUNTERS>,
+    pub(super) totals: Totals<COUNTERS>,
     rates: Rates<4>,
     age: AgeTable,
     verdict: Verdict,
@@ -92,18 +92,18 @@ impl History {
         }
     }
 
-    /// Takes the counters of a round that has them.
+    /// Takes the totals of a round that has counters.
     pub(super) fn count(
         &mut self,
         at: Instant,
-        (said, has_stranger): (impl Iterator<Item = (NodeId, Said<COUNTERS>)>, bool),
+        (observed, has_stranger): (Observed<COUNTERS>, bool),
         sample: &mut QueueSample,
     ) {
         let Observed {
             totals,
             gap,
             broken,
-        } = self.totals.observe(said);
+        } = observed;
         // Somebody who never answered may count for it too.
         let gap = gap || has_stranger;
         let totals = if gap { [None; COUNTERS] } else { totals };

@@ -15,29 +15,30 @@ pub(super) fn reply<T>(outcome: Option<&Outcome<T>>) -> Option<&Reply<T>> {
 /// The rows of all listings of a round. Depths are newer than statistics, and say better what is
 /// still there.
 pub(super) fn listed(round: &Round) -> Vec<QueueSample> {
-    let rows = |list: &Option<Outcome<QueueList>>| {
-        reply(list.as_ref()).map(|reply| reply.value.queues.clone())
-    };
+    fn rows(list: &Option<Outcome<QueueList>>) -> Option<&[QueueSample]> {
+        reply(list.as_ref()).map(|reply| &*reply.value.queues)
+    }
     let Some(totals) = rows(&round.totals) else {
         let statistics = rows(&round.queues).unwrap_or_default();
         let names = rows(&round.names).unwrap_or_default();
         // A broker that has just started says "down" of every queue there.
-        let named = names
-            .into_iter()
-            .map(|row| QueueSample { state: None, ..row });
-        return statistics.into_iter().chain(named).collect();
+        let named = names.iter().map(|row| QueueSample {
+            state: None,
+            ..row.clone()
+        });
+        return statistics.iter().cloned().chain(named).collect();
     };
     let statistics = Listed::of(reply(round.queues.as_ref()));
-    let with_rest = |total: QueueSample| match statistics.row(&total) {
+    let with_rest = |total: &QueueSample| match statistics.row(total) {
         Some(row) => QueueSample {
             messages: total.messages.or(row.messages),
             messages_ready: total.messages_ready.or(row.messages_ready),
             messages_unack: total.messages_unack.or(row.messages_unack),
             ..row.clone()
         },
-        None => total,
+        None => total.clone(),
     };
-    totals.into_iter().map(with_rest).collect()
+    totals.iter().map(with_rest).collect()
 }
 
 /// The rows of the listing with statistics, by name.

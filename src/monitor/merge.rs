@@ -5,7 +5,6 @@
 //! every node that answers has them, else from the listing with statistics. A queue exists if one
 //! of them has its depth, or lists its name. What none has is absent.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,12 +27,14 @@ use crate::model::{BindingSample, ExchangeSample, QueueSample, Source};
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     round: u64,
-    queues: PerName<History>,
+    queues: PerName<Box<History>>,
     exchanges: Exchanges,
     /// Types and owners of queues, so that a series keeps its tag in a round without a listing.
     kinds: PerName<Kind>,
     /// The round of the last listing.
     listed_at: u64,
+    /// Whether a node has a queue that was not listed yet.
+    has_untyped: bool,
     /// Where queues of a cluster were.
     places: Places,
     /// When the broker was there again after it was away.
@@ -54,7 +55,7 @@ struct Kind {
     round: u64,
     /// Whether a node had it since it was listed: then it is forgotten with the queue, else it waits
     /// for it until the next listing.
-    is_met: Cell<bool>,
+    is_met: bool,
 }
 
 /// The queues of a round and where they came from.
@@ -87,7 +88,7 @@ impl Memory {
         self.round += 1;
         for list in [&round.names, &round.totals, &round.queues] {
             if let Some(list) = reply(list.as_ref()) {
-                self.learn(&list.value);
+                self.learn(&list.value, selector);
             }
         }
         let waited = Duration::from_secs(attendance.took.as_secs());
@@ -100,8 +101,12 @@ impl Memory {
         if std::mem::take(&mut self.is_away) {
             self.back_at = Some(now);
         }
-        let mut found = self.existing(round, (&attendance, now), depth);
-        found.retain(|sample| selector.admits(&sample.vhost, &sample.queue));
+        let mut found = self.existing(round, (&attendance, now), selector);
+        if depth == Source::Passive
+            && let Some(list) = reply(round.passive.as_ref())
+        {
+            found.extend(self.declared(&list.value, selector));
+        }
         let counting = Counting {
             counted,
             attendance: &attendance,
@@ -170,17 +175,19 @@ impl Memory {
             .collect()
     }
 
-    /// Queues that are known, and whether one of them has no type yet.
-    pub(super) fn extent(&self) -> (usize, bool) {
-        let has_type = |vhost: &str, queue: &str| {
-            let kind = self.kinds.get(vhost, queue);
-            kind.is_some_and(|kind| kind.queue_type.is_some())
-        };
-        let untyped = self
-            .queues
-            .iter()
-            .any(|(vhost, queue, _)| !has_type(vhost, queue));
-        (self.queues.iter().count(), untyped)
+    /// Queues that are known.
+    pub(super) fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Whether a node has a queue of which no listing has told its type.
+    pub(super) const fn has_untyped(&self) -> bool {
+        self.has_untyped
+    }
+
+    /// Whether a node tells of an exchange of which no listing has told its type.
+    pub(super) const fn has_untyped_exchanges(&self) -> bool {
+        self.exchanges.has_untyped()
     }
 
     fn stand_on(&mut self, source: Option<Source>) {
@@ -188,62 +195,74 @@ impl Memory {
             return;
         }
         if self.basis.is_some() {
-            self.queues.values_mut().for_each(History::forget_counters);
+            let queues = self.queues.values_mut();
+            queues.for_each(|history| history.forget_counters());
         }
         self.basis = source;
     }
 
-    fn learn(&mut self, list: &QueueList) {
+    fn learn(&mut self, list: &QueueList, selector: &Selector) {
         self.listed_at = self.round;
-        for queue in &list.queues {
+        let queues = list.queues.iter();
+        for queue in queues.filter(|queue| selector.admits(&queue.vhost, &queue.queue)) {
             let kind = self.kinds.shared_entry(&queue.vhost, &queue.queue);
             kind.queue_type.clone_from(&queue.queue_type);
             kind.exclusive = queue.exclusive;
             kind.round = self.round;
-            kind.is_met.set(false);
+            kind.is_met = false;
         }
     }
 
-    /// Every queue that a source of this round has, with its depth.
+    /// Every queue that a listing or a node of this round has, with its depth.
     fn existing(
         &mut self,
         round: &Round,
         (attendance, now): (&Attendance<'_>, Instant),
-        depth: Source,
+        selector: &Selector,
     ) -> Vec<QueueSample> {
-        let mut samples = Vec::new();
-        let mut seen: PerName<()> = PerName::default();
         let owners = self.places.owners(attendance, now);
-        for queue in listed(round) {
-            if seen.get(&queue.vhost, &queue.queue).is_none() {
-                seen.insert(&queue.vhost, &queue.queue, ());
-                samples.push(queue);
-            }
-        }
+        let mut seen: PerName<()> = PerName::default();
+        let mut samples = listed(round);
+        samples.retain(|sample| {
+            let is_new = seen.get(&sample.vhost, &sample.queue).is_none();
+            seen.insert(&sample.vhost, &sample.queue, ());
+            is_new && selector.admits(&sample.vhost, &sample.queue)
+        });
+        self.has_untyped = false;
         for sample in &mut samples {
             if let Some(owner) = owners.get(&sample.vhost, &sample.queue) {
-                self.take_owner(sample, owner);
+                self.take_owner(sample, &owner);
             }
         }
-        for (vhost, queue, owner) in owners.iter() {
-            if seen.get(vhost, queue).is_none() {
-                let mut sample = self.named(vhost, queue);
-                self.take_owner(&mut sample, owner);
+        samples.reserve(self.queues.len().saturating_sub(samples.len()));
+        owners.for_each(|vhost, queue, owner| {
+            if selector.admits(vhost, queue) && seen.get(vhost, queue).is_none() {
+                let mut sample = QueueSample {
+                    vhost: vhost.clone(),
+                    queue: queue.clone(),
+                    ..QueueSample::default()
+                };
+                self.take_owner(&mut sample, &owner);
                 samples.push(sample);
             }
-        }
-        if let Some(list) = reply(round.passive.as_ref()).filter(|_| depth == Source::Passive) {
-            samples.extend(self.declared(&list.value));
-        }
+        });
         samples
     }
 
-    /// What the node that has a queue says of it.
-    fn take_owner(&self, sample: &mut QueueSample, owner: &Owner<'_>) {
+    /// What the node that has a queue says of it, and what is known of its kind.
+    fn take_owner(&mut self, sample: &mut QueueSample, owner: &Owner<'_>) {
         take_depth(sample, owner.queue);
         sample.node = self.roster.name(owner.node).or(sample.node.take());
-        if let Some(kind) = self.kinds.get(&sample.vhost, &sample.queue) {
-            kind.is_met.set(true);
+        match self.kinds.get_mut(&sample.vhost, &sample.queue) {
+            Some(kind) => {
+                kind.is_met = true;
+                self.has_untyped |= kind.queue_type.is_none();
+                if sample.queue_type.is_none() {
+                    sample.queue_type.clone_from(&kind.queue_type);
+                }
+                sample.exclusive = sample.exclusive.or(kind.exclusive);
+            }
+            None => self.has_untyped = true,
         }
         let kind = owner.queue.queue_type;
         if kind.is_some() && kind != sample.queue_type.as_deref() {
@@ -251,8 +270,14 @@ impl Memory {
         }
     }
 
-    fn declared<'a>(&'a self, list: &'a PassiveList) -> impl Iterator<Item = QueueSample> + 'a {
-        list.queues.iter().map(|declared| QueueSample {
+    fn declared<'a>(
+        &'a self,
+        list: &'a PassiveList,
+        selector: &'a Selector,
+    ) -> impl Iterator<Item = QueueSample> + 'a {
+        let queues = list.queues.iter();
+        let admitted = queues.filter(|declared| selector.admits(&list.vhost, &declared.queue));
+        admitted.map(|declared| QueueSample {
             messages_ready: Some(declared.ready),
             consumers: Some(declared.consumers),
             ..self.named(&list.vhost, &declared.queue)
@@ -273,7 +298,8 @@ impl Memory {
 
     /// What no round saw is gone at once if every node answered, else after a while.
     fn forget_deleted(&mut self, now: Instant, is_whole: bool) {
-        let (round, changes) = (self.round, &mut self.changes);
+        let (round, before) = (self.round, self.changes);
+        let changes = &mut self.changes;
         self.queues.retain(|history| {
             if history.round == round {
                 return true;
@@ -284,9 +310,12 @@ impl Memory {
             *changes += u64::from(!stays);
             stays
         });
+        if self.changes == before && self.listed_at != round {
+            return;
+        }
         let (queues, listed_at) = (&self.queues, self.listed_at);
         self.kinds.retain_named(|vhost, name, kind| {
-            let is_awaited = kind.round == listed_at && !kind.is_met.get();
+            let is_awaited = kind.round == listed_at && !kind.is_met;
             is_awaited || queues.get(vhost, name).is_some()
         });
     }

@@ -25,10 +25,12 @@ mod endpoint;
 mod exchanges;
 mod failure;
 mod history;
+mod known;
 mod lane;
 mod listing;
 mod management;
 mod merge;
+mod narrow;
 mod otlp;
 mod passive;
 mod peers;
@@ -41,11 +43,15 @@ mod rates;
 mod roster;
 mod round;
 mod select;
+mod small;
 mod summary;
 mod topology;
 mod totals;
 mod verdict;
 mod watch;
+
+#[cfg(test)]
+mod tests;
 
 pub use check::check;
 pub use failure::{Cause, MonitorError, Plugin, RequestError};

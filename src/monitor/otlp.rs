@@ -15,23 +15,28 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use crate::model::{BrokerSnapshot, QueueSample};
 
-/// The queues of a snapshot; counters are cumulative since `started_unix_nano`, at which the
-/// monitor began. What is absent gives no data point.
-#[must_use]
+/// Queues in one request: 1.6 MB, where a receiver of gRPC takes 4 MiB by default.
+const MOST: usize = 2_000;
+
+/// The queues of a snapshot, in requests of [`MOST`] at most; counters are cumulative since
+/// `started_unix_nano`, at which the monitor began. What is absent gives no data point.
 pub fn otlp_metrics(
     snapshot: &BrokerSnapshot,
     started_unix_nano: u64,
-) -> ExportMetricsServiceRequest {
+) -> impl Iterator<Item = ExportMetricsServiceRequest> + '_ {
     let times = Times {
         start: started_unix_nano,
         now: u64::try_from(snapshot.time_unix_nano).unwrap_or_default(),
     };
-    let resource_metrics = snapshot
-        .queues
-        .iter()
-        .filter_map(|queue| queue_metrics(&snapshot.cluster, queue, &times))
-        .collect();
-    ExportMetricsServiceRequest { resource_metrics }
+    let request = move |queues: &[QueueSample]| {
+        let queues = queues.iter();
+        let metrics = queues.filter_map(|queue| queue_metrics(&snapshot.cluster, queue, &times));
+        ExportMetricsServiceRequest {
+            resource_metrics: metrics.collect(),
+        }
+    };
+    let requests = snapshot.queues.chunks(MOST).map(request);
+    requests.filter(|request| !request.resource_metrics.is_empty())
 }
 
 /// Data points of a request of [`otlp_metrics`].
@@ -172,6 +177,7 @@ mod tests {
     use super::otlp_metrics;
     use crate::model::{BrokerSnapshot, OverviewSample, PollSample, QueueSample, Source};
     use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use prost::Message;
     use std::time::Duration;
 
     fn snapshot(queues: Vec<QueueSample>) -> BrokerSnapshot {
@@ -211,7 +217,11 @@ mod tests {
             messages_publish: Some(9),
             ..QueueSample::default()
         };
-        let request = otlp_metrics(&snapshot(vec![full, QueueSample::default()]), 10);
+        let snapshot = snapshot(vec![full, QueueSample::default()]);
+        let requests: Vec<_> = otlp_metrics(&snapshot, 10).collect();
+        let [request] = &requests[..] else {
+            panic!("one request, not {}", requests.len());
+        };
         assert_eq!(
             request.resource_metrics.len(),
             1,
@@ -237,5 +247,31 @@ mod tests {
         let attributes = &of_queue.resource.as_ref().unwrap().attributes;
         assert_eq!(attributes.len(), 3);
         assert_eq!(attributes[2].key, "rabbitmq.queue.name");
+    }
+
+    #[test]
+    fn ten_thousand_queues_are_several_requests_that_a_receiver_takes() {
+        let queue = |index: u32| QueueSample {
+            vhost: "production".into(),
+            queue: format!("a.rather.long.name.of.a.queue.{index:05}").into(),
+            node: Some("rabbit@a-long-name-of-a-host.example.com".into()),
+            messages_ready: Some(u64::MAX >> 2),
+            messages_unack: Some(1 << 40),
+            consumers: Some(100),
+            messages_publish: Some(1 << 50),
+            messages_deliver_get: Some(1 << 50),
+            messages_ack: Some(1 << 50),
+            messages_redeliver: Some(1 << 50),
+            ..QueueSample::default()
+        };
+        let snapshot = snapshot((0..10_000).map(queue).collect());
+        let sizes: Vec<(usize, usize)> = otlp_metrics(&snapshot, 10)
+            .map(|request| (request.resource_metrics.len(), request.encoded_len()))
+            .collect();
+        assert_eq!(
+            sizes.iter().map(|(queues, _)| queues).sum::<usize>(),
+            10_000
+        );
+        assert!(sizes.iter().all(|(_, bytes)| *bytes < 2 << 20), "{sizes:?}");
     }
 }

@@ -18,6 +18,15 @@ impl<T> PerName<T> {
         self.0.get(vhost)?.get(name)
     }
 
+    pub(super) fn get_mut(&mut self, vhost: &str, name: &str) -> Option<&mut T> {
+        self.0.get_mut(vhost)?.get_mut(name)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(HashMap::len).sum()
+    }
+
     pub(super) fn insert(&mut self, vhost: &Arc<str>, name: &Arc<str>, value: T) {
         if let Some(names) = self.0.get_mut(vhost) {
             names.insert(name.clone(), value);
@@ -25,6 +34,13 @@ impl<T> PerName<T> {
             let names = HashMap::from([(name.clone(), value)]);
             self.0.insert(vhost.clone(), names);
         }
+    }
+
+    /// A name that is not there yet; the keys that it has.
+    pub(super) fn add(&mut self, vhost: &str, name: &str, value: T) -> (Arc<str>, Arc<str>) {
+        let (vhost, name) = (key_of(&self.0, vhost), Arc::from(name));
+        self.insert(&vhost, &name, value);
+        (vhost, name)
     }
 
     /// Keeps what `keep` wants, and the virtual hosts that still have something.
@@ -60,14 +76,6 @@ impl<T: Default> PerName<T> {
     pub(super) fn shared_entry(&mut self, vhost: &Arc<str>, name: &Arc<str>) -> &mut T {
         let names = self.0.entry(vhost.clone()).or_default();
         names.entry(name.clone()).or_default()
-    }
-
-    /// The value of a name, made if it is new; allocates only then.
-    pub(super) fn entry(&mut self, vhost: &str, name: &str) -> &mut T {
-        let vhost = key_of(&self.0, vhost);
-        let names = self.0.entry(vhost).or_default();
-        let name = key_of(names, name);
-        names.entry(name).or_default()
     }
 }
 

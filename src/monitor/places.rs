@@ -3,10 +3,11 @@
 //! While a leader moves two nodes have its queue: the one that has it newly is right, for what the
 //! other says is from before.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::per_name::PerName;
-use super::prometheus::ScrapedQueue;
+use super::prometheus::{DetailedScrape, ScrapedQueue};
 use super::roster::Attendance;
 use super::totals::NodeId;
 
@@ -30,22 +31,55 @@ pub(super) struct Owner<'a> {
     pub(super) queue: &'a ScrapedQueue,
 }
 
+/// Who has which queue in a round.
+#[derive(Debug)]
+pub(super) enum Owners<'a> {
+    /// There is one node alone: it has what it tells of.
+    One(NodeId, &'a DetailedScrape),
+    Several(PerName<Owner<'a>>),
+}
+
+impl<'a> Owners<'a> {
+    pub(super) fn get(&self, vhost: &str, name: &str) -> Option<Owner<'a>> {
+        match self {
+            Self::One(node, scrape) => {
+                let queue = scrape.queues.get(vhost, name);
+                let queue = queue.filter(|queue| queue.exists())?;
+                Some(Owner { node: *node, queue })
+            }
+            Self::Several(owners) => owners.get(vhost, name).copied(),
+        }
+    }
+
+    pub(super) fn for_each(&self, mut take: impl FnMut(&Arc<str>, &Arc<str>, Owner<'a>)) {
+        match self {
+            Self::One(node, scrape) => {
+                let queues = scrape.queues.iter();
+                for (vhost, name, queue) in queues.filter(|(_, _, queue)| queue.exists()) {
+                    take(vhost, name, Owner { node: *node, queue });
+                }
+            }
+            Self::Several(owners) => {
+                let owners = owners.iter();
+                owners.for_each(|(vhost, name, owner)| take(vhost, name, *owner));
+            }
+        }
+    }
+}
+
 impl Places {
     /// The node that has each queue in this round.
-    pub(super) fn owners<'a>(
-        &mut self,
-        attendance: &Attendance<'a>,
-        now: Instant,
-    ) -> PerName<Owner<'a>> {
+    pub(super) fn owners<'a>(&mut self, attendance: &Attendance<'a>, now: Instant) -> Owners<'a> {
+        if let ([_], Some((node, scrape))) = (&*attendance.nodes, attendance.scrapes().next()) {
+            self.0 = PerName::default();
+            return Owners::One(node, scrape);
+        }
         let mut owners: PerName<Owner<'a>> = PerName::default();
         let mut holders: PerName<u64> = PerName::default();
-        let is_cluster = attendance.nodes.len() > 1;
         for (node, scrape) in attendance.scrapes() {
             for (vhost, name, queue) in scrape.queues.iter().filter(|(_, _, queue)| queue.exists())
             {
-                if is_cluster {
-                    *holders.shared_entry(vhost, name) |= bit(node);
-                }
+                *holders.shared_entry(vhost, name) |= bit(node);
                 let other = owners.get(vhost, name).map(|owner| owner.node);
                 let place = self.0.get(vhost, name);
                 if other.is_none_or(|other| place.is_some_and(|place| place.moved(other, node))) {
@@ -65,7 +99,7 @@ impl Places {
                 self.0.insert(vhost, name, place);
             }
         }
-        owners
+        Owners::Several(owners)
     }
 
     /// Since when a queue is where it is, in a cluster: one that no node has just now is on its way.

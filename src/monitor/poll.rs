@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::choice::Choice;
 use super::failure::MonitorError;
+use super::known::Known;
 use super::listing::reply;
 use super::merge::{Memory, Merged};
-use super::round::{Known, Outcome, Round, Sources};
+use super::round::{Outcome, Round, Sources};
 use super::select::{Selected, Selector};
 use super::summary::{cluster, globals, nodes, overview};
 use super::watch::{LastPoll, Watch};
@@ -133,16 +134,18 @@ impl Monitor {
 
     async fn poll(&mut self) -> (BrokerSnapshot, Option<MonitorError>) {
         let (begun, wall) = (Instant::now(), (self.clock)());
-        let known = self.known();
-        let round = self.sources.ask(known).await;
+        let round = self.ask().await;
         let took = begun.elapsed();
         let first = first_answer(&round).map_or(took, |at| at.saturating_duration_since(begun));
         let at = (begun + first, unix_nano(wall + first));
         let Some(merged) = self.memory.merge(&round, &self.selector, at) else {
-            return self.lost(&round, (unix_nano(wall), took));
+            let lost = self.lost(&round, (unix_nano(wall), took));
+            self.sources.take_back(round);
+            return lost;
         };
         self.choice.made(&self.component, (&merged, took), &round);
         let snapshot = self.snapshot(merged, &round, (at.1, took));
+        self.sources.take_back(round);
         self.metrics.polls.inc();
         self.metrics
             .queues
@@ -152,19 +155,22 @@ impl Monitor {
         (snapshot, None)
     }
 
-    fn known(&self) -> Known {
-        let (queues, has_untyped) = self.memory.extent();
-        let changes = self.memory.changes();
-        let vhost = self.sources.passive_vhost();
-        let mut names: HashSet<Arc<str>> = self.watched.1.iter().cloned().collect();
-        names.extend(self.memory.names(vhost));
-        let names = names.into_iter().collect();
-        Known {
-            queues,
-            has_untyped,
-            changes,
-            names,
-        }
+    async fn ask(&mut self) -> Round {
+        let (vhost, watched) = &self.watched;
+        let (memory, vhost) = (&self.memory, &**vhost);
+        let names = move || {
+            let mut names = watched.clone();
+            names.extend(memory.names(vhost));
+            names.into_iter().collect()
+        };
+        let known = Known {
+            queues: memory.queues(),
+            has_untyped: memory.has_untyped(),
+            has_untyped_exchanges: memory.has_untyped_exchanges(),
+            changes: memory.changes(),
+            names: &names,
+        };
+        self.sources.ask(known).await
     }
 
     /// Nothing was learned: that is a snapshot too, of what was asked and why it failed.

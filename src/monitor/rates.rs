@@ -8,12 +8,18 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::small::Small;
+
 /// How often the broker renews its numbers (`collect_statistics_interval`), by default.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
 /// By how much two polls that are a window apart may be closer.
 pub(super) const TOLERANCE: Duration = Duration::from_millis(250);
 /// Age of the oldest poll that is kept.
 const KEPT: Duration = Duration::from_secs(20);
+/// Polls that are kept though a newer one is a good base: others may come late.
+const SPARE: usize = 5;
+/// Polls closer together than that are one: it moves a base by less than what is good.
+const LEAST: Duration = Duration::from_millis(450);
 /// Share of a rate by which it may be off where a better base is not at hand.
 const WORST: f64 = 0.2;
 /// Share by which a rate may be off; the newest base that is as good is taken.
@@ -22,7 +28,7 @@ const GOOD: f64 = 0.05;
 #[derive(Clone, Debug)]
 struct Poll<const N: usize> {
     at: Instant,
-    values: [Option<u64>; N],
+    values: [Small; N],
 }
 
 /// The last window of `N` counters of one name.
@@ -50,7 +56,19 @@ impl<const N: usize> Rates<N> {
         {
             history.pop_front();
         }
-        let rates = base(history, at).map_or([None; N], |base| between(base, at, &values));
+        let (place, rates) = match base(history, at) {
+            Some((place, base)) => (place, between(base, at, &values)),
+            None => (0, [None; N]),
+        };
+        history.drain(..place.min(history.len().saturating_sub(SPARE)));
+        let is_close = |last: &Poll<N>| at.saturating_duration_since(last.at) < LEAST;
+        if history.len() > 1 && history.back().is_some_and(is_close) {
+            return rates;
+        }
+        if history.len() == history.capacity() {
+            history.reserve_exact(SPARE + 1);
+        }
+        let values = values.map(Small::new);
         history.push_back(Poll { at, values });
         rates
     }
@@ -61,22 +79,24 @@ impl<const N: usize> Rates<N> {
     }
 }
 
-/// The newest poll from which a rate is good, else the best of those that are not too bad.
-fn base<const N: usize>(history: &VecDeque<Poll<N>>, at: Instant) -> Option<&Poll<N>> {
+/// The newest poll from which a rate is good, and its place; else the best of those that are not
+/// too bad, before which nothing may go.
+fn base<const N: usize>(history: &VecDeque<Poll<N>>, at: Instant) -> Option<(usize, &Poll<N>)> {
     let judged = history
         .iter()
+        .enumerate()
         .rev()
-        .map(|poll| (poll, error(at.saturating_duration_since(poll.at))));
+        .map(|(place, poll)| (place, poll, error(at.saturating_duration_since(poll.at))));
     let mut best: Option<(&Poll<N>, f64)> = None;
-    for (totals, error) in judged.filter(|(_, error)| *error <= WORST) {
+    for (place, totals, error) in judged.filter(|(_, _, error)| *error <= WORST) {
         if error <= GOOD {
-            return Some(totals);
+            return Some((place, totals));
         }
         if best.is_none_or(|(_, least)| error < least) {
             best = Some((totals, error));
         }
     }
-    best.map(|(totals, _)| totals)
+    best.map(|(totals, _)| (0, totals))
 }
 
 /// Share by which a rate over `age` may be off, as the broker renews its numbers once a window.
@@ -90,10 +110,10 @@ fn error(age: Duration) -> f64 {
 
 /// Whether a counter fell or went away: the broker, or the queue, began anew.
 fn is_reset<const N: usize>(last: &Poll<N>, values: &[Option<u64>; N]) -> bool {
-    last.values
-        .iter()
-        .zip(values)
-        .any(|(last, value)| last.is_some_and(|last| value.is_none_or(|value| value < last)))
+    last.values.iter().zip(values).any(|(last, value)| {
+        let fell = |last| value.is_none_or(|value| value < last);
+        last.count().is_some_and(fell)
+    })
 }
 
 fn between<const N: usize>(
@@ -104,7 +124,7 @@ fn between<const N: usize>(
     let seconds = at.saturating_duration_since(base.at).as_secs_f64();
     std::array::from_fn(|index| {
         let (before, now) = (base.values.get(index)?, values.get(index)?);
-        let grown = (*now)?.checked_sub((*before)?)?;
+        let grown = (*now)?.checked_sub(before.count()?)?;
         #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
         let rate = grown as f64 / seconds;
         Some(rate)
@@ -191,5 +211,21 @@ mod tests {
         rates.clear();
         let later = begun + Duration::from_secs(5);
         assert_eq!(rates.observe(later, [Some(9)]), [None]);
+    }
+
+    #[test]
+    fn polls_close_together_take_no_more_room_than_a_base_needs() {
+        for (apart, most) in [(50, 14), (250, 14), (500, 12), (1_000, 7), (5_000, 6)] {
+            let (begun, mut rates) = (Instant::now(), Rates::<1>::default());
+            for poll in 0..2_000 {
+                let after = Duration::from_millis(apart * poll);
+                // Ten a second, told at once.
+                let rate = rates.observe(begun + after, [Some(apart * poll / 100)])[0];
+                let is_right = rate.is_none_or(|rate| (rate - 10.0).abs() < 0.3);
+                let is_there = rate.is_some() || after < Duration::from_secs(5);
+                assert!(is_right && is_there, "{apart} {poll} {rate:?}");
+                assert!(rates.0.len() <= most, "{apart}: {}", rates.0.len());
+            }
+        }
     }
 }

@@ -6,7 +6,6 @@
 //! where the plugin is away (a cheaper one, never paged). Where neither answers the queues that
 //! are known are asked for over AMQP. A source that hangs is waited for until the deadline.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -15,14 +14,16 @@ use reqwest::Client;
 use super::asking::Asking;
 use super::endpoint::Endpoint;
 use super::failure::{Cause, RequestError};
+use super::known::Known;
 pub(super) use super::lane::{Lane, Outcome, Reply};
 use super::management::{
     self, BINDINGS_PATH, Cluster, EXCHANGES_PATH, ExchangeList, NAMES_PATH, NODES_PATH,
     OVERVIEW_PATH, QUEUES_PATH, QueueList, TOTALS_PATH,
 };
+use super::narrow;
 use super::passive::{Passive, PassiveList};
 use super::peers::Peers;
-use super::prometheus::{Consumers, DetailedScrape, NODE_PATH, NodeScrape, detailed_path};
+use super::prometheus::{Consumers, DetailedScrape, NODE_PATH, NodeScrape, Reading, detailed_path};
 use super::topology::Due;
 use crate::config::{Broker, Statistics};
 use crate::model::{BindingSample, NodeSample, PeerSample};
@@ -31,7 +32,7 @@ use crate::model::{BindingSample, NodeSample, PeerSample};
 const EXTRA_WAIT: Duration = Duration::from_millis(500);
 /// How often the aggregated numbers of a node are asked for, where other sources tell of nodes.
 const NODE_EVERY: Duration = Duration::from_secs(60);
-/// Least time between two listings of names.
+/// Least time between two listings of names, or of exchanges for their types.
 const NAMES_EVERY: Duration = Duration::from_secs(15);
 /// Queues from which on consumers are asked for in every third round only.
 const MANY: usize = 2_000;
@@ -60,25 +61,14 @@ pub(super) struct Round {
     pub(super) is_pending: bool,
 }
 
-/// What is known from the round before.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    /// Queues that there are.
-    pub(super) queues: usize,
-    /// Whether one of them has no type yet.
-    pub(super) has_untyped: bool,
-    /// How many queues came or went since the monitor began.
-    pub(super) changes: u64,
-    /// Names in the virtual host of the AMQP URL.
-    pub(super) names: Vec<Arc<str>>,
-}
-
 /// One node's prometheus plugin.
 #[derive(Debug)]
 struct Node {
     endpoint: Endpoint,
     detailed: Lane<DetailedScrape>,
     aggregated: Lane<NodeScrape>,
+    /// What it answered last: the next answer has the same names.
+    earlier: Option<DetailedScrape>,
 }
 
 /// All that is asked in a round.
@@ -88,6 +78,8 @@ pub(super) struct Sources {
     wait: Duration,
     statistics: Statistics,
     vhosts: Vec<String>,
+    /// Which queues are asked for, as a regular expression; none for all.
+    only: Option<String>,
     nodes: Vec<Node>,
     management: Endpoint,
     queues: Lane<QueueList>,
@@ -110,6 +102,7 @@ pub(super) struct Sources {
     is_lost: bool,
     aggregated_at: Option<Instant>,
     names_at: Option<Instant>,
+    exchanges_at: Option<Instant>,
 }
 
 impl Sources {
@@ -118,13 +111,15 @@ impl Sources {
             endpoint: Endpoint::prometheus(url),
             detailed: Lane::default(),
             aggregated: Lane::default(),
+            earlier: None,
         };
         Self {
             client,
             timeout: broker.poll_timeout,
             wait: broker.poll_timeout.min(broker.poll_interval * 4 / 5),
             statistics: broker.statistics,
-            vhosts: plain_names(&broker.selection.include_vhosts),
+            vhosts: narrow::vhosts(&broker.selection),
+            only: narrow::queues(&broker.selection),
             nodes: broker.prometheus_urls.iter().map(node).collect(),
             management: Endpoint::management(broker),
             queues: Lane::default(),
@@ -144,26 +139,22 @@ impl Sources {
             is_lost: false,
             aggregated_at: None,
             names_at: None,
+            exchanges_at: None,
         }
     }
 
-    /// The virtual host whose queues can be asked for over AMQP.
-    pub(super) fn passive_vhost(&self) -> &Arc<str> {
-        self.passive.vhost()
-    }
-
     /// Asks every source that is due.
-    pub(super) async fn ask(&mut self, known: Known) -> Round {
+    pub(super) async fn ask(&mut self, known: Known<'_>) -> Round {
         let begun = Instant::now();
         let deadline = begun + self.wait;
         self.cycle += 1;
         self.ask_nodes(&known, begun);
-        self.ask_management(known.changes, begun);
+        self.ask_management(&known, begun);
         if self.has_scrape == Some(false) {
             self.ask_listings();
         }
-        if self.is_lost && !known.names.is_empty() {
-            self.ask_passive(known.names.clone());
+        if self.is_lost {
+            self.ask_passive(&known);
         }
         let mut round = Round {
             scrapes: self.scrapes(deadline).await,
@@ -189,9 +180,9 @@ impl Sources {
         self.collect(&mut round, if has_scrape { extra } else { deadline })
             .await;
         self.is_lost = !has_scrape && !is_ok(&round.queues) && !is_ok(&round.totals);
-        if self.is_lost && !known.names.is_empty() {
+        if self.is_lost {
             if !self.declared.is_running() && round.passive.is_none() {
-                self.ask_passive(known.names);
+                self.ask_passive(&known);
             }
             if round.passive.is_none() {
                 round.passive = self.declared.answer(deadline).await;
@@ -206,24 +197,31 @@ impl Sources {
         round
     }
 
-    fn ask_nodes(&mut self, known: &Known, now: Instant) {
+    /// Takes the answers of a round back: the next ones have the same names.
+    pub(super) fn take_back(&mut self, round: Round) {
+        for (node, outcome) in self.nodes.iter_mut().zip(round.scrapes) {
+            node.earlier = outcome.ok().map(|reply| reply.value);
+        }
+    }
+
+    fn ask_nodes(&mut self, known: &Known<'_>, now: Instant) {
         let is_third = self.cycle % 3 == 1;
         let consumers = if known.queues <= MANY || is_third {
             Consumers::Asked
         } else {
             Consumers::LeftOut
         };
-        let path = detailed_path(consumers, &self.vhosts);
-        let is_old = self
-            .aggregated_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= NODE_EVERY);
-        if is_old {
+        let path = detailed_path(consumers, &self.vhosts, self.only.as_deref());
+        let is_due = is_old(self.aggregated_at, NODE_EVERY, now);
+        if is_due {
             self.aggregated_at = Some(now);
         }
         for node in &mut self.nodes {
             let asking = Asking::new(&self.client, &node.endpoint, self.timeout);
-            node.detailed.ask(asking.clone().get(path.clone(), scrape));
-            if is_old || !self.has_totals {
+            let reading = Reading::new(node.earlier.take());
+            node.detailed
+                .ask(asking.clone().scrape(path.clone(), reading));
+            if is_due || !self.has_totals {
                 node.aggregated
                     .ask_if_due(asking.get(NODE_PATH.to_owned(), node_scrape));
             }
@@ -234,7 +232,7 @@ impl Sources {
         Asking::new(&self.client, &self.management, self.timeout)
     }
 
-    fn ask_management(&mut self, changes: u64, now: Instant) {
+    fn ask_management(&mut self, known: &Known<'_>, now: Instant) {
         let asking = self.asking();
         let get = asking.clone();
         self.overview
@@ -242,12 +240,15 @@ impl Sources {
         let get = asking.clone();
         self.node_list
             .ask_if_due(get.get(NODES_PATH.to_owned(), management::nodes));
-        if self.bindings_due.is_due(changes, now) {
+        if self.bindings_due.is_due(known.changes, now) {
             let get = asking.clone();
             self.bindings
                 .ask_if_due(get.get(BINDINGS_PATH.to_owned(), management::bindings));
         }
-        if !self.has_exchanges {
+        // Nodes that count exchanges do not say of which type they are.
+        let is_due = is_old(self.exchanges_at, NAMES_EVERY, now) && known.has_untyped_exchanges;
+        if !self.has_exchanges || is_due {
+            self.exchanges_at = Some(now);
             self.exchanges
                 .ask_if_due(asking.get(EXCHANGES_PATH.to_owned(), management::exchanges));
         }
@@ -269,15 +270,13 @@ impl Sources {
     }
 
     /// What prometheus does not have: counters before 4.0, and the types of queues.
-    fn ask_what_is_missing(&mut self, has_counters: bool, known: &Known, now: Instant) {
+    fn ask_what_is_missing(&mut self, has_counters: bool, known: &Known<'_>, now: Instant) {
         if has_counters {
             self.queues.rest();
         } else {
             self.ask_statistics();
         }
-        let is_due = self
-            .names_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= NAMES_EVERY);
+        let is_due = is_old(self.names_at, NAMES_EVERY, now);
         let is_told = !has_counters && self.queues.is_running();
         let is_first = has_counters && self.names_at.is_none();
         if is_due && !is_told && (known.has_untyped || is_first) {
@@ -288,9 +287,12 @@ impl Sources {
         }
     }
 
-    fn ask_passive(&mut self, names: Vec<Arc<str>>) {
-        self.declared
-            .ask(self.passive.clone().ask(names, self.timeout));
+    fn ask_passive(&mut self, known: &Known<'_>) {
+        let names = (known.names)();
+        if !names.is_empty() {
+            self.declared
+                .ask(self.passive.clone().ask(names, self.timeout));
+        }
     }
 
     async fn scrapes(&mut self, deadline: Instant) -> Vec<Outcome<DetailedScrape>> {
@@ -378,16 +380,8 @@ fn is_ok<T>(outcome: &Option<Outcome<T>>) -> bool {
     matches!(outcome, Some(Ok(_)))
 }
 
-/// Names that can be asked for at the source: none if one of them stands for several.
-fn plain_names(names: &[String]) -> Vec<String> {
-    if names.iter().any(|name| name.contains(['*', '?'])) {
-        return Vec::new();
-    }
-    names.to_vec()
-}
-
-fn scrape(body: &str) -> Result<DetailedScrape, &'static str> {
-    DetailedScrape::parse(body).ok_or("no queue families in it")
+fn is_old(at: Option<Instant>, age: Duration, now: Instant) -> bool {
+    at.is_none_or(|at| now.saturating_duration_since(at) >= age)
 }
 
 fn node_scrape(body: &str) -> Result<NodeScrape, &'static str> {

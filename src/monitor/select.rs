@@ -44,19 +44,18 @@ impl Selector {
 
     /// Folds and caps.
     pub(super) fn select(&self, queues: Vec<QueueSample>) -> Selected {
-        let mut own = Vec::with_capacity(queues.len());
+        let mut own = queues;
         let mut folds: HashMap<(Arc<str>, &str), QueueSample> = HashMap::new();
-        for queue in queues {
-            match self.fold_of(&queue) {
-                Some(name) => {
-                    let fold = folds
-                        .entry((queue.vhost.clone(), name))
-                        .or_insert_with(|| empty(queue.vhost.clone(), Arc::from(name)));
-                    add(fold, &queue);
-                }
-                None => own.push(queue),
+        own.retain(|queue| {
+            let fold = self.fold_of(queue);
+            if let Some(name) = fold {
+                let sum = folds
+                    .entry((queue.vhost.clone(), name))
+                    .or_insert_with(|| empty(queue.vhost.clone(), Arc::from(name)));
+                add(sum, queue);
             }
-        }
+            fold.is_none()
+        });
         let cut = own.len().saturating_sub(self.0.max_queues);
         if cut > 0 {
             let depth = |queue: &QueueSample| queue.messages.or(queue.messages_ready);
@@ -136,35 +135,40 @@ fn add(sum: &mut QueueSample, queue: &QueueSample) {
 
 /// Whether a name fits a pattern in which `*` is any text and `?` any one sign.
 fn fits(pattern: &str, name: &str) -> bool {
-    if pattern == "*" {
-        return true;
-    }
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    let (mut at, mut in_name) = (0, 0);
-    // Where the last `*` stands, and how much of the name it has taken.
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(sign) = name.get(in_name) {
-        match (pattern.get(at), star) {
+    let (mut pattern, mut name) = (pattern, name);
+    // What stands behind the last `*`, and what of the name it has not taken.
+    let mut star: Option<(&str, &str)> = None;
+    loop {
+        let mut signs = pattern.chars();
+        match (signs.next(), name.chars().next()) {
             (Some('*'), _) => {
-                star = Some((at, in_name));
-                at += 1;
+                pattern = signs.as_str();
+                if pattern.is_empty() {
+                    return true;
+                }
+                star = Some((pattern, name));
             }
-            (Some(wanted), _) if *wanted == '?' || wanted == sign => {
-                at += 1;
-                in_name += 1;
+            (None, None) => return true,
+            (Some(wanted), Some(sign)) if wanted == '?' || wanted == sign => {
+                (pattern, name) = (signs.as_str(), behind(name));
             }
-            (_, Some((star_at, taken))) => {
-                star = Some((star_at, taken + 1));
-                at = star_at + 1;
-                in_name = taken + 1;
+            _ => {
+                // It takes one sign more, as long as there is one.
+                let Some((behind_star, left)) = star.filter(|(_, left)| !left.is_empty()) else {
+                    return false;
+                };
+                star = Some((behind_star, behind(left)));
+                (pattern, name) = (behind_star, behind(left));
             }
-            _ => return false,
         }
     }
-    pattern
-        .get(at..)
-        .is_some_and(|rest| rest.iter().all(|sign| *sign == '*'))
+}
+
+/// A name without its first sign.
+fn behind(name: &str) -> &str {
+    let mut signs = name.chars();
+    signs.next();
+    signs.as_str()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! stays where it was, and the poll is marked as broken, so that no rate spans it. While a node
 //! that counted for this queue is away the total is not known: absent, not smaller.
 
+use super::small::Small;
+
 /// A node, by its place in the list of those that were ever seen.
 pub(super) type NodeId = u16;
 
@@ -24,7 +26,7 @@ pub(super) enum Said<const N: usize> {
 #[derive(Clone, Debug)]
 struct Track<const N: usize> {
     node: NodeId,
-    last: [Option<u64>; N],
+    last: [Small; N],
     /// What is added to the node's count to make its part of the total.
     offset: [i64; N],
     /// Whether its next count is a base: its row went, or the node was lost.
@@ -101,9 +103,11 @@ impl<const N: usize> Totals<N> {
             return false;
         }
         let place = place.unwrap_or_else(|| {
+            // One node counts for most queues.
+            self.tracks.reserve_exact(1);
             self.tracks.push(Track {
                 node,
-                last: [None; N],
+                last: [Small::NONE; N],
                 offset: [0; N],
                 is_gone: [false; N],
             });
@@ -117,8 +121,8 @@ impl<const N: usize> Totals<N> {
         let marks = track.is_gone.iter_mut().zip(present);
         for (((last, offset), (is_gone, present)), count) in parts.zip(marks).zip(counts) {
             *present |= count.is_some();
-            let before = last.unwrap_or_default();
-            let began_anew = match (*last, count) {
+            let before = last.count().unwrap_or_default();
+            let began_anew = match (last.count(), count) {
                 (Some(last), Some(count)) => count < last,
                 // Its row went, and may come back with another count.
                 (Some(_), None) => true,
@@ -130,8 +134,8 @@ impl<const N: usize> Totals<N> {
                 *offset = part.saturating_sub(signed(count.unwrap_or_default()));
                 broken = true;
             }
-            *is_gone = count.is_none() && (*is_gone || last.is_some());
-            *last = count;
+            *is_gone = count.is_none() && (*is_gone || last.count().is_some());
+            *last = Small::new(count);
         }
         broken
     }
@@ -145,7 +149,8 @@ impl<const N: usize> Totals<N> {
         let of_node = self.tracks.iter_mut().find(|track| track.node == node);
         if let Some(track) = of_node {
             for (last, offset) in track.last.iter_mut().zip(&mut track.offset) {
-                *offset = offset.saturating_add(signed(last.take().unwrap_or_default()));
+                *offset = offset.saturating_add(signed(last.count().unwrap_or_default()));
+                *last = Small::NONE;
             }
             track.is_gone = [true; N];
         }
@@ -153,7 +158,8 @@ impl<const N: usize> Totals<N> {
 
     fn total(&self, index: usize) -> u64 {
         let part = |track: &Track<N>| {
-            let last = track.last.get(index).copied().flatten().unwrap_or_default();
+            let last = track.last.get(index).and_then(|last| last.count());
+            let last = last.unwrap_or_default();
             let offset = track.offset.get(index).copied().unwrap_or_default();
             signed(last).saturating_add(offset)
         };

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::rates::{TOLERANCE, WINDOW};
+use super::small::Small;
 use crate::model::QueueStatus;
 
 /// Polls that are judged.
@@ -31,115 +32,149 @@ pub(super) struct Seen {
 /// The last polls of one queue. Polls closer together than the broker renews its numbers are one:
 /// else ten of them could all see the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Verdict(VecDeque<Slot>);
+pub(super) struct Verdict {
+    slots: VecDeque<Slot>,
+    /// When the newest slot began.
+    began: Option<Instant>,
+}
 
 /// One poll, kept small: there are ten for each of ten thousand queues.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    began: Instant,
     depth: Small,
-    consumers: Small,
     done: Small,
     redelivered: Small,
-    was_empty: bool,
+    /// As many as fit; none is [`u32::MAX`].
+    consumers: u32,
+    /// Milliseconds since the slot before began; the highest bit says that the queue was empty.
+    after: u32,
 }
 
-/// A count, or none, in the room of a count.
-#[derive(Clone, Copy, Debug)]
-struct Small(u64);
-
-impl Small {
-    fn new(count: Option<u64>) -> Self {
-        Self(count.unwrap_or(u64::MAX))
-    }
-
-    fn count(self) -> Option<u64> {
-        (self.0 != u64::MAX).then_some(self.0)
-    }
-}
+const WAS_EMPTY: u32 = 1 << 31;
 
 impl Slot {
-    fn new(seen: &Seen) -> Self {
+    fn new(seen: &Seen, after: Duration) -> Self {
+        let consumers = seen.consumers.map(u32::try_from);
+        let after = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+        let empty = if seen.depth == Some(0) { WAS_EMPTY } else { 0 };
         Self {
-            began: seen.at,
             depth: Small::new(seen.depth),
-            consumers: Small::new(seen.consumers),
             done: Small::new(seen.done),
             redelivered: Small::new(seen.redelivered),
-            was_empty: seen.depth == Some(0),
+            consumers: consumers.map_or(u32::MAX, |count| count.unwrap_or(u32::MAX - 1)),
+            after: after.min(WAS_EMPTY - 1) | empty,
         }
     }
 
-    fn seen(&self) -> Seen {
-        Seen {
-            at: self.began,
-            depth: self.depth.count(),
-            consumers: self.consumers.count(),
-            done: self.done.count(),
-            redelivered: self.redelivered.count(),
-        }
+    const fn was_empty(self) -> bool {
+        self.after & WAS_EMPTY != 0
+    }
+
+    const fn after(self) -> Duration {
+        Duration::from_millis((self.after & !WAS_EMPTY) as u64)
+    }
+
+    fn consumers(self) -> Option<u32> {
+        (self.consumers != u32::MAX).then_some(self.consumers)
     }
 }
 
 /// By how much a total grew over the window, as far as polls have it: not known if fewer than two
 /// do, or if it began anew.
 fn growth(totals: impl Iterator<Item = Option<u64>>) -> Option<u64> {
-    let totals: Vec<u64> = totals.flatten().collect();
-    let (first, last) = (totals.first()?, totals.last()?);
-    (totals.len() > 1 && totals.is_sorted()).then(|| last - first)
+    let mut totals = totals.flatten();
+    let first = totals.next()?;
+    let (mut last, mut polls) = (first, 1);
+    for total in totals {
+        if total < last {
+            return None;
+        }
+        (last, polls) = (total, polls + 1);
+    }
+    (polls > 1).then(|| last - first)
+}
+
+/// The course of the depth over the window.
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    first: u64,
+    last: u64,
+    polls: usize,
+    falls: bool,
+    is_flat: bool,
+}
+
+impl Course {
+    fn of(mut depths: impl Iterator<Item = u64>) -> Option<Self> {
+        let first = depths.next()?;
+        let mut course = Self {
+            first,
+            last: first,
+            polls: 1,
+            falls: false,
+            is_flat: true,
+        };
+        for depth in depths {
+            course.falls |= depth < course.last;
+            course.is_flat &= depth == first;
+            course.last = depth;
+            course.polls += 1;
+        }
+        Some(course)
+    }
 }
 
 impl Verdict {
     /// Takes a poll in.
     pub(super) fn observe(&mut self, seen: Seen) {
-        if let Some(slot) = self.0.back_mut()
-            && seen.at.saturating_duration_since(slot.began) + TOLERANCE < WINDOW
+        let since = |began: Instant| seen.at.saturating_duration_since(began);
+        let after = self.began.map_or(Duration::ZERO, since);
+        if let Some(slot) = self.slots.back_mut()
+            && after + TOLERANCE < WINDOW
         {
-            let (began, was_empty) = (slot.began, slot.was_empty);
-            *slot = Slot::new(&seen);
-            slot.began = began;
-            slot.was_empty |= was_empty;
+            let before = *slot;
+            *slot = Slot::new(&seen, before.after());
+            slot.after |= before.after & WAS_EMPTY;
             return;
         }
-        match self.0.len() {
-            0 => self.0.reserve_exact(POLLS),
-            POLLS => drop(self.0.pop_front()),
+        match self.slots.len() {
+            0 => self.slots.reserve_exact(POLLS),
+            POLLS => drop(self.slots.pop_front()),
             _ => {}
         }
-        self.0.push_back(Slot::new(&seen));
+        self.slots.push_back(Slot::new(&seen, after));
+        self.began = Some(seen.at);
     }
 
-    fn present(&self) -> impl Iterator<Item = (Seen, u64)> {
-        let polls = self.0.iter().map(Slot::seen);
-        polls.filter_map(|seen| Some((seen, seen.depth?)))
+    fn present(&self) -> impl Iterator<Item = (Slot, u64)> {
+        let slots = self.slots.iter().copied();
+        slots.filter_map(|slot| Some((slot, slot.depth.count()?)))
     }
 
     /// How it does.
     pub(super) fn status(&self) -> QueueStatus {
-        let depths: Vec<u64> = self.present().map(|(_, depth)| depth).collect();
-        let (Some(first), Some(last)) = (depths.first(), depths.last()) else {
+        let Some(course) = Course::of(self.present().map(|(_, depth)| depth)) else {
             return QueueStatus::Unknown;
         };
-        if depths.len() < ENOUGH
-            || self
-                .0
-                .back()
-                .is_none_or(|slot| slot.depth.count().is_none())
-        {
+        let newest = self.slots.back().and_then(|slot| slot.depth.count());
+        if course.polls < ENOUGH || newest.is_none() {
             return QueueStatus::Unknown;
         }
-        if self.0.iter().any(|slot| slot.was_empty) {
+        if self.slots.iter().any(|slot| slot.was_empty()) {
             return QueueStatus::Ok;
         }
-        let falls = depths
-            .windows(2)
-            .any(|pair| matches!(pair, [before, after] if after < before));
-        let done = growth(self.present().map(|(seen, _)| seen.done));
-        let redelivered = growth(self.present().map(|(seen, _)| seen.redelivered));
+        let Course {
+            first,
+            last,
+            falls,
+            is_flat,
+            ..
+        } = course;
+        let done = growth(self.present().map(|(slot, _)| slot.done.count()));
+        let redelivered = growth(self.present().map(|(slot, _)| slot.redelivered.count()));
         // Without counters only a depth that falls shows that somebody takes messages.
         let is_idle = done.map_or(!falls, |done| done == 0);
-        let consumers = || self.present().map(|(seen, _)| seen.consumers);
-        let is_flat = depths.iter().max() == depths.iter().min();
+        let consumers = || self.present().map(|(slot, _)| slot.consumers());
         if is_idle && consumers().all(|consumers| consumers == Some(0)) {
             QueueStatus::NoConsumer
         } else if redelivered > Some(done.unwrap_or_default()) && !falls {
@@ -160,11 +195,16 @@ impl Verdict {
 
     /// Time until it is empty, if it goes on getting shorter as it did over the window.
     pub(super) fn drain_time(&self) -> Option<Duration> {
-        let (first, before) = self.present().next()?;
-        let (last, now) = self.present().last()?;
+        let seen = |slot: &Slot| slot.depth.count().is_some();
+        let first = self.slots.iter().position(seen)?;
+        let last = self.slots.iter().rposition(seen)?;
+        let of = |place: usize| self.slots.get(place)?.depth.count();
+        let (before, now) = (of(first)?, of(last)?);
         let enough = self.present().count() >= ENOUGH.min(3);
         let fell = before.checked_sub(now).filter(|fell| *fell > 0 && enough)?;
-        let took = last.at.saturating_duration_since(first.at).as_secs_f64();
+        let between = self.slots.range(first + 1..=last);
+        let took: Duration = between.map(|slot| slot.after()).sum();
+        let took = took.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
         let left = took * now as f64 / fell as f64;
         Duration::try_from_secs_f64(left).ok()
@@ -256,7 +296,13 @@ mod tests {
             done: Some(0),
             redelivered: Some(0),
         });
-        let mut seen = verdict.0[9].seen();
+        let mut seen = Seen {
+            at: verdict.began.unwrap(),
+            depth: Some(7),
+            consumers: Some(0),
+            done: Some(0),
+            redelivered: Some(0),
+        };
         let mut observe = |depth| {
             seen.at += Duration::from_secs(5);
             verdict.observe(Seen { depth, ..seen });
@@ -300,13 +346,16 @@ mod tests {
             done: Some(3),
             redelivered: Some(0),
         });
-        let mut seen = verdict.0[4].seen();
-        seen.at += Duration::from_secs(5);
-        verdict.observe(Seen {
+        let mut seen = Seen {
+            at: verdict.began.unwrap(),
+            depth: Some(7),
+            consumers: Some(1),
             done: Some(0),
-            depth: Some(6),
-            ..seen
-        });
+            redelivered: Some(0),
+        };
+        seen.at += Duration::from_secs(5);
+        seen.depth = Some(6);
+        verdict.observe(seen);
         assert_eq!(verdict.status(), Draining);
     }
 

@@ -37,6 +37,9 @@ impl LastPoll {
     /// Keeps the watched queues of a poll.
     pub(super) fn keep(&self, snapshot: &BrokerSnapshot, watched: (&str, &HashSet<Arc<str>>)) {
         let (vhost, names) = watched;
+        if names.is_empty() {
+            return;
+        }
         let is_watched =
             |queue: &&QueueSample| &*queue.vhost == vhost && names.contains(&queue.queue);
         let queues = snapshot.queues.iter().filter(is_watched);

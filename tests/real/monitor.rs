@@ -5,6 +5,7 @@
 
 mod absent;
 mod cluster;
+mod counted;
 mod judged;
 mod passive;
 mod recovery;
@@ -70,9 +71,11 @@ async fn depths_are_those_of_rabbitmqctl_whatever_the_names_and_the_source() {
         );
         assert!(!snapshot.cluster.is_empty(), "{what}");
         assert_eq!(watched.health.overall(), Status::Healthy, "{what}");
-        assert!(points(&snapshot).len() > expect.len(), "{what}");
+        assert!(points(&snapshot).count() > expect.len(), "{what}");
         assert_eq!(
-            otlp_metrics(&snapshot, 1).resource_metrics.len(),
+            otlp_metrics(&snapshot, 1)
+                .map(|request| request.resource_metrics.len())
+                .sum::<usize>(),
             expect.len(),
             "{what}"
         );
@@ -110,8 +113,14 @@ async fn counters_and_rates_are_those_of_what_was_done() {
         let message = get(&channel, "counted").await;
         message.ack(BasicAckOptions::default()).await.unwrap();
     }
+    // On a busy machine the rate is over before the last counter is there.
+    let most = std::cell::Cell::new(0.0_f64);
     let (source, counted, exchange) = poll_until("all counters", &mut monitor, |snapshot| {
         let queue = find(snapshot, "/", "counted")?;
+        most.set(
+            most.get()
+                .max(queue.messages_publish_rate.unwrap_or_default()),
+        );
         let totals = (
             queue.messages_publish,
             queue.messages_deliver_get,
@@ -124,15 +133,14 @@ async fn counters_and_rates_are_those_of_what_was_done() {
             .find(|exchange| exchange.exchange.is_empty())?;
         let source = snapshot.poll.counters?;
         let whole = totals == (Some(10), Some(4), Some(3), Some(1))
-            && queue.messages_publish_rate > Some(0.0)
+            && most.get() > 0.0
             && (queue.message_bytes == Some(35) || source == Source::Prometheus)
             && exchange.messages_publish_in == Some(10);
         whole.then(|| (source, queue.clone(), exchange.clone()))
     })
     .await;
     // Six messages in one window of five seconds or more.
-    let rate = counted.messages_publish_rate.unwrap();
-    assert!(rate <= 6.0 / 4.7, "{rate}");
+    assert!(most.get() <= 6.0 / 4.7, "{most:?}");
     if source == Source::Prometheus {
         // From 4.0 on the nodes count, and no listing is asked for.
         let seen = (exchange.messages_confirmed, exchange.messages_returned);

@@ -119,6 +119,33 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
     }
 }
 
+/// Gives each row of a listing to `take`: of ten thousand rows one is held.
+pub(super) fn rows<'de, T: Deserialize<'de>>(
+    body: &'de str,
+    take: impl FnMut(T),
+) -> Result<(), serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(body);
+    deserializer.deserialize_seq(Rows(take, PhantomData))?;
+    deserializer.end()
+}
+
+struct Rows<T, F>(F, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Rows<T, F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a listing")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut rows: A) -> Result<(), A::Error> {
+        while let Some(row) = rows.next_element()? {
+            (self.0)(row);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Count, Flag, Object, Text};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::json::{Count, Flag, Object, Text};
+use super::json::{Count, Flag, Object, Text, rows};
 use crate::model::{BindingSample, ExchangeSample, NodeSample, OverviewSample, QueueSample};
 
 /// The queues of a listing and how many of its rows had no name.
@@ -182,13 +182,12 @@ impl Shared {
 
 /// Reads `/api/queues`.
 pub(crate) fn queues(body: &str) -> Result<QueueList, serde_json::Error> {
-    let rows: Vec<QueueRow> = serde_json::from_str(body)?;
     let mut shared = Shared::default();
     let mut list = QueueList::default();
-    for row in rows {
+    rows(body, |row: QueueRow| {
         let (Some(vhost), Some(queue)) = (shared.text(row.vhost), row.name.0) else {
             list.bad_rows += 1;
-            continue;
+            return;
         };
         let stats = row.message_stats.0;
         list.queues.push(QueueSample {
@@ -214,19 +213,19 @@ pub(crate) fn queues(body: &str) -> Result<QueueList, serde_json::Error> {
             head_message_timestamp: row.head_message_timestamp.0.filter(|time| *time > 0),
             ..QueueSample::default()
         });
-    }
+    })?;
+    list.queues.shrink_to_fit();
     Ok(list)
 }
 
 /// Reads `/api/exchanges`.
 pub(crate) fn exchanges(body: &str) -> Result<ExchangeList, serde_json::Error> {
-    let rows: Vec<ExchangeRow> = serde_json::from_str(body)?;
     let mut shared = Shared::default();
     let mut list = ExchangeList::default();
-    for row in rows {
+    rows(body, |row: ExchangeRow| {
         let (Some(vhost), Some(exchange)) = (shared.text(row.vhost), shared.text(row.name)) else {
             list.bad_rows += 1;
-            continue;
+            return;
         };
         let stats = row.message_stats.0;
         list.exchanges.push(ExchangeSample {
@@ -237,13 +236,12 @@ pub(crate) fn exchanges(body: &str) -> Result<ExchangeList, serde_json::Error> {
             messages_publish_out: stats.publish_out.0,
             ..ExchangeSample::default()
         });
-    }
+    })?;
     Ok(list)
 }
 
 /// Reads `/api/bindings`, without those of the default exchange.
 pub(crate) fn bindings(body: &str) -> Result<Vec<BindingSample>, serde_json::Error> {
-    let rows: Vec<BindingRow> = serde_json::from_str(body)?;
     let mut shared = Shared::default();
     let mut sample = |row: BindingRow| {
         let source = shared.text(row.source)?;
@@ -257,7 +255,9 @@ pub(crate) fn bindings(body: &str) -> Result<Vec<BindingSample>, serde_json::Err
             present: true,
         })
     };
-    Ok(rows.into_iter().filter_map(&mut sample).collect())
+    let mut bindings = Vec::new();
+    rows(body, |row| bindings.extend(sample(row)))?;
+    Ok(bindings)
 }
 
 /// Reads `/api/nodes`.

@@ -296,12 +296,8 @@ async fn a_poll_that_learned_nothing_is_a_snapshot_of_that_and_a_refused_login_i
         (totals.up, totals.http_status, totals.error),
         (false, Some(401), Some("login"))
     );
-    let points = crate::monitor::points(&snapshot);
-    assert!(
-        points
-            .iter()
-            .all(|point| point.measurement == "rabbitmq_poll")
-    );
+    let mut points = crate::monitor::points(&snapshot);
+    assert!(points.all(|point| point.measurement == "rabbitmq_poll"));
 }
 
 #[tokio::test]

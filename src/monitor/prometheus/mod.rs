@@ -6,12 +6,15 @@
 
 mod detailed;
 mod node;
+mod reading;
 mod row;
+mod table;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(super) use detailed::{DetailedScrape, ScrapedExchange, ScrapedQueue};
 pub(super) use node::NodeScrape;
+pub(super) use reading::Reading;
 
 /// What is asked for with each poll; a broker leaves out, without a word, what it does not know.
 const FAMILIES: &str = "/metrics/detailed?family=queue_coarse_metrics\
@@ -21,8 +24,8 @@ const CONSUMERS: &str = "&family=queue_consumer_count";
 /// The aggregated numbers of one node.
 pub(super) const NODE_PATH: &str = "/metrics";
 
-/// Path and query of a scrape; of all virtual hosts if none are given.
-pub(super) fn detailed_path(consumers: Consumers, vhosts: &[String]) -> String {
+/// Path and query of a scrape; of all virtual hosts if none are given, and of `only` those queues.
+pub(super) fn detailed_path(consumers: Consumers, vhosts: &[String], only: Option<&str>) -> String {
     let mut path = FAMILIES.to_owned();
     if consumers == Consumers::Asked {
         path.push_str(CONSUMERS);
@@ -30,6 +33,10 @@ pub(super) fn detailed_path(consumers: Consumers, vhosts: &[String]) -> String {
     for vhost in vhosts {
         path.push_str("&vhost=");
         path.extend(utf8_percent_encode(vhost, NON_ALPHANUMERIC));
+    }
+    if let Some(only) = only {
+        path.push_str("&queue=");
+        path.extend(utf8_percent_encode(only, NON_ALPHANUMERIC));
     }
     path
 }

@@ -34,6 +34,48 @@ pub(super) fn split_metric(line: &str) -> Option<(&str, &str)> {
     fits.then_some((name, rest))
 }
 
+/// The value of a row if it is of the queue that is expected, whose names are written as they are.
+/// What follows has no quote, so that the row cannot be read in another way.
+pub(super) fn expected_row(
+    text: &str,
+    (vhost, queue): (&str, &str),
+    has_exchange: bool,
+) -> Option<u64> {
+    let rest = text.strip_prefix("{vhost=\"")?.strip_prefix(vhost)?;
+    let rest = behind_exchange(rest, has_exchange)?;
+    let rest = rest.strip_prefix("\",queue=\"")?.strip_prefix(queue)?;
+    plain_count(rest.strip_prefix("\"} ")?)
+}
+
+/// Virtual host, queue and value of a row that is the same escaped or not.
+pub(super) fn plain_row(text: &str, has_exchange: bool) -> Option<(&str, &str, u64)> {
+    let (vhost, rest) = until_quote(text.strip_prefix("{vhost=\"")?)?;
+    let rest = behind_exchange(rest, has_exchange)?;
+    let (queue, rest) = until_quote(rest.strip_prefix("\",queue=\"")?)?;
+    Some((vhost, queue, plain_count(rest.strip_prefix("\"} ")?)?))
+}
+
+/// Skips the name of an exchange, where the rows of a metric have one.
+fn behind_exchange(text: &str, has_exchange: bool) -> Option<&str> {
+    if !has_exchange {
+        return Some(text);
+    }
+    let (_, rest) = until_quote(text.strip_prefix("\",exchange=\"")?)?;
+    Some(rest)
+}
+
+/// What stands before the next quote or backslash, and the rest with it.
+fn until_quote(text: &str) -> Option<(&str, &str)> {
+    let end = text.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    text.split_at_checked(end)
+}
+
+/// A count that is written in digits alone.
+fn plain_count(text: &str) -> Option<u64> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
 /// Reads `{vhost="…",queue="…"} value`, also with other labels if they are escaped.
 pub(super) fn queue_row(text: &str, escaping: Escaping) -> Option<QueueRow<'_>> {
     let row = match escaping {

@@ -145,8 +145,7 @@ async fn every_node_is_asked_and_a_queue_that_both_publish_to_counts_once() {
 
 /// Measurement and tags of a queue's point.
 fn series(snapshot: &BrokerSnapshot, queue: &str) -> BTreeSet<String> {
-    let points = points(snapshot);
-    let of_queue = points.iter().filter(|point| {
+    let of_queue = points(snapshot).filter(|point| {
         let is_it =
             |(key, value): &(&str, std::sync::Arc<str>)| *key == "queue" && &**value == queue;
         point.tags.iter().any(is_it)

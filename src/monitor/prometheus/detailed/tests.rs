@@ -1,0 +1,166 @@
+use super::{DetailedScrape, ScrapedQueue};
+
+const V3_10: &str = include_str!("../../fixtures/detailed-3.10.8.txt");
+const V4_0: &str = include_str!("../../fixtures/detailed-4.0.5.txt");
+
+fn names(scrape: &DetailedScrape) -> Vec<String> {
+    let mut names: Vec<String> = scrape
+        .queues
+        .iter()
+        .map(|(vhost, queue, _)| format!("{vhost} | {queue}"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn counters_of_4_0_with_escaped_names() {
+    let scrape = DetailedScrape::parse(V4_0).unwrap();
+    assert_eq!(
+        names(&scrape),
+        [
+            r#"v "x"\ | c:\temp\"#,
+            r#"v "x"\ | he said "hi""#,
+            r#"v "x"\ | idle"#,
+            r#"v "x"\ | orders"#
+        ]
+    );
+    assert!(scrape.has_counters);
+    assert_eq!(scrape.bad_rows, 0);
+    assert_eq!(scrape.version.as_deref(), Some("4.0.5"));
+    assert_eq!(scrape.node.as_deref(), Some("rabbit@localhost"));
+    assert_eq!(
+        scrape.queues.get(r#"v "x"\"#, "orders"),
+        Some(&ScrapedQueue {
+            ready: Some(3),
+            unack: Some(0),
+            messages: Some(3),
+            consumers: Some(0),
+            publish: Some(4),
+            deliver_get: Some(3),
+            ack: Some(0),
+            redeliver: Some(1),
+            get_empty: Some(0),
+            deliver_no_ack: Some(1),
+            queue_type: None,
+        })
+    );
+    let idle = scrape.queues.get(r#"v "x"\"#, "idle").unwrap();
+    assert_eq!(
+        (idle.messages, idle.publish),
+        (Some(0), None),
+        "absent is not zero"
+    );
+}
+
+#[test]
+fn names_of_3_10_are_not_escaped_and_cost_at_most_their_row() {
+    let scrape = DetailedScrape::parse(V3_10).unwrap();
+    let vhost = r#"odd v, "x"=\/é"#;
+    let expect = [
+        r#""} 5"#,
+        "a b",
+        "a,b",
+        r"c:\temp\",
+        r#"he said "hi""#,
+        "plain",
+    ];
+    assert_eq!(
+        names(&scrape),
+        expect.map(|queue| format!("{vhost} | {queue}"))
+    );
+    assert!(!scrape.has_counters);
+    assert_eq!(
+        scrape.bad_rows, 4,
+        "`\",queue=\"evil` in each of four metrics"
+    );
+    assert_eq!(scrape.cluster.as_deref(), Some("rabbit@vm"));
+}
+
+#[test]
+fn names_of_3_13_are_escaped_and_all_of_them_are_read() {
+    // That of 3.10.8, written as the source of 3.13 writes it: the same families, escaped.
+    let scrape = DetailedScrape::parse(include_str!("../../fixtures/detailed-3.13.7.txt")).unwrap();
+    assert_eq!((names(&scrape).len(), scrape.bad_rows), (7, 0));
+    let evil = scrape.queues.get(r#"odd v, "x"=\/é"#, "\",queue=\"evil");
+    assert_eq!(evil.unwrap().messages, Some(3));
+    assert!(!scrape.has_counters);
+}
+
+#[test]
+fn what_looks_escaped_is_a_name_before_3_13_and_an_escape_after() {
+    let check = |version, expect: &str| {
+        let text = format!(
+            "# TYPE rabbitmq_detailed_queue_messages gauge\n\
+             rabbitmq_detailed_queue_messages{{vhost=\"/\",queue=\"c:\\new\\\\x\"}} 1\n\
+             rabbitmq_build_info{{rabbitmq_version=\"{version}\"}} 1\n"
+        );
+        let scrape = DetailedScrape::parse(&text).unwrap();
+        assert_eq!(names(&scrape), [format!("/ | {expect}")], "{version}");
+    };
+    check("3.10.8", r"c:\new\\x");
+    check("3.12.14", r"c:\new\\x");
+    check("3.13.0", "c:\new\\x");
+    check("4.0.5", "c:\new\\x");
+}
+
+#[test]
+fn a_line_that_a_name_broke_is_counted_and_the_rest_stays() {
+    let broken = V3_10.replace("\"plain\"} 3", "\"pl\nain\"} 3");
+    let scrape = DetailedScrape::parse(&broken).unwrap();
+    assert_eq!(scrape.bad_rows, 4 + 4, "two metrics with two halves each");
+    assert_eq!(
+        scrape
+            .queues
+            .get(r#"odd v, "x"=\/é"#, "a b")
+            .unwrap()
+            .messages,
+        Some(3)
+    );
+}
+
+#[test]
+fn a_queue_of_which_only_counters_are_left_does_not_exist() {
+    let gone = V4_0
+        .split('\n')
+        .filter(|line| {
+            !(line.contains("\"orders\"")
+                && line.contains("_messages_")
+                && !line.contains("_total"))
+        })
+        .filter(|line| {
+            !line
+                .starts_with(r#"rabbitmq_detailed_queue_messages{vhost="v \"x\"\\",queue="orders""#)
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    let scrape = DetailedScrape::parse(&gone).unwrap();
+    let ghost = scrape.queues.get(r#"v "x"\"#, "orders").unwrap();
+    assert_eq!(ghost.publish, Some(4));
+    assert!(!ghost.exists());
+}
+
+#[test]
+fn the_leader_of_a_queue_says_its_type() {
+    let text = concat!(
+        "# TYPE rabbitmq_detailed_queue_messages gauge\n",
+        "rabbitmq_detailed_queue_messages{vhost=\"/\",queue=\"a\"} 1\n",
+        "rabbitmq_detailed_queue_info{vhost=\"/\",queue=\"a\",",
+        "queue_type=\"rabbit_quorum_queue\",membership=\"leader\"} 1\n",
+        "rabbitmq_detailed_queue_info{vhost=\"/\",queue=\"b\",",
+        "queue_type=\"rabbit_quorum_queue\",membership=\"follower\"} 1\n"
+    );
+    let scrape = DetailedScrape::parse(text).unwrap();
+    assert_eq!(
+        scrape.queues.get("/", "a").unwrap().queue_type,
+        Some("quorum")
+    );
+    assert_eq!((scrape.queues.get("/", "b"), scrape.bad_rows), (None, 0));
+}
+
+#[test]
+fn another_text_is_refused() {
+    for text in ["", "<html>", "up 1\n", "{\"error\":\"x\"}"] {
+        assert!(DetailedScrape::parse(text).is_none(), "{text}");
+    }
+}
