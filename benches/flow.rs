@@ -89,6 +89,7 @@ fn batch(checkpoints: u64, end: u64) -> Batch {
         receipt: None,
         points_receipt: None,
         share: None,
+        held: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Cardinality is constant: labels take fixed words only, never a name from outside. What does have
 //! names, queues, services and paths, is [`Observed`], with bounds of its own.
 
+mod in_flight;
 mod loss;
 mod stage;
 
@@ -13,10 +14,11 @@ use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use self::in_flight::InFlight;
 pub use self::loss::Loss;
 pub use self::stage::Stage;
 use self::stage::Stages;
-use crate::model::Share;
+use crate::model::{Budget, Share};
 use crate::observed::Observed;
 
 /// Counters and gauges of the agent; a clone is the same set.
@@ -45,6 +47,7 @@ pub struct Metrics {
     errors: IntCounterVec,
     edge: Edge,
     waiting: Waiting,
+    in_flight: InFlight,
     /// Queues in the newest snapshot.
     pub queues: IntGauge,
     /// What was seen of broker, services and paths.
@@ -247,6 +250,7 @@ impl Metrics {
             )?,
             edge: Edge::new(&make)?,
             waiting: Waiting::new(&make)?,
+            in_flight: InFlight::new(&make)?,
             queues: make.queues()?,
             observed: Observed::default(),
             registry: make.0,
@@ -293,6 +297,11 @@ impl Metrics {
     /// Counts an attempt that failed and is made again.
     pub fn error(&self, stage: &str) {
         self.errors.with_label_values(&[stage]).inc();
+    }
+
+    /// Shows from now on how much of `budget` is held; the first that is told stays.
+    pub fn show_in_flight(&self, budget: &Budget) {
+        self.in_flight.show(budget);
     }
 
     /// Adds to the connections that are open, or takes away.
@@ -381,6 +390,7 @@ impl Metrics {
     /// If a family cannot be encoded.
     pub fn encode(&self) -> Result<String, prometheus::Error> {
         self.stages.refresh();
+        self.in_flight.look();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())

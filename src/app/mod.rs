@@ -25,7 +25,7 @@ use crate::forward::{Forward, ForwardSetup, spool_numbers};
 use crate::health::Health;
 use crate::influx::{Influx, InfluxSetup, Keeper, KeeperSetup};
 use crate::metrics::Metrics;
-use crate::model::{Batch, BrokerSnapshot};
+use crate::model::{Batch, BrokerSnapshot, Budget};
 use crate::receiver::{self, Intake};
 use crate::serve::Access;
 use crate::spool::{DeadLetter, DeadLetterTask, Spool, Writer};
@@ -233,6 +233,9 @@ impl Parts<'_> {
             points,
         } = inputs;
         let intake = Intake::new(batches, receiver.max_body_bytes, self.metrics.clone());
+        let budget = Budget::new(receiver.max_in_flight_bytes as u64);
+        self.metrics.show_in_flight(&budget);
+        let intake = intake.with_budget(budget);
         let intake = intake.with_spool(spool).with_points(points);
         let intake = match self.config.store.spans {
             true => intake.with_stored_spans(),

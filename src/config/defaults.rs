@@ -33,6 +33,7 @@ fn blank() -> Config {
             grpc_listen: nowhere,
             http_listen: nowhere,
             max_body_bytes: 0,
+            max_in_flight_bytes: 0,
             queue_batches: 0,
             token: Secret::default(),
         },

@@ -146,6 +146,15 @@ pub(super) fn contradictions(config: &Config) -> Vec<(&'static str, String)> {
         let why = "certificates can be asked for over TLS alone: set tls.certificate_file and tls.key_file";
         wrong.push(("tls.client_ca_file", why.to_owned()));
     }
+    let receiver = &config.receiver;
+    if receiver.max_in_flight_bytes / 2 < receiver.max_body_bytes {
+        let why = format!(
+            "{} bytes have no room for a request of receiver.max_body_bytes ({}) and what is decoded \
+             from it: set at least twice as many, or take smaller requests",
+            receiver.max_in_flight_bytes, receiver.max_body_bytes
+        );
+        wrong.push(("receiver.max_in_flight_bytes", why));
+    }
     if let Some(endpoint) = &config.forward.endpoint {
         let own = [config.receiver.grpc_listen, config.receiver.http_listen];
         if own

@@ -126,6 +126,8 @@ pub struct Receiver {
     pub http_listen: SocketAddr,
     /// Largest request, in bytes, after decompression.
     pub max_body_bytes: usize,
+    /// Bytes of memory that requests may take from their first byte until they are stored.
+    pub max_in_flight_bytes: usize,
     /// Requests that may wait for the flow; beyond it senders are told to come again.
     pub queue_batches: usize,
     /// Bearer token; without one only loopback addresses are allowed.

@@ -232,6 +232,18 @@ const PEERS: &[Key] = &[
             )
         },
     ),
+    text(
+        "receiver.max_in_flight_bytes",
+        "64MiB",
+        &[],
+        "Memory that all OTLP requests together may take, from their first byte until they are stored;\nbeyond it senders are told to come again. At least twice receiver.max_body_bytes.",
+        |config, input| {
+            set(
+                &mut config.receiver.max_in_flight_bytes,
+                memory_size(input.text()),
+            )
+        },
+    ),
     integer(
         "receiver.queue_batches",
         "64",

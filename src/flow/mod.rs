@@ -104,6 +104,7 @@ impl Flow {
         output.counted += batch.metrics.len() as u64;
         self.take_records(batch.paths, now_unix_nano, &mut output);
         output.store.receipts.extend(batch.receipt);
+        output.store.held = batch.held;
         output
     }
 

@@ -15,9 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Flow, FlowSetup, Output, Skipped};
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::{
-    Batch, BrokerSnapshot, Point, PointBatch, Receipt, Resume, StoreBatch, unix_nano,
-};
+use crate::model::{Batch, BrokerSnapshot, PointBatch, Receipt, Resume, StoreBatch, unix_nano};
 use crate::monitor;
 
 /// Points of a poll that are held at once.
@@ -203,8 +201,14 @@ impl FlowTask {
         // A closed channel means that the agent stops on an error; the task that failed told it.
         if let Some(influx) = &self.sinks.influx {
             let receipt = handed.receipt.take();
-            let points = flow.influx_points(&output);
-            if self.send_points(influx, points, receipt).await {
+            let held = output.store.held.clone();
+            let batch = PointBatch {
+                points: flow.influx_points(&output),
+                receipt,
+                held,
+                share: None,
+            };
+            if self.send_points(influx, batch).await {
                 handed.messages += 1;
             }
             let until = output.closed_until;
@@ -230,22 +234,14 @@ impl FlowTask {
     }
 
     /// Whether there was something to hand over, and somebody to take it.
-    async fn send_points(
-        &self,
-        influx: &InfluxQueue,
-        points: Vec<Point>,
-        receipt: Option<Receipt>,
-    ) -> bool {
-        if points.is_empty() && receipt.is_none() {
+    async fn send_points(&self, influx: &InfluxQueue, batch: PointBatch) -> bool {
+        if batch.points.is_empty() && batch.receipt.is_none() {
             return false;
         }
-        let lines = points.len() as u64;
+        let lines = batch.points.len() as u64;
         self.metrics.received(Stage::Influx, lines);
-        let batch = PointBatch {
-            points,
-            receipt,
-            share: Some(self.metrics.share(Stage::Influx, lines)),
-        };
+        let share = Some(self.metrics.share(Stage::Influx, lines));
+        let batch = PointBatch { share, ..batch };
         let sent = influx.points.send(batch).await.is_ok();
         if !sent {
             self.metrics.dropped(Loss::InfluxNotSpooled, lines);

@@ -41,6 +41,7 @@ fn batch(spans: Vec<crate::model::Span>) -> Batch {
         receipt: None,
         points_receipt: None,
         share: None,
+        held: None,
     }
 }
 

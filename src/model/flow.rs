@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Direction, EdgeKind, Histogram, Hop, Point, Receipt, Share, TraceId};
+use super::{Direction, EdgeKind, Held, Histogram, Hop, Point, Receipt, Share, TraceId};
 
 /// The slowest sampled message of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +225,8 @@ pub struct StoreBatch {
     pub closed_until: Option<i64>,
     /// To be confirmed when it is stored.
     pub receipts: Vec<Receipt>,
+    /// Room of the request that it was made of, until it is stored.
+    pub held: Option<Arc<Held>>,
     /// Texts of paths that are new or better known.
     pub paths: Vec<PathText>,
     /// That it waits for the store.
@@ -250,6 +252,7 @@ impl StoreBatch {
             forgotten,
             closed_until,
             receipts,
+            held: _,
             paths,
             share: _,
         } = self;

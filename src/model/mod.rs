@@ -5,6 +5,7 @@
 
 mod base64;
 mod broker;
+mod budget;
 mod flow;
 mod histogram;
 mod ids;
@@ -24,6 +25,7 @@ pub use broker::{
     AgeMethod, BindingSample, BrokerSnapshot, ExchangeSample, GlobalSample, HeadAge, NodeSample,
     OverviewSample, PeerSample, PollSample, QueueSample, QueueStatus, Source,
 };
+pub use budget::{Budget, Held, NoRoom};
 pub use flow::{
     Checkpoint, FlowWindow, PathText, Resume, SeriesKey, SeriesState, Slowest, StepRow, StoreBatch,
 };

@@ -1,8 +1,10 @@
 //! The promise that something was stored, from who stores it back to who took it in.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
-use super::{Point, Share};
+use super::{Held, Point, Share};
 
 /// Travels with what is to be stored. Dropping every clone of it without [`Receipt::confirm`]
 /// says that it was not stored.
@@ -64,4 +66,6 @@ pub struct PointBatch {
     pub receipt: Option<Receipt>,
     /// That it waits for the spool.
     pub share: Option<Share>,
+    /// The room of the request that they were made of, as long as they wait.
+    pub held: Option<Arc<Held>>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rabtrace_lapin::path::{Direction, EdgeKind};
 
-use super::{PathRecord, Receipt, Share, SpanId, TraceId};
+use super::{Held, PathRecord, Receipt, Share, SpanId, TraceId};
 
 /// The value of an attribute. Arrays, maps and bytes are kept as JSON (bytes as base64).
 #[derive(Clone, Debug, PartialEq)]
@@ -231,6 +231,8 @@ pub struct Batch {
     pub receipt: Option<Receipt>,
     /// To be confirmed when its points are in InfluxDB's spool; none if nobody waits for that.
     pub points_receipt: Option<Receipt>,
+    /// Its room, until all that is made of it is written; none if nobody counts it.
+    pub held: Option<Arc<Held>>,
     /// That it waits for the flow.
     pub share: Option<Share>,
 }

@@ -1,20 +1,20 @@
-//! OTLP over gRPC: axum carries HTTP/2, tonic does framing, compression and status codes.
+//! OTLP over gRPC: axum carries HTTP/2, tonic encodes answers and status codes.
 //!
-//! Messages stay bytes up to the [`Intake`] (see [`RawCodec`]). A body that is too large is
-//! RESOURCE_EXHAUSTED without a delay, which OTLP does not retry; tonic's OUT_OF_RANGE it would.
+//! The one message of a request is taken out of its frame here and not by tonic, which inflates a
+//! message before anybody could say whether there is room for it, and keeps it until the client ends
+//! its stream. A body that is too large is RESOURCE_EXHAUSTED without a delay, which OTLP does not
+//! retry; where a request may come again, RetryInfo says when.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
 };
@@ -22,14 +22,24 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message;
-use tonic::codec::CompressionEncoding;
-use tonic::codegen::Service;
+use tonic::codec::{EncodeBody, SingleMessageCompressionOverride};
+use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
+use super::body::{Arrived, Arriving, Chunks, Kind};
 use super::codec::RawCodec;
-use super::intake::{Accepted, Encoding, Intake, Refusal};
-use super::{GRPC_METRICS, GRPC_TRACES, READ_TIMEOUT};
+use super::intake::{Accepted, Encoding, Intake};
+use super::refusal::Refusal;
+use super::{GRPC_METRICS, GRPC_TRACES};
 use crate::model::Signal;
+
+/// After this time a request may come again that found the agent full.
+pub(super) const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long the end of a request may come after its message before it is answered all the same.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
+/// A message is framed by a flag, whether it is compressed, and four bytes of its length.
+const FRAME_BYTES: usize = 5;
 
 pub(super) fn router(intake: Intake) -> Router {
     Router::new()
@@ -46,8 +56,7 @@ async fn check(State(intake): State<Intake>, request: Request, next: Next) -> Re
         return next.run(request).await;
     }
     intake.count_refusal(&Refusal::Unauthorized);
-    let refused = status(&Refusal::Unauthorized).into_http::<Body>();
-    refused.into_response()
+    refuse(&Refusal::Unauthorized)
 }
 
 async fn traces(State(intake): State<Intake>, request: Request) -> Response {
@@ -65,58 +74,101 @@ async fn unimplemented() -> Response {
 }
 
 async fn export(intake: Intake, signal: Signal, request: Request) -> Response {
-    let limit = intake.max_body_bytes();
-    let mut grpc = tonic::server::Grpc::new(RawCodec)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(limit);
-    let service = Export {
-        intake: intake.clone(),
-        signal,
+    let is_gzip = is_gzip(request.headers());
+    let stream = request.into_body().into_data_stream();
+    let mut chunks = Chunks::new(stream, intake.budget().clone());
+    let outcome = async {
+        let message = read(&intake, signal, is_gzip?, &mut chunks).await?;
+        let taken = intake.take(signal, Encoding::Protobuf, message);
+        let end = tokio::time::timeout(END_TIMEOUT, chunks.next());
+        let (taken, _) = tokio::join!(taken, end);
+        taken
     };
-    let answer = tokio::time::timeout(READ_TIMEOUT, grpc.unary(service, request)).await;
-    let Ok(answer) = answer else {
-        intake.count_refusal(&Refusal::TooSlow);
-        return status(&Refusal::TooSlow)
-            .into_http::<Body>()
-            .into_response();
-    };
-    let mut answer = answer.map(Body::new);
-    if let Some(code) = answer.headers_mut().get_mut(Status::GRPC_STATUS)
-        && Code::from_bytes(code.as_bytes()) == Code::OutOfRange
-    {
-        *code = HeaderValue::from(Code::ResourceExhausted as i32);
-        intake.count_refusal(&Refusal::TooLarge { limit });
+    match outcome.await {
+        Ok(accepted) => answer(encode(signal, &accepted)),
+        Err(refusal) => {
+            intake.count_refusal(&refusal);
+            refuse(&refusal)
+        }
     }
-    answer
 }
 
-/// The handler of one call, as tonic calls it.
-struct Export {
-    intake: Intake,
+/// Whether messages are compressed by gzip, if they say that they are compressed.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
+    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(false),
+        Some(b"gzip") => Ok(true),
+        Some(_) => Err(Refusal::UnsupportedCompression),
+    }
+}
+
+/// Reads the request's message, and nothing of what comes after it.
+async fn read(
+    intake: &Intake,
     signal: Signal,
+    is_gzip: bool,
+    chunks: &mut Chunks,
+) -> Result<Arrived, Refusal> {
+    intake.admit()?;
+    let cut_off = || Refusal::Malformed("the gRPC message is cut off".to_owned());
+    let (mut frame, mut filled) = ([0; FRAME_BYTES], 0);
+    let mut chunk = Bytes::new();
+    while filled < FRAME_BYTES {
+        if chunk.is_empty() {
+            chunk = chunks.next().await?.ok_or_else(cut_off)?;
+        }
+        let some = chunk.len().min(FRAME_BYTES - filled);
+        chunk.copy_to_slice(&mut frame[filled..filled + some]);
+        filled += some;
+    }
+    let [flag, length @ ..] = frame;
+    let is_gzip = match flag {
+        0 => false,
+        1 if is_gzip => true,
+        flag => {
+            let why = format!("gRPC's flag of compression is {flag}, and grpc-encoding names none");
+            return Err(Refusal::Malformed(why));
+        }
+    };
+    let length = u32::from_be_bytes(length);
+    let kind = Kind {
+        signal,
+        encoding: Encoding::Protobuf,
+        is_gzip,
+        told: Some(length.into()),
+    };
+    let mut arriving = Arriving::new(kind, intake.max_body_bytes(), intake.budget())?;
+    let mut left = length as usize;
+    loop {
+        chunk.truncate(left);
+        left -= chunk.len();
+        arriving.push(&chunk).await?;
+        if left == 0 {
+            return arriving.finish();
+        }
+        chunk = chunks.next().await?.ok_or_else(cut_off)?;
+    }
 }
 
-type Answer = Result<tonic::Response<Bytes>, Status>;
+/// The response of a request that was taken.
+fn answer(message: Bytes) -> Response {
+    let messages = futures_util::stream::once(std::future::ready(Ok(message)));
+    let whole = SingleMessageCompressionOverride::Disable;
+    let body = EncodeBody::new_server(RawCodec, messages, None, whole, None);
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    response
+}
 
-impl Service<tonic::Request<Bytes>> for Export {
-    type Response = tonic::Response<Bytes>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
+fn refuse(refusal: &Refusal) -> Response {
+    let mut response = status(refusal).into_http::<Body>();
+    if matches!(refusal, Refusal::UnsupportedCompression) {
+        let understood = HeaderValue::from_static("gzip,identity");
+        let headers = response.headers_mut();
+        headers.insert("grpc-accept-encoding", understood);
     }
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let body = request.into_inner();
-        let (intake, signal) = (self.intake.clone(), self.signal);
-        Box::pin(async move {
-            match intake.accept(signal, Encoding::Protobuf, body).await {
-                Ok(accepted) => Ok(tonic::Response::new(encode(signal, &accepted))),
-                Err(refusal) => Err(status(&refusal)),
-            }
-        })
-    }
+    response.into_response()
 }
 
 /// The `Export…ServiceResponse` of `signal`; empty if nothing was rejected.
@@ -151,12 +203,39 @@ pub(super) fn status(refusal: &Refusal) -> Status {
         Refusal::Malformed(_) | Refusal::TooManyElements(_) | Refusal::UnsupportedType => {
             Code::InvalidArgument
         }
+        Refusal::UnsupportedCompression => Code::Unimplemented,
         Refusal::TooLarge { .. } => Code::ResourceExhausted,
         Refusal::Unauthorized => Code::Unauthenticated,
         Refusal::TooSlow => Code::DeadlineExceeded,
-        Refusal::QueueFull | Refusal::NotStored | Refusal::NotSpooled(_) | Refusal::Stopping => {
-            Code::Unavailable
-        }
+        Refusal::NoRoom
+        | Refusal::QueueFull
+        | Refusal::NotStored
+        | Refusal::NotSpooled(_)
+        | Refusal::Stopping => Code::Unavailable,
     };
+    if refusal.is_retryable() {
+        let details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+        return Status::with_error_details(code, refusal.to_string(), details);
+    }
     Status::new(code, refusal.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RETRY_DELAY, Refusal, StatusExt, status};
+    use std::time::Duration;
+
+    #[test]
+    fn who_may_come_again_is_told_when() {
+        let delay = |refusal: &Refusal| {
+            let details = status(refusal).get_error_details();
+            details.retry_info().and_then(|info| info.retry_delay)
+        };
+        for refusal in [Refusal::NoRoom, Refusal::QueueFull, Refusal::NotStored] {
+            assert_eq!(delay(&refusal), Some(RETRY_DELAY), "{refusal}");
+        }
+        let never = Refusal::TooLarge { limit: 1 };
+        assert_eq!(delay(&never), None);
+        assert_eq!(RETRY_DELAY, Duration::from_secs(1), "as Retry-After says");
+    }
 }

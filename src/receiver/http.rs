@@ -1,30 +1,32 @@
 //! OTLP over HTTP: POST `/v1/traces` and `/v1/metrics`, protobuf or JSON, plain or gzip.
 //!
-//! The body is read behind decompression, up to the limit; what comes beyond is read and thrown
-//! away for a while, so that the sender sees the 413 and not a broken connection. Answers have
-//! the content type of the request; errors carry a `google.rpc.Status`.
+//! What is refused is answered at once. What the sender still has of such a body is read and thrown
+//! away for a while beside that, as it comes, not inflated: so the sender sees the answer and not a
+//! broken connection. Answers have the content type of the request; errors carry a
+//! `google.rpc.Status`.
 
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde_json::json;
-use tower_http::decompression::RequestDecompressionLayer;
 
-use super::intake::{Accepted, Encoding, Intake, Refusal};
-use super::{READ_TIMEOUT, grpc};
+use super::body::{Arrived, Arriving, Chunks, Kind};
+use super::grpc::{self, RETRY_DELAY};
+use super::intake::{Accepted, Encoding, Intake};
+use super::refusal::Refusal;
 use crate::model::Signal;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
-/// A body beyond the limit is read on for this many times the limit, and this long.
+/// A refused body is read on for this many times the limit, and this long.
 const DISCARD_FACTOR: usize = 8;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,7 +34,6 @@ pub(super) fn router(intake: Intake) -> Router {
     Router::new()
         .route("/v1/traces", post(traces))
         .route("/v1/metrics", post(metrics))
-        .layer(RequestDecompressionLayer::new())
         .layer(middleware::from_fn_with_state(intake.clone(), check))
         .with_state(intake)
 }
@@ -61,24 +62,34 @@ async fn metrics(State(intake): State<Intake>, request: Request) -> Response {
 }
 
 async fn export(intake: &Intake, signal: Signal, request: Request) -> Response {
-    let Some(encoding) = encoding(request.headers()) else {
-        intake.count_refusal(&Refusal::UnsupportedType);
-        return refuse(Encoding::Json, &Refusal::UnsupportedType);
+    let refused = |encoding, refusal: &Refusal| {
+        intake.count_refusal(refusal);
+        refuse(encoding, refusal)
     };
-    let body = match read(request.into_body(), intake.max_body_bytes()).await {
+    let headers = request.headers();
+    let Some(encoding) = encoding(headers) else {
+        return refused(Encoding::Json, &Refusal::UnsupportedType);
+    };
+    let Some(is_gzip) = is_gzip(headers) else {
+        return refused(encoding, &Refusal::UnsupportedCompression);
+    };
+    let kind = Kind {
+        signal,
+        encoding,
+        is_gzip,
+        told: number(headers, &header::CONTENT_LENGTH),
+    };
+    let body = match read(intake, kind, request).await {
         Ok(body) => body,
-        Err(refusal) => {
-            intake.count_refusal(&refusal);
-            return refuse(encoding, &refusal);
-        }
+        Err(refusal) => return refused(encoding, &refusal),
     };
-    match intake.accept(signal, encoding, body).await {
+    match intake.take(signal, encoding, body).await {
         Ok(accepted) => answer(
             encoding,
             StatusCode::OK,
             accept(encoding, signal, &accepted),
         ),
-        Err(refusal) => refuse(encoding, &refusal),
+        Err(refusal) => refused(encoding, &refusal),
     }
 }
 
@@ -92,36 +103,58 @@ fn encoding(headers: &HeaderMap) -> Option<Encoding> {
     }
 }
 
-/// Reads a body of at most `limit` bytes.
-async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let mut chunks = body.into_data_stream();
-    let collect = async {
-        let mut collected = BytesMut::new();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| Refusal::Malformed(error.to_string()))?;
-            if collected.len() + chunk.len() > limit {
-                return Err(Refusal::TooLarge { limit });
-            }
-            collected.extend_from_slice(&chunk);
-        }
-        Ok(collected.freeze())
+/// Whether the body is compressed by gzip; none if it is by something else.
+fn is_gzip(headers: &HeaderMap) -> Option<bool> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
+        return Some(false);
     };
-    let outcome = tokio::time::timeout(READ_TIMEOUT, collect).await;
-    let outcome = outcome.unwrap_or(Err(Refusal::TooSlow));
-    if matches!(outcome, Err(Refusal::TooLarge { .. })) {
-        let discard = async {
-            let mut left = limit.saturating_mul(DISCARD_FACTOR);
-            while let Some(Ok(chunk)) = chunks.next().await {
-                left = left.saturating_sub(chunk.len());
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        // Whether the rest came or not, the answer is the same.
-        let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
+    match encoding.as_bytes().trim_ascii() {
+        coding if coding.eq_ignore_ascii_case(b"gzip") => Some(true),
+        coding if coding.eq_ignore_ascii_case(b"identity") => Some(false),
+        _ => None,
+    }
+}
+
+fn number(headers: &HeaderMap, name: &header::HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads a body. What is left of one that is refused is thrown away beside the answer.
+async fn read(intake: &Intake, kind: Kind, request: Request) -> Result<Arrived, Refusal> {
+    // Over HTTP/2 an answer may come before the end of a request, and who waits for a 100 Continue
+    // sends nothing.
+    let goes_on_sending =
+        request.version() < Version::HTTP_2 && !request.headers().contains_key(header::EXPECT);
+    let stream = request.into_body().into_data_stream();
+    let mut chunks = Chunks::new(stream, intake.budget().clone());
+    let outcome = collect(intake, kind, &mut chunks).await;
+    if goes_on_sending && outcome.is_err() {
+        tokio::spawn(discard(chunks.stream, intake.max_body_bytes()));
     }
     outcome
+}
+
+async fn collect(intake: &Intake, kind: Kind, chunks: &mut Chunks) -> Result<Arrived, Refusal> {
+    intake.admit()?;
+    let mut arriving = Arriving::new(kind, intake.max_body_bytes(), intake.budget())?;
+    while let Some(chunk) = chunks.next().await? {
+        arriving.push(&chunk).await?;
+    }
+    arriving.finish()
+}
+
+/// Reads on without keeping anything. Whether the rest comes or not, the answer is the same.
+async fn discard(mut rest: BodyDataStream, limit: usize) {
+    let read = async {
+        let mut left = limit.saturating_mul(DISCARD_FACTOR);
+        while let Some(Ok(chunk)) = rest.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, read).await;
 }
 
 /// The `Export…ServiceResponse` in the encoding of the request.
@@ -144,15 +177,19 @@ fn partial_success(name: &str, accepted: &Accepted) -> Bytes {
 }
 
 fn refuse(encoding: Encoding, refusal: &Refusal) -> Response {
-    let (status, retry_after) = match refusal {
-        Refusal::Malformed(_) | Refusal::TooManyElements(_) => (StatusCode::BAD_REQUEST, None),
-        Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
-        Refusal::UnsupportedType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
-        Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, None),
-        Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
-        Refusal::QueueFull | Refusal::NotStored | Refusal::NotSpooled(_) | Refusal::Stopping => {
-            (StatusCode::SERVICE_UNAVAILABLE, Some("1"))
+    let status = match refusal {
+        Refusal::Malformed(_) | Refusal::TooManyElements(_) => StatusCode::BAD_REQUEST,
+        Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::UnsupportedType | Refusal::UnsupportedCompression => {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE
         }
+        Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
+        Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Refusal::NoRoom
+        | Refusal::QueueFull
+        | Refusal::NotStored
+        | Refusal::NotSpooled(_)
+        | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     let code = grpc::status(refusal).code() as i32;
     let message = refusal.to_string();
@@ -163,9 +200,12 @@ fn refuse(encoding: Encoding, refusal: &Refusal) -> Response {
             .into(),
     };
     let mut response = answer(encoding, status, body);
-    if let Some(seconds) = retry_after {
-        let seconds = HeaderValue::from_static(seconds);
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    let headers = response.headers_mut();
+    if refusal.is_retryable() {
+        headers.insert(header::RETRY_AFTER, RETRY_DELAY.as_secs().into());
+    }
+    if matches!(refusal, Refusal::UnsupportedCompression) {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
 }

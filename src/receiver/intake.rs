@@ -1,12 +1,14 @@
 //! What both front ends do with a body: scan, decode, hand over.
 //!
-//! Input: the decompressed bytes of an OTLP request. Output: a [`Batch`] in the queue to the
-//! flow, and only then an acknowledgement; of spans and path records only when the store has them. Where
-//! there is an upstream, its spool has the request before the flow does. A full
-//! queue or disk refuses retryably, so the sender keeps what the agent cannot take; nothing is dropped
-//! here but spans with invalid ids and path records that cannot be read, which are counted. Every refusal is counted by its
-//! reason.
+//! Input: the decompressed bytes of an OTLP request, and their room in the process's [`Budget`].
+//! Output: a [`Batch`] in the queue to the flow, and only then an acknowledgement; of spans and path
+//! records only when the store has them. Where there is an upstream, its spool has the request
+//! before the flow does. A request takes room for what it becomes before it is decoded, and the batch
+//! holds that until it is stored. A full queue, budget or disk refuses retryably, so the sender keeps
+//! what the agent cannot take; nothing is dropped here but spans with invalid ids and path records
+//! that cannot be read, which are counted. Every refusal is counted by its reason.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,103 +18,21 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 pub use super::accepted::{Accepted, Encoding};
+use super::body::Arrived;
 use super::decode;
-use super::json::{self, JsonError};
-use super::scan::{self, ScanError, scan};
+use super::json;
+use super::refusal::Refusal;
+use super::scan::scan;
 use super::unsure::{Handed, Unsure};
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::{Batch, Receipt, Signal, Span};
+use crate::model::{Batch, Budget, Held, Receipt, Signal, Span};
 use crate::serve::Access;
 use crate::spool::{Spool, SpoolError, Writer};
 
 /// How long the store may take to write a request.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A request may take this many times the largest body when it is decoded.
-const DECODED_PER_BODY: u64 = 16;
-
-/// Why a request was not taken.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The body is not an OTLP request. Sending it again does not help.
-    #[error("{0}")]
-    Malformed(String),
-    /// It would take too much memory when decoded. Sending it again does not help.
-    #[error("{0}; send fewer at once")]
-    TooManyElements(ScanError),
-    /// The body is larger than allowed. Sending it again does not help.
-    #[error("the request is larger than {limit} bytes after decompression; send less at once")]
-    TooLarge {
-        /// How many bytes are allowed.
-        limit: usize,
-    },
-    /// The body is neither protobuf nor JSON.
-    #[error("the content type is neither application/x-protobuf nor application/json")]
-    UnsupportedType,
-    /// It does not carry the token. Sending it again does not help.
-    #[error(
-        "this agent asks for a token: send `authorization: Bearer TOKEN` with the value of its \
-             receiver.token; OpenTelemetry SDKs take it from OTEL_EXPORTER_OTLP_HEADERS"
-    )]
-    Unauthorized,
-    /// The body did not arrive in time.
-    #[error("the request did not arrive in time")]
-    TooSlow,
-    /// The queue to the flow is full. Send it again later.
-    #[error("the agent's queue is full; send again later")]
-    QueueFull,
-    /// The store did not write it in time, or lost it. Send it again later.
-    #[error("the agent's store did not write it in time; send again later")]
-    NotStored,
-    /// The spool of the upstream or of InfluxDB did not take it. Send it again later.
-    #[error("the agent cannot keep it for those it goes to: {0}; send again later")]
-    NotSpooled(String),
-    /// The agent stops. Send it again later.
-    #[error("the agent is stopping; send again later")]
-    Stopping,
-}
-
-impl Refusal {
-    /// The label of the counter.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "malformed",
-            Self::TooManyElements(_) => "too_many_elements",
-            Self::TooLarge { .. } => "too_large",
-            Self::UnsupportedType => "unsupported_type",
-            Self::Unauthorized => "unauthorized",
-            Self::TooSlow => "too_slow",
-            Self::QueueFull => "queue_full",
-            Self::NotStored => "not_stored",
-            Self::NotSpooled(_) => "not_spooled",
-            Self::Stopping => "stopping",
-        }
-    }
-}
-
-impl From<ScanError> for Refusal {
-    fn from(error: ScanError) -> Self {
-        match error {
-            ScanError::Malformed(malformed) => Self::Malformed(malformed.to_string()),
-            error @ ScanError::TooManyElements { .. } => Self::TooManyElements(error),
-        }
-    }
-}
-
-impl From<JsonError> for Refusal {
-    fn from(error: JsonError) -> Self {
-        match error {
-            JsonError::Scan(error) => error.into(),
-            error => Self::Malformed(error.to_string()),
-        }
-    }
-}
-
-impl From<prost::DecodeError> for Refusal {
-    fn from(error: prost::DecodeError) -> Self {
-        Self::Malformed(error.to_string())
-    }
-}
+/// The budget of an intake that is given none: this many times the largest body.
+const BODIES: u64 = 8;
 
 /// A request that is decoded and not handed over yet.
 struct Decoded {
@@ -131,6 +51,7 @@ struct Decoded {
 pub struct Intake {
     sender: mpsc::Sender<Batch>,
     max_body_bytes: usize,
+    budget: Budget,
     /// How long the store may take to write a request, and the spool to take it.
     store_timeout: Duration,
     /// Where requests wait for the upstream, if there is one.
@@ -145,12 +66,14 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Hands batches to `sender`, and takes bodies of at most `max_body_bytes`.
+    /// Hands batches to `sender`, and takes bodies of at most `max_body_bytes`; all that it holds
+    /// takes at most eight times that, unless it is given another budget.
     #[must_use]
     pub fn new(sender: mpsc::Sender<Batch>, max_body_bytes: usize, metrics: Metrics) -> Self {
         Self {
             sender,
             max_body_bytes,
+            budget: Budget::new(BODIES * max_body_bytes as u64),
             store_timeout: STORE_TIMEOUT,
             spool: None,
             points: None,
@@ -159,6 +82,12 @@ impl Intake {
             access: Access::default(),
             metrics,
         }
+    }
+
+    /// The same, and requests find room in `budget` or are refused.
+    #[must_use]
+    pub fn with_budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// The same, and every request goes into `spool` before anything else has it.
@@ -201,9 +130,26 @@ impl Intake {
         self.max_body_bytes
     }
 
-    /// Scans and decodes `body`, waits until the spool has it, if there is one, and hands it over;
-    /// waits until the store has its spans and path records, if it has any. A request without content
-    /// is taken and goes nowhere.
+    /// What requests find room in.
+    pub(super) const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Whether a request would be taken now; a body that would not is not worth reading.
+    pub(super) fn admit(&self) -> Result<(), Refusal> {
+        if self.sender.is_closed() {
+            return Err(Refusal::Stopping);
+        }
+        if self.sender.capacity() == 0 {
+            return Err(Refusal::QueueFull);
+        }
+        let failing = self.points.as_ref().and_then(|spool| spool.stats().failing);
+        failing.map_or(Ok(()), |why| Err(Refusal::NotSpooled(why)))
+    }
+
+    /// Finds room for `body`, scans and decodes it, waits until the spool has it, if there is one,
+    /// and hands it over; waits until the store has its spans and path records, if it has any. A
+    /// request without content is taken and goes nowhere.
     ///
     /// # Errors
     /// A [`Refusal`], which is counted.
@@ -213,17 +159,33 @@ impl Intake {
         encoding: Encoding,
         body: Bytes,
     ) -> Result<Accepted, Refusal> {
-        let outcome = match self.hand_over(signal, encoding, body).await {
-            Ok((accepted, handed)) => match handed.stored(self.store_timeout).await {
-                Some(true) => Ok(accepted),
-                Some(false) | None => Err(Refusal::NotStored),
-            },
-            Err(refusal) => Err(refusal),
+        let mut held = self.budget.hold();
+        let outcome = match held.grow_to(body.len() as u64) {
+            Ok(()) => {
+                let arrived = Arrived { bytes: body, held };
+                self.take(signal, encoding, arrived).await
+            }
+            Err(no_room) => Err(no_room.into()),
         };
         outcome.inspect_err(|refusal| self.count_refusal(refusal))
     }
 
-    /// Counts a request that a front end refused by itself.
+    /// What [`Intake::accept`] does, with a body that has its room; refusals are not counted.
+    pub(super) async fn take(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        arrived: Arrived,
+    ) -> Result<Accepted, Refusal> {
+        // The payload is kept until the answer, and its room with it.
+        let (accepted, handed, _held) = self.hand_over(signal, encoding, arrived).await?;
+        match handed.stored(self.store_timeout).await {
+            Some(true) => Ok(accepted),
+            Some(false) | None => Err(Refusal::NotStored),
+        }
+    }
+
+    /// Counts a request that was refused.
     pub(super) fn count_refusal(&self, refusal: &Refusal) {
         self.metrics.refused(refusal.reason());
     }
@@ -232,40 +194,40 @@ impl Intake {
         &self,
         signal: Signal,
         encoding: Encoding,
-        body: Bytes,
-    ) -> Result<(Accepted, Handed), Refusal> {
+        arrived: Arrived,
+    ) -> Result<(Accepted, Handed, Arc<Held>), Refusal> {
         use mpsc::error::TrySendError;
-        if body.len() > self.max_body_bytes {
+        let Arrived { bytes, mut held } = arrived;
+        if bytes.len() > self.max_body_bytes {
             return Err(Refusal::TooLarge {
                 limit: self.max_body_bytes,
             });
         }
-        let failing = self.points.as_ref().and_then(|spool| spool.stats().failing);
-        if let Some(why) = failing {
-            return Err(Refusal::NotSpooled(why));
-        }
+        self.admit()?;
         // The place in the queue comes first: a body that finds none is not worth decoding.
         let place = self.sender.try_reserve().map_err(|error| match error {
             TrySendError::Full(()) => Refusal::QueueFull,
             TrySendError::Closed(()) => Refusal::Stopping,
         })?;
-        let budget = self.max_body_bytes as u64 * DECODED_PER_BODY;
+        let items = self.find_room(signal, encoding, (&bytes, &mut held))?;
         let decoded = match signal {
-            Signal::Traces => decode_traces(encoding, body, budget)?,
-            Signal::Metrics => decode_metrics(encoding, body, budget)?,
+            Signal::Traces => decode_traces(encoding, bytes)?,
+            Signal::Metrics => decode_metrics(encoding, bytes, items)?,
         };
         let accepted = Accepted {
             rejected: decoded.rejected,
         };
         let payload = decoded.batch.payload.clone();
+        let held = Arc::new(held);
         if let Some(handed) = self.unsure.again(signal, &payload) {
-            return Ok((accepted, handed));
+            return Ok((accepted, handed, held));
         }
         // What the spool refuses nobody has, so that nothing counts twice when it comes again.
         self.keep(&decoded).await?;
         self.count(&decoded);
         let for_flow = decoded.batch.items();
         let mut batch = decoded.batch;
+        batch.held = Some(Arc::clone(&held));
         let mut waiting = Vec::new();
         let mut receipt = |is_needed: bool| {
             is_needed.then(|| {
@@ -282,7 +244,8 @@ impl Intake {
             batch.share = Some(self.metrics.share(Stage::Flow, for_flow));
             place.send(batch);
         }
-        Ok((accepted, self.unsure.handed(signal, payload, waiting)))
+        let handed = self.unsure.handed(signal, payload, waiting);
+        Ok((accepted, handed, held))
     }
 
     /// Counts a request that is taken.
@@ -297,6 +260,28 @@ impl Intake {
         metrics.sent(Stage::Receiver, decoded.batch.items() + decoded.unused);
         metrics.dropped(Loss::InvalidId, decoded.rejected);
         metrics.dropped(Loss::PathRecord, decoded.unreadable);
+    }
+
+    /// Takes room for what the body becomes; gives its spans or data points, where the scan
+    /// counts them.
+    fn find_room(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        (body, held): (&[u8], &mut Held),
+    ) -> Result<Option<u64>, Refusal> {
+        let body_bytes = body.len() as u64;
+        let left = self.budget.max_request_bytes().saturating_sub(body_bytes);
+        let (decoded_bytes, items) = match encoding {
+            Encoding::Protobuf => {
+                let counts = scan(signal, body, left)?;
+                (counts.decoded_bytes, Some(counts.items))
+            }
+            // It is made protobuf as well, which is no longer.
+            Encoding::Json => (json::scan(body, left)? + body_bytes, None),
+        };
+        held.grow_to(body_bytes.saturating_add(decoded_bytes))?;
+        Ok(items)
     }
 
     /// Waits until the spool has the request.
@@ -317,18 +302,15 @@ impl Intake {
     }
 }
 
-fn decode_traces(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded, Refusal> {
+fn decode_traces(encoding: Encoding, body: Bytes) -> Result<Decoded, Refusal> {
     if encoding == Encoding::Protobuf
-        && let Some(spans) = decode::spans_of_bytes(&body, budget)
+        && let Some(spans) = decode::spans_of_bytes(&body, u64::MAX)
     {
         return Ok(traces(body, spans, 0));
     }
     let mut request: ExportTraceServiceRequest = match encoding {
-        Encoding::Protobuf => {
-            scan(Signal::Traces, &body, budget)?;
-            ExportTraceServiceRequest::decode(body.clone())?
-        }
-        Encoding::Json => json::decode(&body, budget)?,
+        Encoding::Protobuf => ExportTraceServiceRequest::decode(body.clone())?,
+        Encoding::Json => json::decode(&body)?,
     };
     let rejected = decode::reject_invalid_spans(&mut request);
     // Without the rejected spans it is another payload; so the upstream gets what was accepted.
@@ -354,23 +336,23 @@ fn traces(payload: Bytes, spans: Vec<Span>, rejected: u64) -> Decoded {
             receipt: None,
             points_receipt: None,
             share: None,
+            held: None,
         },
     }
 }
 
-fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decoded, Refusal> {
+fn decode_metrics(encoding: Encoding, body: Bytes, items: Option<u64>) -> Result<Decoded, Refusal> {
     let (request, payload) = match encoding {
-        Encoding::Protobuf => (None, body),
+        Encoding::Protobuf => (ExportMetricsServiceRequest::decode(body.clone())?, body),
         Encoding::Json => {
-            let request: ExportMetricsServiceRequest = json::decode(&body, budget)?;
-            let payload = request.encode_to_vec().into();
-            (Some(request), payload)
+            let request: ExportMetricsServiceRequest = json::decode(&body)?;
+            let payload = Bytes::from(request.encode_to_vec());
+            (request, payload)
         }
     };
-    let scan::Counts { items, .. } = scan(Signal::Metrics, &payload, budget)?;
-    let request = match request {
-        Some(request) => request,
-        None => ExportMetricsServiceRequest::decode(payload.clone())?,
+    let items = match items {
+        Some(items) => items,
+        None => scan(Signal::Metrics, &payload, u64::MAX)?.items,
     };
     let numbers = decode::numbers(request);
     Ok(Decoded {
@@ -387,6 +369,7 @@ fn decode_metrics(encoding: Encoding, body: Bytes, budget: u64) -> Result<Decode
             receipt: None,
             points_receipt: None,
             share: None,
+            held: None,
         },
     })
 }

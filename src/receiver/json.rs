@@ -34,12 +34,11 @@ pub(super) enum JsonError {
     Invalid(#[from] serde_json::Error),
 }
 
-/// Decodes a request that takes at most about `budget` bytes.
+/// Decodes a request; [`scan`] says before what that takes.
 ///
 /// # Errors
-/// If the body is too large when decoded, or is not a request.
-pub(super) fn decode<T: DeserializeOwned>(body: &[u8], budget: u64) -> Result<T, JsonError> {
-    scan(body, budget)?;
+/// If the body is not a request.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonError> {
     // A list of a message's fields would pass for the message.
     if body.trim_ascii_start().first() != Some(&b'{') {
         let error: serde_json::Error = serde::de::Error::custom("a request is an object");
@@ -78,8 +77,12 @@ fn fill_in_defaults(value: &mut Value) {
     }
 }
 
-/// Bytes in memory that the body takes when decoded, about.
-fn scan(body: &[u8], budget: u64) -> Result<u64, JsonError> {
+/// Bytes in memory that the body takes when decoded, about; of a body that has only begun, as far
+/// as it is there.
+///
+/// # Errors
+/// If that is more than `budget`, or it nests too deep.
+pub(super) fn scan(body: &[u8], budget: u64) -> Result<u64, JsonError> {
     let (mut bytes, mut depth) = (0_u64, 0_u64);
     let (mut in_text, mut escaped) = (false, false);
     for byte in body {
@@ -131,7 +134,7 @@ mod tests {
     fn many_empty_spans_are_refused_before_they_are_decoded() {
         let spans = "{},".repeat(1 << 20);
         let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}{{}}]}}]}}]}}"#);
-        let outcome = decode::<ExportTraceServiceRequest>(body.as_bytes(), 256 << 20);
+        let outcome = scan(body.as_bytes(), 256 << 20);
         assert!(matches!(outcome, Err(JsonError::Scan(_))), "{outcome:?}");
     }
 
@@ -140,11 +143,11 @@ mod tests {
         let body = br#"{"resourceSpans":[{"resource":null,"scopeSpans":[{"spans":[{
             "name":"publish","attributes":[{"key":"a","value":{"arrayValue":{}}},
             {"key":"b","value":{"kvlistValue":{}}}],"events":null,"parentSpanId":null}]}]}]}"#;
-        let request: ExportTraceServiceRequest = decode(body, u64::MAX).unwrap();
+        let request: ExportTraceServiceRequest = decode(body).unwrap();
         let span = &request.resource_spans[0].scope_spans[0].spans[0];
         assert_eq!((span.name.as_str(), span.attributes.len()), ("publish", 2));
         for wrong in [&b"{"[..], b"[]", b"null", br#"{"resourceSpans":{}}"#] {
-            let outcome = decode::<ExportTraceServiceRequest>(wrong, u64::MAX);
+            let outcome = decode::<ExportTraceServiceRequest>(wrong);
             assert!(matches!(outcome, Err(JsonError::Invalid(_))), "{wrong:?}");
         }
     }

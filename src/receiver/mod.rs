@@ -1,16 +1,19 @@
 //! OTLP comes in: traces and metrics over gRPC and HTTP become [`Batch`]es for the flow.
 //!
 //! ```text
-//!  gRPC, HTTP ─► size limit behind gzip ─► scan and decode ─► Intake ─► bounded queue
+//!  gRPC, HTTP ─► body: gzip, limit, room ─► scan ─► room ─► decode ─► Intake ─► bounded queue
 //! ```
 //!
 //! - Input: [`serve_grpc`] and [`serve_http`] on listeners that are bound already.
 //! - Output: a [`Batch`] with spans or numbers, and the payload as protobuf for the upstream:
 //!   unchanged if it came as protobuf and none of its spans was rejected.
 //! - A request is acknowledged only when it is in the queue. A full queue refuses retryably
-//!   (UNAVAILABLE; 503 with Retry-After); what can never be taken is refused for good
+//!   (UNAVAILABLE with RetryInfo; 503 with Retry-After); what can never be taken is refused for good
 //!   (INVALID_ARGUMENT, RESOURCE_EXHAUSTED; 400, 413, 415).
-//! - Spans with invalid ids are rejected alone, and reported as partial success.
+//! - All requests together, from their first byte until they are stored, take as much memory as
+//!   the process's [`Budget`](crate::model::Budget) has; who finds no room in it is refused
+//!   retryably.
+//! - Spans with invalid ids are rejected alone, counted, and reported as partial success.
 //! - Gauges and sums become numbers, `rabtrace.path.*` of any kind path records; other histograms
 //!   and summaries are counted and forwarded only.
 //! - Where there is an upstream, a request is acknowledged only when the upstream's spool has it; a
@@ -20,8 +23,8 @@
 //! - Logs are not taken: UNIMPLEMENTED, 404.
 //! - Where there is a token, who does not send it gets UNAUTHENTICATED or 401 before anything of
 //!   the body is read.
-//! - A body is limited after decompression, and [`scan`](scan()) limits what it becomes when it
-//!   is decoded.
+//! - A body is limited after decompression, and [`scan`](scan()) says what it becomes when it is
+//!   decoded, before it is.
 //!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/>.
 //!
@@ -29,18 +32,19 @@
 
 mod accepted;
 mod attribute;
+mod body;
 mod codec;
 mod decode;
 mod grpc;
 mod http;
 mod intake;
 mod json;
+mod refusal;
 mod scan;
 mod unsure;
 mod wire;
 
 use std::io;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -50,15 +54,14 @@ use crate::serve::serve;
 pub use self::decode::{
     Numbers, PathRecords, numbers, reject_invalid_spans, spans, spans_of_bytes,
 };
-pub use self::intake::{Accepted, Encoding, Intake, Refusal};
-pub use self::scan::{Counts, ScanError, scan};
+pub use self::intake::{Accepted, Encoding, Intake};
+pub use self::refusal::Refusal;
+pub use self::scan::{Counts, ScanError, scan, scan_beginning};
 pub use self::wire::Malformed;
 
 pub(crate) use self::codec::RawCodec;
 pub(crate) use self::wire::{Fields, Value};
 
-/// How long a request may take to arrive.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Paths of the gRPC services, which the forwarder calls as well.
 pub(crate) const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// See [`GRPC_TRACES`].

@@ -52,12 +52,28 @@ pub enum ScanError {
 /// [`ScanError::Malformed`] if the bytes are not protobuf, [`ScanError::TooManyElements`] if the
 /// request is too large when decoded.
 pub fn scan(signal: Signal, request: &[u8], budget: u64) -> Result<Counts, ScanError> {
+    walk(signal, request, budget, false)
+}
+
+/// The same for a request of which only the beginning is there: what is refused here, [`scan`]
+/// refuses when all of it is.
+///
+/// # Errors
+/// As [`scan`]'s.
+pub fn scan_beginning(signal: Signal, begun: &[u8], budget: u64) -> Result<Counts, ScanError> {
+    walk(signal, begun, budget, true)
+}
+
+fn walk(signal: Signal, bytes: &[u8], budget: u64, is_begun: bool) -> Result<Counts, ScanError> {
     let root = match signal {
         Signal::Traces => Message::TracesRequest,
         Signal::Metrics => Message::MetricsRequest,
     };
-    let mut walk = Walk::new(budget);
-    walk.message(root, request, 0)?;
+    let mut walk = Walk {
+        is_begun,
+        ..Walk::new(budget)
+    };
+    walk.message(root, bytes, 0)?;
     Ok(walk.counts)
 }
 
@@ -65,6 +81,8 @@ pub fn scan(signal: Signal, request: &[u8], budget: u64) -> Result<Counts, ScanE
 pub(super) struct Walk {
     counts: Counts,
     budget: u64,
+    /// Whether more may follow.
+    is_begun: bool,
 }
 
 impl Walk {
@@ -72,6 +90,7 @@ impl Walk {
         Self {
             counts: Counts::default(),
             budget,
+            is_begun: false,
         }
     }
 
@@ -86,7 +105,7 @@ impl Walk {
             return Err(Malformed::Depth.into());
         }
         self.counts.depth = self.counts.depth.max(depth);
-        let mut fields = Fields::new(bytes, depth);
+        let mut fields = Fields::new(bytes, depth).begun(self.is_begun);
         while let Some((number, value)) = fields.next()? {
             let shape = message.field(number);
             match (shape, value) {

@@ -46,6 +46,8 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Fields<'a> {
     rest: &'a [u8],
     depth: u32,
+    /// Whether more may follow: what is cut off is read as far as it is there.
+    is_begun: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -54,7 +56,14 @@ impl<'a> Fields<'a> {
         Self {
             rest: message,
             depth,
+            is_begun: false,
         }
+    }
+
+    /// The same, of a message that has only begun to arrive if `is_begun`: being cut off is no
+    /// mistake then, and the last field is what there is of it.
+    pub(crate) fn begun(self, is_begun: bool) -> Self {
+        Self { is_begun, ..self }
     }
 
     /// Number and value of the next field; `None` at the end.
@@ -63,13 +72,25 @@ impl<'a> Fields<'a> {
         if self.rest.is_empty() {
             return Ok(None);
         }
+        match self.field() {
+            Err(Malformed::Truncated) if self.is_begun => {
+                self.rest = &[];
+                Ok(None)
+            }
+            field => field.map(Some),
+        }
+    }
+
+    #[inline(always)]
+    fn field(&mut self) -> Result<(u32, Value<'a>), Malformed> {
         let (number, wire_type) = self.key()?;
         let value = match wire_type {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Truncated)?;
-                Value::Bytes(self.take(length)?)
+                let is_cut = self.is_begun && length > self.rest.len();
+                Value::Bytes(self.take(if is_cut { self.rest.len() } else { length })?)
             }
             5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
             _ => {
@@ -77,7 +98,7 @@ impl<'a> Fields<'a> {
                 Value::Group
             }
         };
-        Ok(Some((number, value)))
+        Ok((number, value))
     }
 
     #[inline(always)]
@@ -193,6 +214,27 @@ mod tests {
         check(&group, Ok(&[(5, Value::Group), (1, Value::Varint(7))]));
         let largest = [0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
         check(&largest, Ok(&[(1, Value::Varint(u64::MAX))]));
+    }
+
+    #[test]
+    fn what_has_begun_to_arrive_is_read_as_far_as_it_is_there() {
+        let begun = |bytes| {
+            let mut fields = Fields::new(bytes, 0).begun(true);
+            std::iter::from_fn(|| fields.next().transpose()).collect::<Result<Vec<_>, _>>()
+        };
+        let whole = [0x08, 7, 0x12, 3, b'a', b'b', b'c'];
+        let (first, text) = ((1, Value::Varint(7)), |text| (2, Value::Bytes(text)));
+        assert_eq!(begun(&whole), Ok(vec![first, text(b"abc")]));
+        assert_eq!(begun(&whole[..6]), Ok(vec![first, text(b"ab")]));
+        assert_eq!(begun(&whole[..3]), Ok(vec![first]));
+        assert_eq!(
+            begun(&[0x2b, 0x08, 1]),
+            Ok(vec![]),
+            "a group is skipped whole"
+        );
+        assert_eq!(begun(&[0x08, 1, 0x00, 1]), Err(Malformed::Key));
+        assert_eq!(begun(&[0x2b; 200]), Err(Malformed::Depth));
+        assert_eq!(begun(&[0x08, 255, 255]), Ok(vec![]));
     }
 
     #[test]

@@ -28,6 +28,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Requests of one HTTP/2 connection at once.
 const STREAMS: u32 = 128;
+/// Bytes of one HTTP/2 connection that may wait to be read.
+const WINDOW: u32 = 256 << 10;
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 << 10;
 /// Time between two pings of an HTTP/2 connection, and how long an answer may take.
@@ -111,6 +113,8 @@ fn builder() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_header_list_size(16 << 10)
         .keep_alive_interval(PING.0)
         .keep_alive_timeout(PING.1);

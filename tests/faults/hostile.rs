@@ -1,17 +1,21 @@
 //! OTLP that wants to do harm, from 64 clients at once: malformed, cut off, bombs.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::json;
 
+use crate::frames::{Connection, code, frame};
 use crate::harness::{Agent, Length, Load, Setup, Sink, judge, report};
 
-const CLIENTS: u64 = 64;
-const MEMORY: u64 = 256 << 20;
+/// Clients at once.
+pub(crate) const CLIENTS: u64 = 64;
+/// The most memory that the agent may take.
+pub(crate) const MEMORY: u64 = 256 << 20;
 
 /// A request: what it is called, its encoding, its type and its body.
 struct Attack {
@@ -21,7 +25,7 @@ struct Attack {
     body: Bytes,
 }
 
-fn gzip(bytes: &[u8]) -> Bytes {
+pub(crate) fn gzip(bytes: &[u8]) -> Bytes {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap().into()
@@ -37,6 +41,14 @@ fn nested(element: &[u8], number: usize) -> Vec<u8> {
         bytes
     };
     wrap(0x0a, &wrap(0x12, &inner))
+}
+
+/// A field that no request has: what it holds is skipped, and only its length is wrong.
+fn skipped(length: usize) -> Vec<u8> {
+    let mut field = vec![0xfa, 0x3f];
+    prost::encoding::encode_varint(length as u64, &mut field);
+    field.resize(field.len() + length, 0);
+    field
 }
 
 fn attacks() -> Vec<Attack> {
@@ -73,6 +85,10 @@ fn attacks() -> Vec<Attack> {
         },
         Attack {
             gzip: true,
+            ..attack("bomb that is skipped", gzip(&skipped(256 << 20)).to_vec())
+        },
+        Attack {
+            gzip: true,
             ..attack("bomb of spans", gzip(&nested(&[0x12, 0], 7 << 20)).to_vec())
         },
         Attack {
@@ -97,51 +113,96 @@ fn attacks() -> Vec<Attack> {
     ]
 }
 
+/// One client, over one of the protocols.
+enum Client {
+    Http(reqwest::Client, String),
+    Grpc(Connection),
+}
+
+impl Client {
+    fn http(agent: &Agent, client: &reqwest::Client) -> Self {
+        Self::Http(client.clone(), format!("{}/v1/traces", agent.otlp))
+    }
+
+    async fn grpc(agent: &Agent) -> Self {
+        let address: SocketAddr = agent.grpc["http://".len()..].parse().unwrap();
+        Self::Grpc(Connection::open(address).await)
+    }
+
+    /// Sends an attack; the status of HTTP, or gRPC's code, and how long the answer took.
+    async fn send(&self, attack: &Attack) -> (u16, Duration) {
+        let body = attack.body.clone();
+        let begun = Instant::now();
+        let status = match self {
+            Self::Http(client, url) => {
+                let kind = match attack.json {
+                    true => "application/json",
+                    false => "application/x-protobuf",
+                };
+                let mut request = client.post(url).header("content-type", kind);
+                if attack.gzip {
+                    request = request.header("content-encoding", "gzip");
+                }
+                // A connection that breaks off is a refusal too.
+                let answer = request.body(body).send().await;
+                answer.map_or(0, |answer| answer.status().as_u16())
+            }
+            Self::Grpc(connection) => {
+                let encoding = if attack.gzip { "gzip" } else { "identity" };
+                let frame = frame(attack.gzip, body.len(), &body);
+                let headers = connection.begin(encoding, frame, true).await.end().await;
+                headers.map_or(0, |headers| u16::try_from(code(&headers)).unwrap())
+            }
+        };
+        (status, begun.elapsed())
+    }
+
+    /// What a request gets that is taken.
+    fn taken(&self) -> u16 {
+        match self {
+            Self::Http(..) => 200,
+            Self::Grpc(_) => 0,
+        }
+    }
+}
+
 /// What came of the attacks.
 struct Siege {
     bytes: u64,
     requests: u64,
-    /// By attack: status, and the slowest answer.
-    answers: Vec<(&'static str, u16, Duration)>,
+    /// By attack: how many were taken, and the slowest answer.
+    answers: Vec<(&'static str, u64, Duration)>,
     times: Vec<Duration>,
     peak: u64,
     panics: usize,
+    processor_time: Duration,
 }
 
 async fn siege(agent: &Agent, bytes: u64) -> Siege {
     let attacks = attacks();
-    let client = rabtrace::app::direct_http_client().unwrap();
+    let http = rabtrace::app::direct_http_client().unwrap();
     let (sent, next) = (AtomicU64::new(0), AtomicU64::new(0));
     let answers = Mutex::new(vec![(0, Duration::ZERO); attacks.len()]);
     let times = Mutex::new(Vec::new());
-    let attacker = async || {
+    let before = agent.processor_time();
+    let attacker = async |number: u64| {
+        let client = match number % 2 {
+            0 => Client::http(agent, &http),
+            _ => Client::grpc(agent).await,
+        };
         while sent.load(Ordering::SeqCst) < bytes {
             let index =
                 usize::try_from(next.fetch_add(1, Ordering::SeqCst)).unwrap() % attacks.len();
             let attack = &attacks[index];
             sent.fetch_add(attack.body.len() as u64, Ordering::SeqCst);
-            let kind = if attack.json {
-                "application/json"
-            } else {
-                "application/x-protobuf"
-            };
-            let mut request = client.post(format!("{}/v1/traces", agent.otlp));
-            request = request.header("content-type", kind);
-            if attack.gzip {
-                request = request.header("content-encoding", "gzip");
-            }
-            let begun = Instant::now();
-            // An answer before the body is sent closes the connection: that is a refusal too.
-            let answer = request.body(attack.body.clone()).send().await;
-            let status = answer.map_or(0, |answer| answer.status().as_u16());
-            let took = begun.elapsed();
+            let (status, took) = client.send(attack).await;
             let mut answers = answers.lock().unwrap();
-            answers[index].0 = answers[index].0.max(status);
+            answers[index].0 += u64::from(status == client.taken());
             answers[index].1 = answers[index].1.max(took);
             times.lock().unwrap().push(took);
         }
     };
-    futures_util::future::join_all((0..CLIENTS).map(|_| attacker())).await;
+    futures_util::future::join_all((0..CLIENTS).map(attacker)).await;
     let answers = answers.into_inner().unwrap().into_iter();
     let named = attacks.iter().zip(answers);
     let mut times = times.into_inner().unwrap();
@@ -150,11 +211,12 @@ async fn siege(agent: &Agent, bytes: u64) -> Siege {
         bytes: sent.into_inner(),
         requests: next.into_inner(),
         answers: named
-            .map(|(attack, (status, took))| (attack.name, status, took))
+            .map(|(attack, (taken, took))| (attack.name, taken, took))
             .collect(),
         times,
         peak: agent.memory().1,
         panics: agent.panics(),
+        processor_time: agent.processor_time() - before,
     }
 }
 
@@ -164,27 +226,12 @@ fn millis(time: Duration) -> u64 {
 
 /// How long one client alone waits for each refusal.
 async fn alone(agent: &Agent) -> Vec<(&'static str, u16, u64)> {
-    let client = rabtrace::app::direct_http_client().unwrap();
+    let http = rabtrace::app::direct_http_client().unwrap();
+    let client = Client::http(agent, &http);
     let mut told = Vec::new();
     for attack in attacks() {
-        let kind = if attack.json {
-            "application/json"
-        } else {
-            "application/x-protobuf"
-        };
-        let mut request = client.post(format!("{}/v1/traces", agent.otlp));
-        request = request.header("content-type", kind);
-        if attack.gzip {
-            request = request.header("content-encoding", "gzip");
-        }
-        let begun = Instant::now();
-        let answer = request.body(attack.body).send().await;
-        let status = answer.map_or(0, |answer| answer.status().as_u16());
-        told.push((
-            attack.name,
-            status,
-            u64::try_from(begun.elapsed().as_millis()).unwrap(),
-        ));
+        let (status, took) = client.send(&attack).await;
+        told.push((attack.name, status, millis(took)));
     }
     told
 }
@@ -198,14 +245,24 @@ async fn hostile_requests_are_refused_and_do_no_harm() {
     let mut agent = setup.start().await;
     let alone = alone(&agent).await;
     println!("one client: {alone:?}");
-    let siege = siege(&agent, length.of(64 << 20, 1 << 30, 10 << 30)).await;
+    let (load, stop) = (Load::new(100), AtomicBool::new(false));
+    let attack = async {
+        let bytes = length.of(256 << 20, 1 << 30, 10 << 30);
+        let siege = siege(&agent, bytes).await;
+        stop.store(true, Ordering::SeqCst);
+        siege
+    };
+    let honest = load.run(&agent.otlp, 1, Some(1_000), &stop);
+    let (siege, ()) = tokio::join!(attack, honest);
     for answer in &siege.answers {
         println!("{answer:?}");
     }
-    let load = Load::new(100);
+    let beside = load.oracle.spans();
     load.run_for(&agent.otlp, 1, Some(1_000), Duration::from_secs(1))
         .await;
     agent.until_drained("influx", Duration::from_secs(60)).await;
+    agent.until_nothing_is_in_flight().await;
+    let each = siege.processor_time / u32::try_from(siege.requests).unwrap();
     let figures = json!({
         "bytes": siege.bytes,
         "requests": siege.requests,
@@ -214,29 +271,29 @@ async fn hostile_requests_are_refused_and_do_no_harm() {
         "slowest_refusal_alone_ms": alone.iter().map(|(_, _, took)| *took).max(),
         "median_refusal_of_64_ms": millis(siege.times[siege.times.len() / 2]),
         "p99_refusal_of_64_ms": millis(siege.times[siege.times.len() * 99 / 100]),
+        "processor_time_each_us": u64::try_from(each.as_micros()).unwrap(),
+        "spans_taken_beside": beside,
+        "refused_beside": load.refused(),
     });
     report("hostile", length, &figures);
     assert!(agent.runs() && siege.panics == 0);
     assert!(
-        siege.answers.iter().all(|(_, status, _)| *status != 200),
+        siege.answers.iter().all(|(_, taken, _)| *taken == 0),
         "{:?}",
         siege.answers
     );
-    assert_eq!(
-        judge(&load.oracle, &sink).lost,
-        0,
-        "who means well is served after it"
-    );
-    if length != Length::Short {
-        assert!(siege.peak <= MEMORY, "{figures}");
-    }
+    assert!(beside > 0 && load.refused() == 0, "{figures}");
+    assert_eq!(judge(&load.oracle, &sink).lost, 0, "{figures}");
+    assert!(siege.peak <= MEMORY, "{figures}");
 }
 
-/// The control: without a limit on what requests become, the same requests take the memory.
+/// The control: without limits on what requests become, the same requests take the memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_limit_the_memory_is_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let setup = Setup::new(folder.path()).set("receiver.max_body_bytes", "1GiB");
+    let setup = Setup::new(folder.path())
+        .set("receiver.max_body_bytes", "1GiB")
+        .set("receiver.max_in_flight_bytes", "64GiB");
     let agent = setup.start().await;
     alone(&agent).await;
     let peak = agent.memory().1;

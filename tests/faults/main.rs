@@ -16,6 +16,10 @@ mod clock;
 mod connections;
 mod conservation;
 mod disk_full;
+mod flood;
+#[path = "../real/otlp/frames.rs"]
+#[expect(dead_code, reason = "the receiver's tests need more of it")]
+mod frames;
 mod harness;
 mod hostile;
 mod influx_away;

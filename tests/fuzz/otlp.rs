@@ -20,7 +20,8 @@ use prost::Message;
 use rabtrace::metrics::Metrics;
 use rabtrace::model::Signal;
 use rabtrace::receiver::{
-    Counts, Encoding, Intake, ScanError, numbers, reject_invalid_spans, scan, spans, spans_of_bytes,
+    Counts, Encoding, Intake, ScanError, numbers, reject_invalid_spans, scan, scan_beginning,
+    spans, spans_of_bytes,
 };
 
 use crate::cases::{Cases, fuzz};
@@ -252,6 +253,16 @@ fn metrics(cases: &mut Cases) -> ExportMetricsServiceRequest {
     }
 }
 
+/// What has begun to arrive is not refused unless all of it would be.
+fn begin(cases: &mut Cases, signal: Signal, bytes: &[u8], whole: Result<Counts, ScanError>) {
+    let begun = &bytes[..cases.below(bytes.len() + 1)];
+    if let (Ok(whole), begun) = (whole, scan_beginning(signal, begun, u64::MAX)) {
+        let begun = begun.unwrap();
+        let is_part = begun.items <= whole.items && begun.decoded_bytes <= whole.decoded_bytes;
+        assert!(is_part, "{begun:?} of {whole:?}");
+    }
+}
+
 /// Holds the scan against the decoder: `built` decodes, gives the items, and is measured.
 fn compare(
     scanned: Result<Counts, ScanError>,
@@ -287,6 +298,7 @@ fn requests_of_traces() {
             cases.breaks(&mut bytes);
         }
         let scanned = scan(Signal::Traces, &bytes, u64::MAX);
+        begin(cases, Signal::Traces, &bytes, scanned);
         compare(scanned, bytes.len(), || {
             let mut request = ExportTraceServiceRequest::decode(bytes.as_slice()).ok()?;
             let rejected = reject_invalid_spans(&mut request);
@@ -341,6 +353,7 @@ fn requests_of_metrics() {
             cases.breaks(&mut bytes);
         }
         let scanned = scan(Signal::Metrics, &bytes, u64::MAX);
+        begin(cases, Signal::Metrics, &bytes, scanned);
         compare(scanned, bytes.len(), || {
             let request = ExportMetricsServiceRequest::decode(bytes.as_slice()).ok()?;
             let numbers = numbers(request);

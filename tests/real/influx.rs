@@ -128,6 +128,7 @@ impl Running {
             points,
             receipt,
             share: None,
+            held: None,
         });
         let sent = tokio::time::timeout(Duration::from_secs(2), send).await;
         sent.expect("the sink does not receive").unwrap();

@@ -5,9 +5,11 @@
 
 mod exporter;
 mod forward;
+mod frames;
 mod kept;
 mod receive;
 mod refuse;
+mod room;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +20,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use rabtrace::metrics::Metrics;
-use rabtrace::model::Batch;
+use rabtrace::model::{Batch, Budget};
 use rabtrace::receiver::{Intake, serve_grpc, serve_http};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -36,6 +38,7 @@ struct Receiver {
     http: SocketAddr,
     batches: mpsc::Receiver<Batch>,
     metrics: Metrics,
+    budget: Budget,
     _stop: DropGuard,
 }
 
@@ -49,7 +52,9 @@ impl Receiver {
     async fn start_on(grpc: SocketAddr, places: usize) -> Self {
         let (sender, batches) = mpsc::channel(places);
         let metrics = Metrics::new().unwrap();
-        let intake = Intake::new(sender, MAX_BODY, metrics.clone());
+        let budget = Budget::new(8 * MAX_BODY as u64);
+        metrics.show_in_flight(&budget);
+        let intake = Intake::new(sender, MAX_BODY, metrics.clone()).with_budget(budget.clone());
         let stop = CancellationToken::new();
         let grpc = TcpListener::bind(grpc).await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -58,6 +63,7 @@ impl Receiver {
             http: http.local_addr().unwrap(),
             batches,
             metrics,
+            budget,
             _stop: stop.clone().drop_guard(),
         };
         tokio::spawn(serve_grpc(grpc, intake.clone(), stop.clone()));

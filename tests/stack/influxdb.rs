@@ -69,6 +69,7 @@ async fn write(config: rabtrace::config::Influx, point: Point) -> Metrics {
         points: vec![point],
         receipt: None,
         share: None,
+        held: None,
     };
     points.send(batch).await.unwrap();
     drop(points);

@@ -211,6 +211,15 @@ fn off_loopback_without_a_token_and_a_loop_are_refused() {
 }
 
 #[test]
+fn the_memory_of_requests_has_room_for_the_largest() {
+    let told = mistakes("[receiver]\nmax_body_bytes = \"33MiB\"", &[]);
+    assert!(
+        told.contains("receiver.max_in_flight_bytes") && told.contains("receiver.max_body_bytes"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_secret_may_come_from_a_file() {
     let file = file("canary\n");
     let path = file.path().display().to_string();

@@ -3,7 +3,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use tokio::sync::mpsc;
 
-use super::{Encoding, Intake, Refusal};
+use super::{Budget, Encoding, Intake, Refusal};
 use crate::metrics::Metrics;
 use crate::model::{Batch, Signal};
 
@@ -88,6 +88,46 @@ async fn the_payload_goes_on_without_the_rejected_spans() {
     let batch = batches.try_recv().unwrap();
     assert_eq!(batch.payload, body(vec![span(1), span(2)]));
     assert_eq!(metrics.spans_received.get(), 2);
+    assert_eq!(traces(&intake, body(vec![span(0); 3])).await, Ok(3));
+    assert!(batches.try_recv().is_err(), "nothing is left of it");
+    let text = metrics.encode().unwrap();
+    let line = "rabtrace_dropped_total{reason=\"invalid_id\",stage=\"receiver\"} 4";
+    assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_request_becomes_finds_room_before_it_is_decoded() {
+    let (intake, mut batches, metrics) = intake(9);
+    let body = body((1..=100).map(span).collect());
+    let decoded = super::scan(Signal::Traces, &body, u64::MAX).unwrap();
+    let needed = decoded.decoded_bytes + body.len() as u64;
+    let spans = vec!["{}"; 60].join(",");
+    let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+    for (max, expected) in [(needed, false), (needed * 4 / 3 + 4, true)] {
+        let budget = Budget::new(max);
+        let intake = intake.clone().with_budget(budget.clone());
+        let taken = traces(&intake, body.clone()).await;
+        assert_eq!(taken.is_ok(), expected, "{max}");
+        let too_many = matches!(taken, Err(Refusal::TooManyElements(_)));
+        assert_eq!(too_many, !expected, "no room will ever be enough");
+        if !expected {
+            assert_eq!(budget.held_bytes(), 0);
+            continue;
+        }
+        assert_eq!(budget.held_bytes(), needed);
+        assert_eq!(traces(&intake, body.clone()).await, Err(Refusal::NoRoom));
+        let refused = intake.accept(Signal::Traces, Encoding::Json, json.clone().into());
+        assert_eq!(refused.await.unwrap_err(), Refusal::NoRoom);
+        assert_eq!(
+            budget.held_bytes(),
+            needed,
+            "what was refused holds nothing"
+        );
+        drop(batches.recv().await);
+        assert_eq!(budget.held_bytes(), 0);
+        assert_eq!(traces(&intake, body.clone()).await, Ok(0));
+    }
+    assert_eq!(metrics.spans_received.get(), 200);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::{Counts, ScanError, scan};
+use super::{Counts, ScanError, scan, scan_beginning};
 use crate::model::Signal;
 
 fn attribute(key: &str, value: Value) -> KeyValue {
@@ -116,6 +116,8 @@ fn a_span_bomb_is_refused_before_it_is_decoded() {
         outcome,
         Err(ScanError::TooManyElements { budget: 256 << 20 })
     );
+    let beginning = scan_beginning(Signal::Traces, &bomb[..5 << 18], 256 << 20);
+    assert_eq!(beginning, outcome, "not all of it has to come");
     // The measure is right: all of it would have been far over half a gigabyte.
     let counts = scan(Signal::Traces, &bomb, u64::MAX).unwrap();
     assert_eq!(counts.items, 2 << 20);
@@ -123,7 +125,7 @@ fn a_span_bomb_is_refused_before_it_is_decoded() {
 }
 
 #[test]
-fn an_ordinary_full_body_is_taken() {
+fn an_ordinary_large_body_is_taken() {
     // The densest that real exporters send: short names, few and short attributes.
     let span = Span {
         trace_id: vec![1; 16],
@@ -137,7 +139,7 @@ fn an_ordinary_full_body_is_taken() {
         )],
         ..Span::default()
     };
-    let number = (16 << 20) / (span.encoded_len() + 2);
+    let number = (3 << 20) / (span.encoded_len() + 2);
     let scope = ScopeSpans {
         spans: vec![span; number],
         ..ScopeSpans::default()
@@ -149,7 +151,9 @@ fn an_ordinary_full_body_is_taken() {
     let request = ExportTraceServiceRequest {
         resource_spans: vec![resource],
     };
-    let counts = scan(Signal::Traces, &request.encode_to_vec(), 256 << 20).unwrap();
+    // What one request may take of the default budget.
+    let (request, most) = (request.encode_to_vec(), 48 << 20);
+    let counts = scan(Signal::Traces, &request, most - request.len() as u64).unwrap();
     assert_eq!(counts.items, number as u64);
 }
 
@@ -222,6 +226,19 @@ proptest! {
         // What prost takes, the scan takes.
         if let Ok(request) = ExportTraceServiceRequest::decode(bytes.as_slice()) {
             prop_assert_eq!(traces.map(|counts| counts.items), Ok(spans_of(&request)));
+        }
+    }
+
+    /// Nothing is refused at its beginning that would be taken when all of it is there.
+    #[test]
+    fn a_beginning_is_refused_only_if_the_whole_is(bytes in nearly_valid(), end in any::<prop::sample::Index>()) {
+        let begun = &bytes[..end.index(bytes.len() + 1)];
+        match (scan(Signal::Traces, &bytes, u64::MAX), scan_beginning(Signal::Traces, begun, u64::MAX)) {
+            (Ok(whole), Ok(begun)) => {
+                prop_assert!(begun.items <= whole.items && begun.decoded_bytes <= whole.decoded_bytes);
+            }
+            (Ok(_), Err(refused)) => prop_assert!(false, "{:?}", refused),
+            (Err(_), _) => {}
         }
     }
 

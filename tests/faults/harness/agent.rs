@@ -132,12 +132,14 @@ impl Setup {
             log,
             state: self.folder.join("state"),
             otlp: String::new(),
+            grpc: String::new(),
             api: String::new(),
             ready_after: Duration::ZERO,
             client: rabtrace::app::direct_http_client().unwrap(),
             token: self.token.clone(),
         };
         agent.otlp = agent.listens("receiver.http_listen").await;
+        agent.grpc = agent.listens("receiver.grpc_listen").await;
         agent.api = agent.listens("api.listen").await;
         eventually("the agent is ready", WITHIN, || async {
             let answer = agent.ask("/health/ready").await?;
@@ -156,6 +158,8 @@ pub(crate) struct Agent {
     state: PathBuf,
     /// Where it takes OTLP over HTTP.
     pub(crate) otlp: String,
+    /// Where it takes OTLP over gRPC.
+    pub(crate) grpc: String,
     /// Where its API is.
     pub(crate) api: String,
     /// How long it took to be ready.
@@ -230,6 +234,24 @@ impl Agent {
             number.unwrap_or(0) << 10
         };
         (kib("VmRSS:"), kib("VmHWM:"))
+    }
+
+    /// How long its threads had a processor so far.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
+    }
+
+    /// Waits until it holds nothing of any request.
+    pub(crate) async fn until_nothing_is_in_flight(&self) {
+        eventually("no request holds memory", WITHIN, || async {
+            let metrics = self.metrics().await;
+            (metrics.get("rabtrace_in_flight_bytes") == Some(&0.0)).then_some(())
+        })
+        .await;
     }
 
     /// Its process.

@@ -300,6 +300,7 @@ fn batch(spans: Vec<Span>, paths: Vec<PathRecord>) -> Batch {
         receipt: None,
         points_receipt: None,
         share: None,
+        held: None,
     }
 }
 
