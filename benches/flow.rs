@@ -33,6 +33,7 @@ const HOURS: i64 = 24;
 fn flow() -> Flow {
     Flow::new(FlowSetup {
         window: Duration::from_secs(10),
+        max_series: 20_000,
         instance: Arc::from("bench"),
         resume: Resume::default(),
         now_unix_nano: BASE,

@@ -63,6 +63,7 @@ fn hop(resource: &Arc<Attributes>, start: u64) -> Hop {
             total: None,
         }),
         path: Some(Arc::from("gateway > planner_queue > planner")),
+        point_unix_nano: start.cast_signed(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod in_flight;
 mod loss;
+mod series;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use prometheus::{
 
 use self::in_flight::InFlight;
 pub use self::loss::Loss;
+use self::series::SeriesFamilies;
 pub use self::stage::Stage;
 use self::stage::Stages;
 use crate::model::{Budget, Share};
@@ -48,6 +50,7 @@ pub struct Metrics {
     edge: Edge,
     waiting: Waiting,
     in_flight: InFlight,
+    series: SeriesFamilies,
     /// Queues in the newest snapshot.
     pub queues: IntGauge,
     /// What was seen of broker, services and paths.
@@ -251,6 +254,7 @@ impl Metrics {
             edge: Edge::new(&make)?,
             waiting: Waiting::new(&make)?,
             in_flight: InFlight::new(&make)?,
+            series: SeriesFamilies::new(&make)?,
             queues: make.queues()?,
             observed: Observed::default(),
             registry: make.0,

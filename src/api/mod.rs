@@ -45,7 +45,9 @@ use crate::store::Reader;
 pub use error::ApiError;
 pub use questions::{Rows, SqlRequest};
 pub use reloads::{ReloadBoard, ReloadReport};
-pub use state::{Addresses, DeadLetterReport, HealthReport, SpoolReport, StatusReport};
+pub use state::{
+    Addresses, DeadLetterReport, HealthReport, SeriesReport, SpoolReport, StatusReport,
+};
 
 /// Largest body of a request, which is the text of a statement.
 const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -67,6 +67,18 @@ pub struct StatusReport {
     /// What servers refused for good and is kept, by sink.
     #[serde(default)]
     pub dead_letters: BTreeMap<String, DeadLetterReport>,
+    /// How many series each measurement has.
+    #[serde(default)]
+    pub series: BTreeMap<String, SeriesReport>,
+}
+
+/// The series of one measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesReport {
+    /// Those to which something came in the last hour.
+    pub series: u64,
+    /// Times that a tag became `_other`, because there were too many, since the agent's start.
+    pub folded: u64,
 }
 
 /// What one sink's server refused for good.
@@ -149,6 +161,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<StatusReport> {
         spools: spools(metrics),
         reloads: api.setup.reloads.report(),
         dead_letters: dead_letters(&api.setup.dead_letters),
+        series: series(metrics),
     })
 }
 
@@ -162,6 +175,11 @@ fn dead_letters(files: &[DeadLetterFile]) -> BTreeMap<String, DeadLetterReport> 
         (file.sink().to_owned(), report)
     };
     files.iter().map(report).collect()
+}
+
+fn series(metrics: &Metrics) -> BTreeMap<String, SeriesReport> {
+    let report = |(measurement, (series, folded))| (measurement, SeriesReport { series, folded });
+    metrics.series_counts().into_iter().map(report).collect()
 }
 
 fn spools(metrics: &Metrics) -> BTreeMap<String, SpoolReport> {

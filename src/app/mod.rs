@@ -156,6 +156,7 @@ impl App {
             polls: inputs.1,
             sinks,
             window,
+            max_series: config.limits.series,
             instance: config.agent.instance.as_str().into(),
             resume,
             metrics: metrics.clone(),
@@ -176,8 +177,7 @@ impl App {
         };
         let api_stop = running.token(Stage::Api);
         running.spawn(Stage::Api, "api", Api::new(setup).serve(api, api_stop));
-        let own = (health, metrics);
-        Reloader::new((settings, reload), board, own).start(&mut running);
+        Reloader::new((settings, reload), board, (health, metrics)).start(&mut running);
         let outcome = running.until(stop).await;
         watched.closed().await;
         outcome

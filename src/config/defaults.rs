@@ -62,7 +62,10 @@ fn blank() -> Config {
             token: Secret::default(),
         },
         tls: Tls::default(),
-        limits: Limits { connections: 0 },
+        limits: Limits {
+            connections: 0,
+            series: 0,
+        },
         log: Log {
             level: String::new(),
             format: LogFormat::Text,

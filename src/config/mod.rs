@@ -284,6 +284,8 @@ impl PeerTls {
 pub struct Limits {
     /// Connections at most.
     pub connections: usize,
+    /// Series of each measurement at most.
+    pub series: usize,
 }
 
 /// How log lines look.

@@ -319,7 +319,7 @@ const PEERS: &[Key] = &[
     ),
     text(
         "influx.buffer_bytes",
-        "64MiB",
+        "16MiB",
         &[],
         "Bytes of lines kept in memory for writing; the rest is read from the spool.",
         |config, input| set(&mut config.influx.buffer_bytes, memory_size(input.text())),

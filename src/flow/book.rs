@@ -12,7 +12,7 @@ mod text;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::model::{Direction, PathText, StepRow};
+use crate::model::{Direction, OTHER, PathText, StepRow};
 
 /// Steps that are kept.
 pub(super) const MAX_PATHS: usize = 10_000;
@@ -22,8 +22,6 @@ const MAX_PARENTS: usize = 17;
 pub(super) const UNKNOWN: &str = "?";
 /// Hash and text of the paths that a library has no room for.
 pub(super) const OTHER_HASH: u64 = u64::MAX;
-/// See [`OTHER_HASH`].
-pub(super) const OTHER: &str = "_other";
 
 struct Entry {
     /// None at an origin, several where messages were merged.

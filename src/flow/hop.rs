@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{AttributeValue, Direction, EdgeKind, Hop, PathStep, Span, SpanKind};
+use super::points;
+use crate::model::{AttributeValue, Direction, EdgeKind, Hop, OTHER, PathStep, Span, SpanKind};
 
 /// Bytes that a name may have: no exchange or queue has a longer one (AMQP 0-9-1, short strings).
 const MAX_NAME: usize = 255;
@@ -24,11 +25,29 @@ pub fn hop(span: Span) -> Hop {
         .filter(|step| step.direction == Direction::In && !again)
         .and_then(|step| step.edge);
     Hop {
+        point_unix_nano: points::time(&span),
         span,
         destination,
         queue_wait,
         step,
         path: None,
+    }
+}
+
+/// Makes service, name and destination of a hop `_other`, those that are to be; its attributes have
+/// what they were.
+pub(super) fn fold(hop: &mut Hop, others: [bool; 3]) {
+    let mut other = |place: usize, name: &mut Arc<str>| {
+        if others[place] {
+            let was = std::mem::replace(name, Arc::from(OTHER));
+            let attribute = (Arc::from(Hop::FOLDED[place]), AttributeValue::Text(was));
+            hop.span.attributes.push(attribute);
+        }
+    };
+    other(0, &mut hop.span.service);
+    other(1, &mut hop.span.name);
+    if let Some(destination) = &mut hop.destination {
+        other(2, destination);
     }
 }
 

@@ -4,15 +4,16 @@
 //! Input: [`Batch`]es from the receiver and [`BrokerSnapshot`]s from the monitor. Output:
 //! [`Output`]: a [`StoreBatch`], and windows that were closed; what InfluxDB gets follows from
 //! them, by [`Flow::influx_points`]. The state is bounded: [`PathBook`] holds at most 10,000
-//! steps, [`Series`] 200,000 series, [`Windows`] 20,000 checkpoints of a window; of spans
-//! the last 50,000 are known, so that their children find their path. What finds no place is
-//! counted.
+//! steps, [`Series`] 200,000 series; of spans the last 50,000 are known, so that their children
+//! find their path. What finds no place is counted. Each measurement has at most
+//! [`FlowSetup::max_series`] series; what is beyond shares some whose tags are `_other`.
 //!
 //! Durability: a batch with path records carries the receipt of its request on to the store, with
 //! everything by which a restarted agent goes on where this one was.
 
 mod ancestry;
 mod book;
+mod caps;
 mod count;
 mod hop;
 mod platform;
@@ -27,13 +28,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Batch, BrokerSnapshot, Checkpoint, EdgeKind, FlowWindow, Hop, PathRecord, PathStep, Point,
-    Resume, StepRow, StoreBatch,
+    Batch, BrokerSnapshot, Checkpoint, EdgeKind, FlowWindow, Hop, OTHER, PathRecord, PathStep,
+    Point, Resume, StepRow, StoreBatch,
 };
 
 pub use book::PathBook;
+pub use caps::SeriesCount;
+use caps::{Capped, Caps};
 pub use hop::hop;
-pub use platform::Platform;
+use platform::Platform;
 pub use run::{FlowTask, InfluxQueue, Sinks};
 pub use series::{Series, Skipped};
 pub use windows::Windows;
@@ -42,6 +45,8 @@ pub use windows::Windows;
 pub struct FlowSetup {
     /// Width of a window, 10 s in the agent.
     pub window: Duration,
+    /// Series of each measurement at most.
+    pub max_series: usize,
     /// Name of the agent: two side by side write points of their own.
     pub instance: Arc<str>,
     /// What it goes on from.
@@ -73,6 +78,7 @@ pub struct Flow {
     series: Series,
     windows: Windows,
     platform: Platform,
+    caps: Caps,
     ancestry: ancestry::Ancestry,
     instance: Arc<str>,
 }
@@ -91,6 +97,7 @@ impl Flow {
             series: Series::resume(&mut resume, setup.now_unix_nano),
             windows: Windows::resume(setup.window, &mut resume),
             platform: Platform::default(),
+            caps: Caps::new(setup.max_series),
             ancestry: ancestry::Ancestry::default(),
             instance: setup.instance,
         }
@@ -99,8 +106,9 @@ impl Flow {
     /// Takes an OTLP request in that came at `now_unix_nano`.
     pub fn take_batch(&mut self, batch: Batch, now_unix_nano: i64) -> Output {
         let mut output = Output::default();
+        self.caps.at(now_unix_nano);
         self.take_spans(batch.spans, now_unix_nano, &mut output);
-        self.platform.take_metrics(&batch.metrics);
+        self.platform.take_metrics(&batch.metrics, &mut self.caps);
         output.counted += batch.metrics.len() as u64;
         self.take_records(batch.paths, now_unix_nano, &mut output);
         output.store.receipts.extend(batch.receipt);
@@ -115,8 +123,9 @@ impl Flow {
         output: &mut Output,
     ) {
         let mut hops: Vec<Hop> = spans.into_iter().map(hop).collect();
-        for hop in &hops {
-            if let Some(step) = &hop.step {
+        for hop in &mut hops {
+            if let Some(step) = &mut hop.step {
+                step.hash = self.path_of(step.hash);
                 let step = of_span(&hop.span.service, step);
                 self.learn(step, now_unix_nano, &mut output.store);
             }
@@ -126,7 +135,7 @@ impl Flow {
         }
         self.ancestry.trace(&mut hops);
         let start = self.windows.start_at(now_unix_nano);
-        for hop in &hops {
+        for hop in &mut hops {
             if let Some(step) = &hop.step {
                 // Where a service measures its paths every message is counted already.
                 let sampled = !hop.span.paths_measured;
@@ -144,27 +153,44 @@ impl Flow {
                 }
                 count::offer_trace(window, hop, step);
             }
-            output.store.points.extend(self.platform.take_hop(hop));
+            let points = self.platform.take_hop(hop, &mut self.caps);
+            output.store.points.extend(points);
+            self.fold_hop(hop);
         }
         output.counted += hops.len() as u64;
         output.store.hops = hops;
     }
 
+    /// Makes the tags of a span `_other` that are beyond the cap, when all else is made of it.
+    fn fold_hop(&mut self, hop: &mut Hop) {
+        let span = &hop.span;
+        let destination = hop.destination.as_deref().unwrap_or_default();
+        let tags = [&*span.service, &*span.name, destination].map(str::as_bytes);
+        let words = (span.kind, span.status);
+        let folded = self.caps.fold(Capped::Spans, (tags, words));
+        if folded.is_folded() {
+            let (id, time) = (span.span_id, hop.point_unix_nano);
+            hop.point_unix_nano = self.caps.own_time(folded, time, id);
+            hop::fold(hop, folded.others);
+        }
+    }
+
+    /// The path itself, or what stands for those beyond the cap.
+    fn path_of(&mut self, hash: u64) -> u64 {
+        let of = Capped::MessageFlow;
+        let is_other = hash == book::OTHER_HASH || !self.caps.admits(of, &hash.to_be_bytes());
+        if is_other { book::OTHER_HASH } else { hash }
+    }
+
     fn take_records(&mut self, records: Vec<PathRecord>, now_unix_nano: i64, output: &mut Output) {
         let start = self.windows.start_at(now_unix_nano);
         let mut parts: HashMap<Checkpoint, FlowWindow> = HashMap::new();
-        for record in records {
+        for mut record in records {
             let (outcome, state) = self.series.take(&record, now_unix_nano);
             output.store.series.extend(state);
+            record.hash = self.path_of(record.hash);
             // Where it stands is known even if its value does not count.
             self.learn(of_record(&record), now_unix_nano, &mut output.store);
-            let value = match outcome {
-                Ok(value) => value,
-                Err(skipped) => {
-                    output.skipped.push(skipped);
-                    continue;
-                }
-            };
             let checkpoint = self.checkpoint(Checkpoint {
                 hash: record.hash,
                 kind: record.kind,
@@ -173,13 +199,18 @@ impl Flow {
                 destination: record.destination,
                 sampled: false,
             });
-            let checkpoint = self.windows.admit(start, checkpoint);
+            let value = match outcome {
+                Ok(value) => value,
+                Err(skipped) => {
+                    output.skipped.push(skipped);
+                    continue;
+                }
+            };
             let part = match parts.entry(checkpoint) {
                 Entry::Occupied(part) => part.into_mut(),
                 Entry::Vacant(place) => {
                     let checkpoint = place.key().clone();
                     let width = self.windows.width();
-                    self.windows.reserve(start, checkpoint.clone());
                     place.insert(FlowWindow::new(checkpoint, start, width))
                 }
             };
@@ -209,6 +240,7 @@ impl Flow {
     }
 
     fn close(&mut self, end_unix_nano: i64, now_unix_nano: i64) -> Output {
+        self.caps.at(now_unix_nano).forget();
         let closed = self.windows.close(end_unix_nano);
         let store = StoreBatch {
             points: self.platform.close(now_unix_nano),
@@ -253,17 +285,39 @@ impl Flow {
         }
     }
 
-    /// An edge that is gone again counts where the path has it.
-    fn checkpoint(&self, checkpoint: Checkpoint) -> Checkpoint {
+    /// An edge that is gone again counts where the path has it; what is beyond the cap as `_other`.
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Checkpoint {
         let edge = (
             &*checkpoint.service,
             checkpoint.direction,
             &*checkpoint.destination,
         );
+        let hash = self.book.with_edge(checkpoint.hash, edge);
+        let path = hash.to_be_bytes();
+        let path = match hash {
+            book::OTHER_HASH => OTHER.as_bytes(),
+            _ => &path,
+        };
+        let (service, direction, destination) = edge;
+        let tags = [path, service.as_bytes(), destination.as_bytes()];
+        let words = (direction, checkpoint.kind, checkpoint.sampled);
+        let [path, service, destination] =
+            self.caps.fold(Capped::MessageFlow, (tags, words)).others;
+        let name = |name: Arc<str>, is_other| match is_other {
+            true => Arc::from(OTHER),
+            false => name,
+        };
         Checkpoint {
-            hash: self.book.with_edge(checkpoint.hash, edge),
+            hash: if path { book::OTHER_HASH } else { hash },
+            service: name(checkpoint.service, service),
+            destination: name(checkpoint.destination, destination),
             ..checkpoint
         }
+    }
+
+    /// How many series each measurement has.
+    pub fn series_counts(&self) -> impl Iterator<Item = SeriesCount> {
+        self.caps.counts()
     }
 }
 

@@ -8,14 +8,11 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::points::time;
+use super::caps::{Capped, Caps};
 use crate::model::{
-    AttributeValue, BrokerSnapshot, Direction, Histogram, Hop, MetricPoint, Point, Span, SpanKind,
-    SpanStatus,
+    AttributeValue, BrokerSnapshot, Direction, Histogram, Hop, MetricPoint, OTHER, Point, Span,
+    SpanKind, SpanStatus,
 };
-
-/// Services, queues or agents that one window holds; those beyond it are counted as `_other`.
-const MAX_KEYS: usize = 1_000;
 
 #[derive(Default)]
 struct Service {
@@ -50,7 +47,7 @@ struct Agent {
 
 /// Sums over the window that is open.
 #[derive(Default)]
-pub struct Platform {
+pub(super) struct Platform {
     services: HashMap<Arc<str>, Service, RandomState>,
     queues: HashMap<Arc<str>, Queue, RandomState>,
     agents: HashMap<(Arc<str>, Arc<str>), Agent, RandomState>,
@@ -58,21 +55,26 @@ pub struct Platform {
 
 impl Platform {
     /// Counts a hop; gives the points that it makes by itself.
-    pub fn take_hop(&mut self, hop: &Hop) -> Vec<Point> {
+    pub(super) fn take_hop(&mut self, hop: &Hop, caps: &mut Caps) -> Vec<Point> {
         let span = &hop.span;
         let failed = u64::from(span.status == SpanStatus::Error);
         if matches!(span.kind, SpanKind::Server | SpanKind::Consumer) {
-            let service = entry(&mut self.services, &span.service);
+            let of = (&mut *caps, Capped::ServiceMetrics);
+            let service = entry(&mut self.services, &span.service, of);
             service.requests += 1;
             service.errors += failed;
         }
-        self.take_queue(hop, failed);
-        self.take_agent(span, failed);
-        [request(hop), task(hop)].into_iter().flatten().collect()
+        self.take_queue(hop, failed, caps);
+        self.take_agent(span, failed, caps);
+        let request = request(hop)
+            .map(|point| caps.fold_point::<3>(Capped::RequestMetrics, point, span.span_id));
+        let task = task(hop);
+        let task = task.map(|point| caps.fold_point::<1>(Capped::TaskMetrics, point, span.span_id));
+        request.into_iter().chain(task).collect()
     }
 
     /// Keeps the newest value of the process metrics of each service.
-    pub fn take_metrics(&mut self, metrics: &[MetricPoint]) {
+    pub(super) fn take_metrics(&mut self, metrics: &[MetricPoint], caps: &mut Caps) {
         for metric in metrics {
             let (field, factor) = match &*metric.name {
                 "process.uptime" => ("uptime_seconds", 1.0),
@@ -81,14 +83,14 @@ impl Platform {
                 "http.server.active_requests" => ("active_connections", 1.0),
                 _ => continue,
             };
-            entry(&mut self.services, &metric.service)
-                .process
-                .insert(field, metric.value * factor);
+            let of = (&mut *caps, Capped::ServiceMetrics);
+            let service = entry(&mut self.services, &metric.service, of);
+            service.process.insert(field, metric.value * factor);
         }
     }
 
     /// Keeps the depth of the queues that spans of this window concern.
-    pub fn take_snapshot(&mut self, snapshot: &BrokerSnapshot) {
+    pub(super) fn take_snapshot(&mut self, snapshot: &BrokerSnapshot) {
         for sample in &snapshot.queues {
             if let Some(queue) = self.queues.get_mut(&sample.queue) {
                 queue.depth = sample.messages;
@@ -97,7 +99,7 @@ impl Platform {
     }
 
     /// Closes the window that ends at `end_unix_nano`.
-    pub fn close(&mut self, end_unix_nano: i64) -> Vec<Point> {
+    pub(super) fn close(&mut self, end_unix_nano: i64) -> Vec<Point> {
         let services = self
             .services
             .drain()
@@ -113,11 +115,11 @@ impl Platform {
         services.chain(queues).chain(agents).collect()
     }
 
-    fn take_queue(&mut self, hop: &Hop, failed: u64) {
+    fn take_queue(&mut self, hop: &Hop, failed: u64, caps: &mut Caps) {
         let (Some(step), Some(name)) = (&hop.step, &hop.destination) else {
             return;
         };
-        let queue = entry(&mut self.queues, name);
+        let queue = entry(&mut self.queues, name, (caps, Capped::QueueMetrics));
         match step.direction {
             Direction::Out => queue.published += 1,
             Direction::In => {
@@ -128,7 +130,7 @@ impl Platform {
         queue.failed += failed;
     }
 
-    fn take_agent(&mut self, span: &Span, failed: u64) {
+    fn take_agent(&mut self, span: &Span, failed: u64, caps: &mut Caps) {
         let Some(id) = span
             .text("gen_ai.agent.id")
             .or_else(|| span.text("agent.id"))
@@ -136,7 +138,14 @@ impl Platform {
             return;
         };
         let kind = span.text("notification.type").cloned().unwrap_or_default();
-        let agent = entry(&mut self.agents, &(Arc::clone(id), kind));
+        let tags = [id.as_bytes(), kind.as_bytes()];
+        let [other_id, other_kind] = caps.fold(Capped::AgentMetrics, (tags, ())).others;
+        let of = |name: &Arc<str>, is_other| match is_other {
+            true => Arc::from(OTHER),
+            false => Arc::clone(name),
+        };
+        let key = (of(id, other_id), of(&kind, other_kind));
+        let agent = self.agents.entry(key).or_default();
         if span.kind == SpanKind::Consumer {
             agent.received += 1;
             agent.processed += 1 - failed;
@@ -158,27 +167,18 @@ impl Platform {
     }
 }
 
-/// The entry of `key`, or that of `_other` when there are too many.
-fn entry<'a, K: Key, V: Default>(map: &'a mut HashMap<K, V, RandomState>, key: &K) -> &'a mut V {
-    let room = map.len() < MAX_KEYS || map.contains_key(key);
-    map.entry(if room { key.clone() } else { K::other() })
-        .or_default()
-}
-
-trait Key: Clone + Eq + std::hash::Hash {
-    fn other() -> Self;
-}
-
-impl Key for Arc<str> {
-    fn other() -> Self {
-        Self::from("_other")
-    }
-}
-
-impl Key for (Arc<str>, Arc<str>) {
-    fn other() -> Self {
-        (<Arc<str> as Key>::other(), <Arc<str> as Key>::other())
-    }
+/// The entry of a service or queue, or that of `_other` when there are too many.
+fn entry<'a, V: Default>(
+    map: &'a mut HashMap<Arc<str>, V, RandomState>,
+    name: &Arc<str>,
+    (caps, of): (&mut Caps, Capped),
+) -> &'a mut V {
+    let is_folded = !map.contains_key(name) && caps.fold(of, ([name.as_bytes()], ())).is_folded();
+    let key = match is_folded {
+        true => Arc::from(OTHER),
+        false => Arc::clone(name),
+    };
+    map.entry(key).or_default()
 }
 
 fn number(span: &Span, name: &str) -> Option<f64> {
@@ -260,7 +260,7 @@ fn request(hop: &Hop) -> Option<Point> {
         .map_or_else(|| Arc::from("unknown"), Arc::clone);
     let status =
         whole(span, "http.response.status_code").map_or_else(String::new, |code| code.to_string());
-    let point = Point::new("request_metrics", time(hop))
+    let point = Point::new("request_metrics", hop.point_unix_nano)
         .tag("endpoint", endpoint)
         .tag("method", Arc::clone(method))
         .tag("status_code", status)
@@ -278,7 +278,7 @@ fn task(hop: &Hop) -> Option<Point> {
     let span = &hop.span;
     let (id, status) = (span.text("task.id")?, span.text("task.status")?);
     let creator = span.text("task.creator.id").cloned().unwrap_or_default();
-    let point = Point::new("task_metrics", time(hop))
+    let point = Point::new("task_metrics", hop.point_unix_nano)
         .tag("creator_id", creator)
         .text("task_id", Some(Arc::clone(id)))
         .text("status", Some(Arc::clone(status)))
@@ -289,7 +289,8 @@ fn task(hop: &Hop) -> Option<Point> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_KEYS, Platform};
+    use super::Platform;
+    use crate::flow::caps::Caps;
     use crate::flow::hop::{hop, tests::span};
     use crate::model::{FieldValue, Point, SpanKind};
 
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn spans_fill_the_measurements_of_the_platform() {
-        let mut platform = Platform::default();
+        let (mut platform, mut caps) = (Platform::default(), Caps::new(100));
         let request = span(
             "gateway",
             SpanKind::Server,
@@ -314,10 +315,14 @@ mod tests {
             ("notification.type", "weather"),
             ("gen_ai.operation.name", "execute_tool"),
         ];
-        let own = platform.take_hop(&hop(request));
+        let own = platform.take_hop(&hop(request), &mut caps);
         assert_eq!((own.len(), own[0].measurement), (1, "request_metrics"));
-        platform.take_hop(&hop(span("planner", SpanKind::Internal, &tool)));
-        platform.take_hop(&hop(span("planner", SpanKind::Consumer, &tool[..2])));
+        for (kind, attributes) in [
+            (SpanKind::Internal, &tool[..]),
+            (SpanKind::Consumer, &tool[..2]),
+        ] {
+            platform.take_hop(&hop(span("planner", kind, attributes)), &mut caps);
+        }
         let points = platform.close(10);
         let agent = points
             .iter()
@@ -336,12 +341,13 @@ mod tests {
 
     #[test]
     fn services_without_number_do_not_grow_the_memory() {
-        let mut platform = Platform::default();
-        for number in 0..MAX_KEYS + 50 {
-            platform.take_hop(&hop(span(&format!("s{number}"), SpanKind::Server, &[])));
+        let (mut platform, mut caps) = (Platform::default(), Caps::new(100));
+        for number in 0..150 {
+            let service = format!("s{number}");
+            platform.take_hop(&hop(span(&service, SpanKind::Server, &[])), &mut caps);
         }
         let points = platform.close(10);
-        assert_eq!(points.len(), MAX_KEYS + 1);
+        assert_eq!(points.len(), 101);
         let other = points
             .iter()
             .find(|point| &*point.tags[0].1 == "_other")

@@ -26,7 +26,7 @@ pub(super) fn span(hop: &Hop) -> Point {
     let mut point = Point {
         tags: Vec::with_capacity(5),
         fields: Vec::with_capacity(9),
-        ..Point::new("spans", time(hop))
+        ..Point::new("spans", hop.point_unix_nano)
     };
     if let Some(destination) = &hop.destination {
         point = point.tag("destination", Arc::clone(destination));
@@ -60,16 +60,11 @@ fn error_type(span: &Span) -> Option<Arc<str>> {
 
 /// The start of the span, its nanoseconds below a microsecond replaced by digits of its id: two
 /// spans with equal tags would overwrite each other.
-pub(super) fn time(hop: &Hop) -> i64 {
-    let digits = hop
-        .span
-        .span_id
-        .as_bytes()
-        .iter()
-        .fold(0_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    let start = hop.span.start_unix_nano;
+pub(super) fn time(span: &Span) -> i64 {
+    let digits = span.span_id.as_bytes().iter().fold(0_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let start = span.start_unix_nano;
     i64::try_from((start - start % 1000).saturating_add(digits % 1000)).unwrap_or(i64::MAX)
 }
 

@@ -3,7 +3,7 @@
 //! Input: two bounded channels. Output: the sinks' channels; a sink that is slow holds the flow
 //! back, which makes the receiver refuse. Series that find no place are dropped and counted.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,9 +13,11 @@ use prost::Message;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
-use super::{Flow, FlowSetup, Output, Skipped};
+use super::{Flow, FlowSetup, NANOS_PER_HOUR, Output, SeriesCount, Skipped};
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::{Batch, BrokerSnapshot, PointBatch, Receipt, Resume, StoreBatch, unix_nano};
+use crate::model::{
+    Batch, BrokerSnapshot, Point, PointBatch, Receipt, Resume, StoreBatch, unix_nano,
+};
 use crate::monitor;
 
 /// Points of a poll that are held at once.
@@ -53,6 +55,8 @@ pub struct FlowTask {
     pub sinks: Sinks,
     /// Width of a window, 10 s in the agent.
     pub window: Duration,
+    /// Series of each measurement at most.
+    pub max_series: usize,
     /// Name of the agent.
     pub instance: Arc<str>,
     /// What it goes on from.
@@ -76,17 +80,43 @@ struct Handed {
     receipt: Option<Receipt>,
 }
 
+/// What was told of measurements that have too many series.
+#[derive(Default)]
+struct Folding(HashMap<&'static str, (u64, Option<i64>)>);
+
+impl Folding {
+    /// Warns of a measurement of which something was folded, for the first time in an hour.
+    fn tell(&mut self, counts: impl Iterator<Item = SeriesCount>, now_unix_nano: i64) {
+        for count in counts {
+            let (folded, last) = self.0.entry(count.measurement).or_default();
+            if std::mem::replace(folded, count.folded) == count.folded {
+                continue;
+            }
+            let before = last.replace(now_unix_nano);
+            if before.is_none_or(|before| now_unix_nano - before >= NANOS_PER_HOUR) {
+                tracing::warn!(
+                    measurement = count.measurement,
+                    series = count.series,
+                    "tags have too many values: further ones are written as _other; fix: look for ids in \
+                     names, or raise limits.series"
+                );
+            }
+        }
+    }
+}
+
 impl FlowTask {
     /// Runs until both inputs are closed, by their senders or by `stop`, and empty.
     pub async fn run(mut self) {
         let mut flow = Flow::new(FlowSetup {
             window: self.window,
+            max_series: self.max_series,
             instance: Arc::clone(&self.instance),
             resume: std::mem::take(&mut self.resume),
             now_unix_nano: self.now(),
         });
         let started = self.now().unsigned_abs();
-        let mut handed = Handed::default();
+        let (mut handed, mut folding) = (Handed::default(), Folding::default());
         let (mut batches_open, mut polls_open) = (true, true);
         let mut stopping = false;
         // Windows that ended while no agent ran are closed at once.
@@ -123,6 +153,7 @@ impl FlowTask {
                 }
                 () = tokio::time::sleep_until(next_end) => {
                     let output = flow.close_windows(self.now());
+                    folding.tell(flow.series_counts(), self.now());
                     next_end = tokio::time::Instant::now() + self.until_end();
                     output
                 }
@@ -193,6 +224,9 @@ impl FlowTask {
     async fn hand_over(&self, flow: &Flow, mut output: Output, handed: &mut Handed) {
         self.metrics.sent(Stage::Flow, output.counted);
         self.count(&output.skipped);
+        for of in flow.series_counts() {
+            self.metrics.series(of.measurement, of.series, of.folded);
+        }
         let observed = &self.metrics.observed;
         observed.take_points(&output.store.points, self.now());
         for (window, path) in flow.closed_windows(&output) {

@@ -6,17 +6,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::hop::tests::span;
-use super::windows::MAX_CHECKPOINTS;
 use super::{Flow, FlowSetup, FlowTask, Output, Sinks};
 use crate::metrics::Metrics;
 use crate::model::{
-    AttributeValue, Batch, BrokerSnapshot, FieldValue, Point, Resume, Signal, SpanId, SpanKind,
-    SpanStatus,
+    AttributeValue, Batch, BrokerSnapshot, FieldValue, Hop, Point, Resume, Signal, SpanId,
+    SpanKind, SpanStatus,
 };
 
 const SECOND: i64 = 1_000_000_000;
 /// In the window from 10 s to 20 s.
 const NOW: i64 = 12 * SECOND;
+const MAX_SERIES: usize = 1_000;
 
 fn flow() -> Flow {
     flow_of("one", Resume::default())
@@ -25,6 +25,7 @@ fn flow() -> Flow {
 fn flow_of(instance: &str, resume: Resume) -> Flow {
     Flow::new(FlowSetup {
         window: Duration::from_secs(10),
+        max_series: MAX_SERIES,
         instance: Arc::from(instance),
         resume,
         now_unix_nano: 11 * SECOND,
@@ -62,6 +63,21 @@ fn delivery(service: &str, hash: &str, wait: f64) -> crate::model::Span {
             .push((Arc::from(name), AttributeValue::Double(wait)));
     }
     span
+}
+
+fn tag<'a>(point: &'a Point, name: &str) -> Option<&'a str> {
+    let mut tags = point.tags.iter();
+    let found = tags.find(|(tag, _)| *tag == name);
+    found.map(|(_, value)| &**value)
+}
+
+/// The number of a field; zero if there is none.
+fn whole(point: &Point, name: &str) -> u64 {
+    let field = point.fields.iter().find(|(field, _)| *field == name);
+    match field {
+        Some((_, FieldValue::Int(value))) => value.unsigned_abs(),
+        _ => 0,
+    }
 }
 
 fn measurement<'a>(points: &'a [Point], name: &str) -> Vec<&'a Point> {
@@ -105,13 +121,36 @@ fn every_span_is_a_hop_and_a_point_and_counts_once_in_its_window() {
 #[test]
 fn paths_without_number_do_not_grow_the_memory() {
     let mut flow = flow();
-    let last = MAX_CHECKPOINTS as u64 + 50;
-    let spans = (1..=last).map(|number| delivery("worker", &format!("{number:x}"), 0.5));
-    flow.take_batch(batch(spans.collect()), NOW);
-    let windows = flow.close_windows(20 * SECOND).closed;
-    assert_eq!(windows.len(), MAX_CHECKPOINTS + 1);
-    let other = windows.iter().find(|window| &*window.service == "_other");
-    assert_eq!(other.map(|window| window.count), Some(50));
+    let (mut steps, mut paths) = (0, 0);
+    for number in 2..2 * MAX_SERIES + 2 {
+        let spans = vec![delivery("worker", &format!("{number:x}"), 0.5)];
+        let taken = flow.take_batch(batch(spans), NOW);
+        steps += taken.store.steps.len();
+        paths += taken.store.paths.len();
+    }
+    let of_one = MAX_SERIES / 2;
+    assert_eq!(
+        (steps, paths),
+        (of_one, of_one),
+        "nor the store's dictionaries"
+    );
+    let closed = flow.close_windows(20 * SECOND);
+    assert_eq!(closed.closed.len(), of_one + 1);
+    let points = flow.influx_points(&closed);
+    let count = |other: bool| -> u64 {
+        let flow = measurement(&points, "message_flow").into_iter();
+        let of = flow.filter(|point| (tag(point, "path") == Some("_other")) == other);
+        of.map(|point| whole(point, "count")).sum()
+    };
+    let others = (2 * MAX_SERIES - of_one) as u64;
+    assert_eq!((count(false), count(true)), (of_one as u64, others));
+    let other = closed.closed.iter().find(|window| window.hash == u64::MAX);
+    let other = other.map(|window| (&*window.service, &*window.destination));
+    assert_eq!(
+        other,
+        Some(("worker", "jobs")),
+        "what is known of them is kept"
+    );
 }
 
 #[test]
@@ -205,6 +244,7 @@ async fn check_the_end(
             forward: None,
         },
         window: Duration::from_secs(10),
+        max_series: MAX_SERIES,
         instance: Arc::from("one"),
         resume: Resume::default(),
         metrics: Metrics::new().unwrap(),
@@ -231,4 +271,5 @@ async fn check_the_end(
     );
 }
 
+mod caps;
 mod metrics;

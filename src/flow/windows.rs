@@ -3,18 +3,14 @@
 //! A message counts in the window in which its record arrived, so a closed window never changes:
 //! InfluxDB would overwrite the earlier row. What comes of path metrics is handed to the store at
 //! once, as parts of the window that add up there; what is counted from spans when the window
-//! closes. Bounded: [`MAX_CHECKPOINTS`] checkpoints a window, further ones count as `_other`.
+//! closes. Bounded: what comes in here was capped before.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::book::{OTHER, OTHER_HASH};
 use crate::model::{Checkpoint, FlowWindow, Resume};
-
-/// Checkpoints that one window holds.
-pub(super) const MAX_CHECKPOINTS: usize = 20_000;
 
 /// One checkpoint in one window.
 #[derive(Default)]
@@ -80,20 +76,6 @@ impl Windows {
         }
     }
 
-    /// The checkpoint itself, or what stands for it in a window that is full.
-    pub(super) fn admit(&self, start: i64, checkpoint: Checkpoint) -> Checkpoint {
-        let full = self.open.get(&start).is_some_and(|cells| {
-            cells.len() >= MAX_CHECKPOINTS && !cells.contains_key(&checkpoint)
-        });
-        if full { others(checkpoint) } else { checkpoint }
-    }
-
-    /// Makes sure that the checkpoint has its place.
-    pub(super) fn reserve(&mut self, start: i64, checkpoint: Checkpoint) {
-        let cells = self.open.entry(start).or_default();
-        cells.entry(checkpoint).or_default();
-    }
-
     /// Adds a part that the store is handed as well.
     pub(super) fn add_handed(&mut self, part: FlowWindow) {
         let cells = self.open.entry(part.start_unix_nano).or_default();
@@ -105,7 +87,6 @@ impl Windows {
 
     /// The part of a window that the store gets when it closes.
     pub(super) fn kept(&mut self, start: i64, checkpoint: Checkpoint) -> &mut FlowWindow {
-        let checkpoint = self.admit(start, checkpoint);
         let cells = self.open.entry(start).or_default();
         let cell = cells.entry(checkpoint.clone()).or_default();
         cell.kept
@@ -135,16 +116,6 @@ impl Windows {
             }
         }
         closed
-    }
-}
-
-/// What stands for the checkpoints that find no place.
-fn others(checkpoint: Checkpoint) -> Checkpoint {
-    Checkpoint {
-        hash: OTHER_HASH,
-        service: Arc::from(OTHER),
-        destination: Arc::from(OTHER),
-        ..checkpoint
     }
 }
 

@@ -32,7 +32,7 @@ pub use flow::{
 pub use histogram::{ExplicitHistogram, Histogram, Told};
 pub use ids::{InvalidId, SpanId, TraceId};
 pub use path_record::{PathMeasure, PathRecord, PathValue};
-pub use point::{FieldValue, Point};
+pub use point::{FieldValue, OTHER, Point};
 pub use receipt::{Pending, PointBatch, Receipt};
 pub use share::Share;
 pub use span::{

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+/// The value of a tag that stands for what is beyond a cap.
+pub const OTHER: &str = "_other";
+
 /// The value of one field. The type of a field never changes: InfluxDB refuses a point whose
 /// field has another type than its first one had.
 #[derive(Clone, Debug, PartialEq)]

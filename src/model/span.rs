@@ -279,4 +279,16 @@ pub struct Hop {
     pub step: Option<PathStep>,
     /// The text of the path up to this step, as far as it is known when the hop is written.
     pub path: Option<Arc<str>>,
+    /// The time of its points; nanoseconds since the Unix epoch.
+    pub point_unix_nano: i64,
+}
+
+impl Hop {
+    /// Attributes that have what service, name and destination of a span were before they became
+    /// [`OTHER`](super::OTHER), because there were too many of them.
+    pub const FOLDED: [&str; 3] = [
+        "rabtrace.folded.service_name",
+        "rabtrace.folded.span_name",
+        "rabtrace.folded.destination",
+    ];
 }

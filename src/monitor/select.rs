@@ -9,10 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::Selection;
-use crate::model::QueueSample;
+use crate::model::{OTHER, QueueSample};
 
-/// The name of what is beyond the cap.
-pub(super) const OTHER: &str = "_other";
 /// The word in `fold_queues` for those that belong to one connection.
 const EXCLUSIVE: &str = "(exclusive)";
 
@@ -173,9 +171,9 @@ fn behind(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{OTHER, Selector, fits};
+    use super::{Selector, fits};
     use crate::config::Selection;
-    use crate::model::QueueSample;
+    use crate::model::{OTHER, QueueSample};
     use proptest::prelude::*;
 
     fn selection() -> Selection {

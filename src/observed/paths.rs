@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{Direction, EdgeKind, FlowWindow};
+use crate::model::{Direction, EdgeKind, FlowWindow, OTHER};
 
 /// Paths with series of their own; those beyond count as `_other`.
 pub(super) const MAX_PATHS: usize = 500;
-/// The name of what is beyond.
-pub(super) const OTHER: &str = "_other";
 /// Upper bounds of the histogram, in seconds.
 pub(super) const BOUNDS: [f64; 12] = [
     0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::paths::{OTHER, Paths};
+use super::paths::Paths;
 use super::table::{GROUPS, Group, Kind};
 use super::text;
-use crate::model::{FieldValue, FlowWindow, Point};
+use crate::model::{FieldValue, FlowWindow, OTHER, Point};
 
 /// Label sets that a group holds at most, those that do not show included: the monitor has a bound
 /// of its own for queues, `broker.max_queues`.

@@ -60,6 +60,9 @@ impl Store {
         self.drop_hours(&old)?;
         while self.used_bytes()? > self.config.max_bytes {
             let Some(oldest) = self.catalogue.hours().first().copied() else {
+                // What is left are texts that nothing refers to any more.
+                self.drop_texts(i64::MAX)?;
+                self.dictionaries = Dictionaries::default();
                 break;
             };
             self.drop_hours(&BTreeSet::from([oldest]))?;
@@ -105,6 +108,18 @@ impl Store {
         for hour in hours {
             self.catalogue.drop_hour(&transaction, *hour)?;
         }
+        // With no hour left, everything of the past goes.
+        let oldest = self.catalogue.hours().first().copied();
+        let oldest = oldest.unwrap_or_else(|| hour_of(self.now()));
+        self.drop_texts(oldest)?;
+        views::rebuild(&transaction, &mut self.catalogue)?;
+        transaction.commit()?;
+        self.dictionaries = Dictionaries::default();
+        Ok(())
+    }
+
+    /// Drops the entries of the dictionaries that no hour from `oldest` on uses.
+    fn drop_texts(&self, oldest: i64) -> rusqlite::Result<()> {
         let mut dictionaries: Vec<String> =
             ["operations", "checkpoints", "paths", "steps", "resources"]
                 .map(|of| format!("dictionary_{of}"))
@@ -115,18 +130,10 @@ impl Store {
                 .keys()
                 .map(|of| format!("series_{of}")),
         );
-        // With no hour left, everything of the past goes.
-        let oldest = self.catalogue.hours().first().copied();
-        let oldest = oldest.unwrap_or_else(|| hour_of(self.now()));
         for table in dictionaries {
-            transaction.execute(
-                &format!("DELETE FROM \"{table}\" WHERE last_hour < ?1"),
-                [oldest],
-            )?;
+            let text = format!("DELETE FROM \"{table}\" WHERE last_hour < ?1");
+            self.database.execute(&text, [oldest])?;
         }
-        views::rebuild(&transaction, &mut self.catalogue)?;
-        transaction.commit()?;
-        self.dictionaries = Dictionaries::default();
         Ok(())
     }
 

@@ -1,57 +1,103 @@
-//! A tag with a new value in each point: memory is bounded, and no point is missing.
+//! A tag with a new value in each point: series and memory are bounded, and no point is missing.
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Length, Load, Names, Setup, Sink, judge, report};
 
 const MORE_MEMORY: u64 = 64 << 20;
+/// Values that a tag has of its own, by default.
+const VALUES: usize = 10_000;
 
-/// Points with so many names; the memory that they added, how many series came out, what is lost.
-async fn points(names: Names, number: u64) -> (u64, usize, u64) {
+/// What came of points with such names.
+struct Outcome {
+    sent: u64,
+    /// Of these, those whose names are alike in any case.
+    alike: u64,
+    lost: u64,
+    memory_added: u64,
+    series: usize,
+    /// Points that InfluxDB would have.
+    points: usize,
+    /// Points whose name became `_other`.
+    others: u64,
+    /// The agent's own count of them, and of its series.
+    told: Value,
+}
+
+/// Sends that many points, and a few before and after, whose names are alike.
+async fn outcome(names: Names, number: u64, max_series: &str) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let sink = Sink::start();
     let setup = Setup::new(folder.path()).set("influx.url", sink.url());
-    let agent = setup.start().await;
-    let first = Load::new(500);
-    first
-        .run_for(&agent.otlp, 4, Some(5_000), Duration::from_secs(2))
+    let agent = setup.set("limits.series", max_series).start().await;
+    let load = Load::new(500);
+    load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_secs(2))
         .await;
     agent.until_drained("influx", Duration::from_secs(60)).await;
+    let first = load.oracle.spans();
     let (before, _) = agent.memory();
     agent.forget_peak();
-    // The ids of the first load come again; it is the names that count.
-    let load = Load::new(500).with_names(names);
-    while load.oracle.spans() < number {
-        load.run_for(&agent.otlp, 4, None, Duration::from_millis(500))
+    let many = load.clone().with_names(names);
+    let goal = load.oracle.spans() + number;
+    while load.oracle.spans() < goal {
+        many.run_for(&agent.otlp, 4, None, Duration::from_millis(500))
             .await;
     }
-    agent
-        .until_drained("influx", Duration::from_secs(300))
-        .await;
-    let lost = judge(&load.oracle, &sink).lost;
-    (agent.memory().1.saturating_sub(before), sink.series(), lost)
+    assert_eq!(load.send_one(&agent.otlp).await, Some(200));
+    let within = Duration::from_secs(300);
+    agent.until_drained("influx", within).await;
+    let status: Value = serde_json::from_str(&agent.get("/status").await.unwrap()).unwrap();
+    Outcome {
+        sent: load.oracle.spans(),
+        alike: first + 500,
+        lost: judge(&load.oracle, &sink).lost,
+        memory_added: agent.memory().1.saturating_sub(before),
+        series: sink.series(),
+        points: sink.points(),
+        others: sink.others(),
+        told: status["series"]["spans"].clone(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_million_tag_values_are_capped() {
     let length = Length::chosen();
     let number = length.of(20_000, 1_000_000, 5_000_000);
-    let (alike, few, _) = points(Names::Alike, number).await;
-    let (distinct, series, lost) = points(Names::Distinct, number).await;
+    let alike = outcome(Names::Alike, number, "20000").await;
+    let distinct = outcome(Names::Distinct, number, "20000").await;
     let figures = json!({
-        "points": number,
-        "memory_added_mib": distinct >> 20,
-        "memory_added_by_as_many_alike_mib": alike >> 20,
-        "series": series,
-        "points_lost": lost,
+        "points": distinct.sent,
+        "memory_added_mib": distinct.memory_added >> 20,
+        "memory_added_by_as_many_alike_mib": alike.memory_added >> 20,
+        "series": distinct.series,
+        "points_in_other": distinct.others,
+        "points_lost": distinct.lost,
+        "told": distinct.told,
     });
     report("tags", length, &figures);
-    assert_eq!(lost, 0, "totals are exact");
-    // The control: the judge tells one series from many.
-    assert!(few < 10 && series > few, "{few} and {series} series");
+    assert_eq!(
+        (distinct.lost, distinct.points as u64),
+        (0, distinct.sent),
+        "totals are exact"
+    );
+    assert_eq!(distinct.series, VALUES + 1);
+    assert_eq!(distinct.told["series"], distinct.series);
+    assert_eq!(distinct.told["folded"], distinct.others);
+    // What came first keeps its series, also when it comes again at the end.
+    let own = distinct.sent - distinct.others;
+    assert_eq!(own, distinct.alike + VALUES as u64 - 1);
+    assert_eq!((alike.series, alike.others), (1, 0));
     if length != Length::Short {
-        assert!(distinct <= MORE_MEMORY, "{figures}");
+        assert!(distinct.memory_added <= MORE_MEMORY, "{figures}");
     }
+}
+
+/// The control: without a cap in reach there is a series for each name, and the judge counts them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cap_out_of_reach_is_none() {
+    let outcome = outcome(Names::Distinct, 20_000, "10000000").await;
+    assert!(outcome.series > 20_000, "{} series", outcome.series);
+    assert_eq!((outcome.others, outcome.lost), (0, 0));
 }

@@ -8,6 +8,7 @@
 )]
 
 mod demo;
+mod folded;
 mod influxdb_1;
 mod kept;
 mod scripted;

@@ -5,6 +5,7 @@ mod ask;
 mod commands;
 mod diff;
 mod flow;
+mod folded;
 mod hours;
 mod open;
 mod paths;

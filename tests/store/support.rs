@@ -97,6 +97,7 @@ pub(crate) fn hop(number: u64, time: i64) -> Hop {
             total: Some(Duration::from_millis(3)),
         }),
         path: Some(Arc::from("gateway > planner_queue > planner")),
+        point_unix_nano: time,
     }
 }
 

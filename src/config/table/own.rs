@@ -41,7 +41,7 @@ pub(super) const OWN: &[Key] = &[
     ),
     text(
         "forward.buffer_bytes",
-        "64MiB",
+        "16MiB",
         &[],
         "Bytes of requests kept in memory for sending; the rest is read from the spool.",
         |config, input| set(&mut config.forward.buffer_bytes, memory_size(input.text())),
@@ -181,6 +181,13 @@ pub(super) const OWN: &[Key] = &[
         &["RABTRACE_MAX_CONNECTIONS"],
         "Connections to all three listeners together; beyond it new ones are closed.",
         |config, input| set(&mut config.limits.connections, count(input.integer())),
+    ),
+    integer(
+        "limits.series",
+        "20000",
+        &["RABTRACE_MAX_SERIES"],
+        "Series (sets of tags) of each measurement that is made of OTLP; a tag has half as many values.\nWhat is beyond shares series with the tag _other. One that is silent for an hour makes room.",
+        |config, input| set(&mut config.limits.series, count(input.integer())),
     ),
     text(
         "log.level",

@@ -27,7 +27,7 @@ fn record(hash: u64, measure: PathMeasure, value: PathValue, end: i64) -> PathRe
     }
 }
 
-fn messages(hash: u64, count: u64, end: i64) -> PathRecord {
+pub(super) fn messages(hash: u64, count: u64, end: i64) -> PathRecord {
     record(hash, PathMeasure::Messages, PathValue::Count(count), end)
 }
 
@@ -37,7 +37,7 @@ fn durations(hash: u64, measure: PathMeasure, values: &[f64], end: i64) -> PathR
     record(hash, measure, PathValue::Exponential(histogram), end)
 }
 
-fn take(flow: &mut Flow, paths: Vec<PathRecord>, now: i64) -> Output {
+pub(super) fn take(flow: &mut Flow, paths: Vec<PathRecord>, now: i64) -> Output {
     let batch = Batch {
         signal: Signal::Metrics,
         paths,

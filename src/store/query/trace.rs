@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::rows::{Trace, TraceSpan};
 use super::{Snapshot, hex, ms};
+use crate::model::{Hop, OTHER};
 use crate::store::schema::Kind;
 use crate::store::{Reader, StoreError};
 
@@ -137,21 +138,30 @@ fn span(row: &Row<'_>) -> rusqlite::Result<TraceSpan> {
     };
     let object = || Value::Object(serde_json::Map::new());
     let array = || Value::Array(Vec::new());
+    let attributes = json(13, object)?;
+    // What became `_other` because there were too many of them has its own name here.
+    let [service, name, destination] = Hop::FOLDED;
+    let own = |name: String, folded: &str| match attributes[folded].as_str() {
+        Some(own) if name == OTHER => own.to_owned(),
+        _ => name,
+    };
     Ok(TraceSpan {
         span_id: row.get(0)?,
         parent_span_id: row.get(1)?,
-        service_name: row.get(2)?,
-        span_name: row.get(3)?,
+        service_name: own(row.get(2)?, service),
+        span_name: own(row.get(3)?, name),
         kind: row.get(4)?,
         status: row.get(5)?,
         status_message: row.get(6)?,
         start_unix_nano: row.get(7)?,
         duration_ms: ms(row.get(8)?),
         queue_ms: row.get::<_, Option<i64>>(9)?.map(ms),
-        destination: row.get(10)?,
+        destination: row
+            .get::<_, Option<_>>(10)?
+            .map(|was| own(was, destination)),
         path: row.get(11)?,
         redelivered: row.get(12)?,
-        attributes: json(13, object)?,
+        attributes,
         events: json(14, array)?,
         links: json(15, array)?,
         resource: json(16, object)?,

@@ -1,20 +1,22 @@
 //! Dictionaries: texts to the integer keys under which the hours' tables have them.
 //!
-//! Each keeps in memory what it looked up; beyond [`MAX_CACHED`] entries it forgets all of them
-//! and looks up again. An entry is touched once an hour, so that retention knows what is in use.
+//! Each keeps in memory what it looked up, under a hash of 64 bits with a key of its own; beyond
+//! [`MAX_CACHED`] entries it forgets all of them and looks up again. An entry is touched once an
+//! hour, so that retention knows what is in use.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use foldhash::quality;
 use rusqlite::{Connection, ToSql};
 
 use super::super::schema::series_table;
 use crate::model::{Attributes, attributes_json};
 
 /// Entries that one dictionary keeps in memory.
-const MAX_CACHED: usize = 100_000;
+const MAX_CACHED: usize = 50_000;
 
 struct Known {
     id: i64,
@@ -22,26 +24,25 @@ struct Known {
 }
 
 /// What was looked up in one dictionary.
-pub(super) struct Cache<K>(HashMap<K, Known, RandomState>);
-
-impl<K> Default for Cache<K> {
-    fn default() -> Self {
-        Self(HashMap::default())
-    }
+#[derive(Default)]
+pub(super) struct Cache {
+    hasher: quality::RandomState,
+    known: HashMap<u64, Known, RandomState>,
 }
 
-impl<K: Eq + Hash> Cache<K> {
+impl Cache {
     /// The key in memory, if it is known to be in use in that hour.
-    pub(super) fn find(&self, key: &K, hour: i64) -> Option<i64> {
-        let known = self.0.get(key)?;
+    pub(super) fn find(&self, key: &impl Hash, hour: i64) -> Option<i64> {
+        let known = self.known.get(&self.hasher.hash_one(key))?;
         (known.last_hour >= hour).then_some(known.id)
     }
 
-    pub(super) fn keep(&mut self, key: K, id: i64, hour: i64) {
-        if self.0.len() >= MAX_CACHED {
-            self.0.clear();
+    pub(super) fn keep(&mut self, key: &impl Hash, id: i64, hour: i64) {
+        if self.known.len() >= MAX_CACHED {
+            self.known.clear();
         }
-        let entry = self.0.entry(key).or_insert(Known {
+        let key = self.hasher.hash_one(key);
+        let entry = self.known.entry(key).or_insert(Known {
             id,
             last_hour: hour,
         });
@@ -59,7 +60,7 @@ pub(super) struct Operation {
 }
 
 /// Where a path was measured.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Hash)]
 pub(super) struct Checkpoint {
     pub(super) path: i64,
     pub(super) service: Arc<str>,
@@ -71,17 +72,17 @@ pub(super) struct Checkpoint {
 /// All dictionaries.
 #[derive(Default)]
 pub(in crate::store) struct Dictionaries {
-    pub(super) operations: Cache<Operation>,
+    pub(super) operations: Cache,
     /// The operation of the span before: spans of one request have few.
     last_operation: Option<(Operation, i64, i64)>,
-    pub(super) paths: Cache<u64>,
-    pub(super) checkpoints: Cache<Checkpoint>,
+    pub(super) paths: Cache,
+    pub(super) checkpoints: Cache,
     /// Hashes whose steps, and those before them, are known to be in use.
-    pub(super) steps: Cache<u64>,
-    resources: Cache<String>,
+    pub(super) steps: Cache,
+    resources: Cache,
     /// The resource of the span before: spans of one request share theirs.
     last_resource: Option<(Arc<Attributes>, i64, i64)>,
-    series: HashMap<String, Cache<String>>,
+    series: HashMap<String, Cache>,
 }
 
 impl Dictionaries {
@@ -118,7 +119,7 @@ impl Dictionaries {
             &["service", "name", "kind", "destination"],
             &[&key.service, &key.name, &key.kind, &destination, &hour],
         )?;
-        self.operations.keep(key, id, hour);
+        self.operations.keep(&key, id, hour);
         Ok(id)
     }
 
@@ -144,7 +145,7 @@ impl Dictionaries {
                 &hour,
             ],
         )?;
-        self.checkpoints.keep(key, id, hour);
+        self.checkpoints.keep(&key, id, hour);
         Ok(id)
     }
 
@@ -173,7 +174,7 @@ impl Dictionaries {
                     &["attributes"],
                     &[&text, &hour],
                 )?;
-                self.resources.keep(text, id, hour);
+                self.resources.keep(&text, id, hour);
                 id
             }
         };
@@ -209,7 +210,7 @@ impl Dictionaries {
             ),
             |row| row.get(0),
         )?;
-        self.paths.keep(path.hash, id, hour);
+        self.paths.keep(&path.hash, id, hour);
         Ok(id)
     }
 
@@ -234,7 +235,7 @@ impl Dictionaries {
         self.series
             .entry(measurement.to_owned())
             .or_default()
-            .keep(key, id, hour);
+            .keep(&key, id, hour);
         Ok((id, true))
     }
 }

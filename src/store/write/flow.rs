@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, ToSql};
 use super::dictionary::{Checkpoint, Path};
 use super::spans::UNKNOWN_PATH;
 use super::{Session, Written};
-use crate::model::{Direction, FlowWindow, Histogram, PathText, StepRow, StoreBatch};
+use crate::model::{Direction, FlowWindow, Histogram, OTHER, PathText, StepRow, StoreBatch};
 use crate::store::schema::Kind;
 
 /// Hash of the paths that a library or the flow has no room for.
@@ -96,7 +96,7 @@ impl Session<'_> {
         let path = Path {
             hash: window.hash,
             text: match window.hash {
-                OTHER_PATHS => "_other",
+                OTHER_PATHS => OTHER,
                 _ => UNKNOWN_PATH,
             },
             ends_in_delivery: window.direction == Direction::In,
@@ -129,7 +129,7 @@ impl Session<'_> {
              WHERE last_hour < ?2 AND hash IN (SELECT hash FROM above)",
         )?;
         statement.execute((hash.cast_signed(), hour))?;
-        self.dictionaries.steps.keep(hash, 0, hour);
+        self.dictionaries.steps.keep(&hash, 0, hour);
         Ok(())
     }
 }

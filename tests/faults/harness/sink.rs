@@ -54,7 +54,14 @@ struct Seen {
     negative_durations: u64,
     /// Hashes of measurements with their tags.
     series: HashSet<u64>,
+    /// The same with their times: InfluxDB has one point of each.
+    points: HashSet<u64>,
+    /// Lines of spans with [`OTHER`] among their tags.
+    others: u64,
 }
+
+/// What the tags are that would be too many.
+const OTHER: &str = "=_other";
 
 type Shared = Arc<Mutex<Seen>>;
 
@@ -154,6 +161,16 @@ impl Sink {
         self.shared.lock().unwrap().series.len()
     }
 
+    /// Points of spans that InfluxDB would have: of one series and time the last.
+    pub(crate) fn points(&self) -> usize {
+        self.shared.lock().unwrap().points.len()
+    }
+
+    /// Points of spans with [`OTHER`] among their tags.
+    pub(crate) fn others(&self) -> u64 {
+        self.shared.lock().unwrap().others
+    }
+
     /// Drops the lines that it kept so far.
     pub(crate) fn forget(&self) {
         self.shared.lock().unwrap().kept.clear();
@@ -242,9 +259,13 @@ impl Seen {
         let text = String::from_utf8_lossy(body);
         self.negative_durations += text.matches("duration_ms=-").count() as u64;
         let hash = BuildHasherDefault::<DefaultHasher>::default();
-        let series = text.lines().filter_map(series);
-        self.series
-            .extend(series.map(|series| hash.hash_one(series)));
+        for line in text.lines() {
+            let Some(series) = series(line) else { continue };
+            let time = line.rsplit(' ').next();
+            self.series.insert(hash.hash_one(series));
+            self.points.insert(hash.hash_one((series, time)));
+            self.others += u64::from(series.contains(OTHER));
+        }
         if let Some(prefix) = self.keeps {
             let lines = text.lines().filter(|line| line.starts_with(prefix));
             let now = Instant::now();

@@ -69,6 +69,7 @@ impl Pipeline {
     fn send(&mut self) {
         let mut flow = Flow::new(FlowSetup {
             window: Duration::from_secs(10),
+            max_series: 20_000,
             instance: Arc::from("one"),
             resume: Resume::default(),
             now_unix_nano: self.begun,
