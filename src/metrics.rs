@@ -3,6 +3,7 @@
 //! Cardinality is constant: labels take fixed words only, never a name from outside. What does have
 //! names, queues, services and paths, is [`Observed`], with bounds of its own.
 
+mod edge;
 mod in_flight;
 mod loss;
 mod series;
@@ -15,6 +16,7 @@ use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use self::edge::Edge;
 use self::in_flight::InFlight;
 pub use self::loss::Loss;
 use self::series::SeriesFamilies;
@@ -94,41 +96,6 @@ impl Waiting {
                 "rabtrace_dead_letters_total",
                 "What servers refused for good, by whether it was kept in a file.",
                 &["sink", "outcome"],
-            )?,
-        })
-    }
-}
-
-/// Connections, certificate and reloads.
-#[derive(Clone)]
-struct Edge {
-    connections: IntGauge,
-    connections_closed: IntCounterVec,
-    config_reloads: IntCounterVec,
-    certificate_expiry: IntGaugeVec,
-}
-
-impl Edge {
-    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            connections: make.gauge(
-                "rabtrace_connections",
-                "Connections to the agent's listeners that are open.",
-            )?,
-            connections_closed: make.family(
-                "rabtrace_connections_closed_total",
-                "Connections to the agent's listeners that it closed early.",
-                &["reason"],
-            )?,
-            config_reloads: make.family(
-                "rabtrace_config_reloads_total",
-                "Reloads of the configuration or of the files that it names.",
-                &["outcome"],
-            )?,
-            certificate_expiry: make.gauges(
-                "rabtrace_tls_certificate_expiry_timestamp_seconds",
-                "When the certificate of the agent's listeners expires.",
-                &[],
             )?,
         })
     }
