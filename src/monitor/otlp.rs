@@ -18,7 +18,7 @@ use crate::model::{BrokerSnapshot, QueueSample};
 /// Queues in one request: 1.6 MB, where a receiver of gRPC takes 4 MiB by default.
 const MOST: usize = 2_000;
 
-/// The queues of a snapshot, in requests of [`MOST`] at most; counters are cumulative since
+/// The queues of a snapshot, 2,000 in a request at most; counters are cumulative since
 /// `started_unix_nano`, at which the monitor began. What is absent gives no data point.
 pub fn otlp_metrics(
     snapshot: &BrokerSnapshot,
