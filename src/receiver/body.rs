@@ -29,9 +29,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const SHORT_READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two looks whether room is short.
 const LOOK: Duration = Duration::from_millis(250);
-/// The beginning of a body is looked at when it is this long, and each time when it is twice as
-/// long: all looks together cost as much as the scan at the end.
-const BEGINNING: usize = 64 << 10;
+/// The beginning of a body is looked at when it is this long, and each time when it is so many
+/// times as long: ordinary requests are shorter, and all looks cost no more than one at the end and a
+/// third.
+const BEGINNING: usize = 256 << 10;
+const LONGER: usize = 4;
 /// What inflating takes beside its output: the window, the tables and a buffer.
 const INFLATE_BYTES: usize = 96 << 10;
 /// So much is inflated at once; it becomes a thousand times as much at most.
@@ -190,7 +192,7 @@ impl Beginning {
         }
         self.bytes.extend_from_slice(chunk);
         if self.bytes.len() >= self.next_look {
-            self.next_look = self.bytes.len().saturating_mul(2);
+            self.next_look = self.bytes.len().saturating_mul(LONGER);
             self.look()?;
         }
         Ok(())

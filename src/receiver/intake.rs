@@ -1,10 +1,10 @@
-//! What both front ends do with a body: scan, decode, hand over.
+//! What both front ends do with a body: read it, hand it over.
 //!
 //! Input: the decompressed bytes of an OTLP request, and their room in the process's [`Budget`].
 //! Output: a [`Batch`] in the queue to the flow, and only then an acknowledgement; of spans and path
 //! records only when the store has them. Where there is an upstream, its spool has the request
-//! before the flow does. A request takes room for what it becomes before it is decoded, and the batch
-//! holds that until it is stored. A full queue, budget or disk refuses retryably, so the sender keeps
+//! before the flow does. What a request becomes has its room, and the batch holds that until it is
+//! stored. A full queue, budget or disk refuses retryably, so the sender keeps
 //! what the agent cannot take; nothing is dropped here but spans with invalid ids and path records
 //! that cannot be read, which are counted. Every refusal is counted by its reason.
 
@@ -12,20 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
 use tokio::sync::mpsc;
 
 pub use super::accepted::{Accepted, Encoding};
 use super::body::Arrived;
-use super::decode;
-use super::json;
+use super::read::{Decoded, read};
 use super::refusal::Refusal;
-use super::scan::scan;
 use super::unsure::{Handed, Unsure};
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::{Batch, Budget, Held, Receipt, Signal, Span};
+use crate::model::{Batch, Budget, Held, Receipt, Signal};
 use crate::serve::Access;
 use crate::spool::{Spool, SpoolError, Writer};
 
@@ -33,18 +28,6 @@ use crate::spool::{Spool, SpoolError, Writer};
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The budget of an intake that is given none: this many times the largest body.
 const BODIES: u64 = 8;
-
-/// A request that is decoded and not handed over yet.
-struct Decoded {
-    batch: Batch,
-    /// Spans or data points in the payload.
-    items: u64,
-    rejected: u64,
-    /// Data points of path metrics that could not be read.
-    unreadable: u64,
-    /// Data points of which the agent makes nothing.
-    unused: u64,
-}
 
 /// The way into the agent; a clone leads to the same queue.
 #[derive(Clone)]
@@ -209,11 +192,7 @@ impl Intake {
             TrySendError::Full(()) => Refusal::QueueFull,
             TrySendError::Closed(()) => Refusal::Stopping,
         })?;
-        let items = self.find_room(signal, encoding, (&bytes, &mut held))?;
-        let decoded = match signal {
-            Signal::Traces => decode_traces(encoding, bytes)?,
-            Signal::Metrics => decode_metrics(encoding, bytes, items)?,
-        };
+        let decoded = read(signal, encoding, bytes, (&self.budget, &mut held))?;
         let accepted = Accepted {
             rejected: decoded.rejected,
         };
@@ -262,28 +241,6 @@ impl Intake {
         metrics.dropped(Loss::PathRecord, decoded.unreadable);
     }
 
-    /// Takes room for what the body becomes; gives its spans or data points, where the scan
-    /// counts them.
-    fn find_room(
-        &self,
-        signal: Signal,
-        encoding: Encoding,
-        (body, held): (&[u8], &mut Held),
-    ) -> Result<Option<u64>, Refusal> {
-        let body_bytes = body.len() as u64;
-        let left = self.budget.max_request_bytes().saturating_sub(body_bytes);
-        let (decoded_bytes, items) = match encoding {
-            Encoding::Protobuf => {
-                let counts = scan(signal, body, left)?;
-                (counts.decoded_bytes, Some(counts.items))
-            }
-            // It is made protobuf as well, which is no longer.
-            Encoding::Json => (json::scan(body, left)? + body_bytes, None),
-        };
-        held.grow_to(body_bytes.saturating_add(decoded_bytes))?;
-        Ok(items)
-    }
-
     /// Waits until the spool has the request.
     async fn keep(&self, decoded: &Decoded) -> Result<(), Refusal> {
         let Some(spool) = self.spool.as_ref().filter(|_| decoded.items > 0) else {
@@ -300,78 +257,6 @@ impl Intake {
             Err(_) => Err(Refusal::NotSpooled("the disk is too slow".to_owned())),
         }
     }
-}
-
-fn decode_traces(encoding: Encoding, body: Bytes) -> Result<Decoded, Refusal> {
-    if encoding == Encoding::Protobuf
-        && let Some(spans) = decode::spans_of_bytes(&body, u64::MAX)
-    {
-        return Ok(traces(body, spans, 0));
-    }
-    let mut request: ExportTraceServiceRequest = match encoding {
-        Encoding::Protobuf => ExportTraceServiceRequest::decode(body.clone())?,
-        Encoding::Json => json::decode(&body)?,
-    };
-    let rejected = decode::reject_invalid_spans(&mut request);
-    // Without the rejected spans it is another payload; so the upstream gets what was accepted.
-    let payload = match (encoding, rejected) {
-        (Encoding::Protobuf, 0) => body,
-        _ => request.encode_to_vec().into(),
-    };
-    Ok(traces(payload, decode::spans(request), rejected))
-}
-
-fn traces(payload: Bytes, spans: Vec<Span>, rejected: u64) -> Decoded {
-    Decoded {
-        items: spans.len() as u64,
-        rejected,
-        unreadable: 0,
-        unused: 0,
-        batch: Batch {
-            signal: Signal::Traces,
-            payload,
-            spans,
-            metrics: Vec::new(),
-            paths: Vec::new(),
-            receipt: None,
-            points_receipt: None,
-            share: None,
-            held: None,
-        },
-    }
-}
-
-fn decode_metrics(encoding: Encoding, body: Bytes, items: Option<u64>) -> Result<Decoded, Refusal> {
-    let (request, payload) = match encoding {
-        Encoding::Protobuf => (ExportMetricsServiceRequest::decode(body.clone())?, body),
-        Encoding::Json => {
-            let request: ExportMetricsServiceRequest = json::decode(&body)?;
-            let payload = Bytes::from(request.encode_to_vec());
-            (request, payload)
-        }
-    };
-    let items = match items {
-        Some(items) => items,
-        None => scan(Signal::Metrics, &payload, u64::MAX)?.items,
-    };
-    let numbers = decode::numbers(request);
-    Ok(Decoded {
-        items,
-        rejected: 0,
-        unreadable: numbers.paths.unreadable,
-        unused: numbers.unused,
-        batch: Batch {
-            signal: Signal::Metrics,
-            payload,
-            spans: Vec::new(),
-            metrics: numbers.points,
-            paths: numbers.paths.records,
-            receipt: None,
-            points_receipt: None,
-            share: None,
-            held: None,
-        },
-    })
 }
 
 #[cfg(test)]

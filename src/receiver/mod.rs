@@ -1,7 +1,7 @@
 //! OTLP comes in: traces and metrics over gRPC and HTTP become [`Batch`]es for the flow.
 //!
 //! ```text
-//!  gRPC, HTTP ─► body: gzip, limit, room ─► scan ─► room ─► decode ─► Intake ─► bounded queue
+//!  gRPC, HTTP ─► body: gzip, limit, room ─► read: scan, room, decode ─► Intake ─► bounded queue
 //! ```
 //!
 //! - Input: [`serve_grpc`] and [`serve_http`] on listeners that are bound already.
@@ -23,8 +23,9 @@
 //! - Logs are not taken: UNIMPLEMENTED, 404.
 //! - Where there is a token, who does not send it gets UNAUTHENTICATED or 401 before anything of
 //!   the body is read.
-//! - A body is limited after decompression, and [`scan`](scan()) says what it becomes when it is
-//!   decoded, before it is.
+//! - A body is limited after decompression. [`scan`](scan()) says what it becomes before it is
+//!   decoded; traces as SDKs write them are counted while they are read, and no further than they
+//!   have room.
 //!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/>.
 //!
@@ -39,6 +40,7 @@ mod grpc;
 mod http;
 mod intake;
 mod json;
+mod read;
 mod refusal;
 mod scan;
 mod unsure;

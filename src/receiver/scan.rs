@@ -94,6 +94,11 @@ impl Walk {
         }
     }
 
+    /// Bytes of memory that what was counted takes.
+    pub(super) const fn decoded_bytes(&self) -> u64 {
+        self.counts.decoded_bytes
+    }
+
     /// Goes through a message that lies `depth` levels deep, which is counted already.
     pub(super) fn message(
         &mut self,

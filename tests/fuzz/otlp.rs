@@ -332,13 +332,16 @@ fn requests_of_traces_without_messages() {
             (true, Ok(counts)) => counts.decoded_bytes.saturating_sub(cases.number()),
             _ => u64::MAX,
         };
-        let Some(read) = spans_of_bytes(&bytes, budget) else {
+        let Some((read, used)) = spans_of_bytes(&bytes, budget) else {
             return false;
         };
         let counts = scan(Signal::Traces, &bytes, budget).unwrap();
         let mut request = ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap();
         assert_eq!(reject_invalid_spans(&mut request), 0);
-        assert_eq!(read.len() as u64, counts.items);
+        assert_eq!(
+            (read.len() as u64, used),
+            (counts.items, counts.decoded_bytes)
+        );
         // Texts, since a NaN is not itself.
         assert_eq!(format!("{read:?}"), format!("{:?}", spans(request)));
         true

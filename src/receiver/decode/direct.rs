@@ -23,9 +23,11 @@ use crate::model::{
     AttributeValue, Attributes, Span, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus, TraceId,
 };
 
-/// The spans of `request`; none if it is left to `prost`, or takes more than `budget` bytes.
+/// The spans of `request`, and the bytes of memory that they take, as
+/// [`scan`](super::super::scan::scan) counts them; none if it is left to `prost`, or takes more than
+/// `budget` bytes.
 #[must_use]
-pub fn spans(request: &[u8], budget: u64) -> Option<Vec<Span>> {
+pub fn spans(request: &[u8], budget: u64) -> Option<(Vec<Span>, u64)> {
     let mut reader = Reader {
         parts: Parts {
             walk: Walk::new(budget),
@@ -42,7 +44,7 @@ pub fn spans(request: &[u8], budget: u64) -> Option<Vec<Span>> {
             _ => {}
         }
     }
-    Some(reader.spans)
+    Some((reader.spans, reader.parts.walk.decoded_bytes()))
 }
 
 /// Service and attributes of a resource.

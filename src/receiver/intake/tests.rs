@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use super::{Budget, Encoding, Intake, Refusal};
 use crate::metrics::Metrics;
 use crate::model::{Batch, Signal};
+use crate::receiver::scan;
 
 fn intake(places: usize) -> (Intake, mpsc::Receiver<Batch>, Metrics) {
     let metrics = Metrics::new().unwrap();
@@ -99,7 +100,7 @@ async fn the_payload_goes_on_without_the_rejected_spans() {
 async fn what_a_request_becomes_finds_room_before_it_is_decoded() {
     let (intake, mut batches, metrics) = intake(9);
     let body = body((1..=100).map(span).collect());
-    let decoded = super::scan(Signal::Traces, &body, u64::MAX).unwrap();
+    let decoded = scan(Signal::Traces, &body, u64::MAX).unwrap();
     let needed = decoded.decoded_bytes + body.len() as u64;
     let spans = vec!["{}"; 60].join(",");
     let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
@@ -128,6 +129,40 @@ async fn what_a_request_becomes_finds_room_before_it_is_decoded() {
         assert_eq!(traces(&intake, body.clone()).await, Ok(0));
     }
     assert_eq!(metrics.spans_received.get(), 200);
+}
+
+/// Read at once in a room that is guessed, or scanned first because there is none for the guess or
+/// it was too small, or left to `prost`: what is held in the end is the same, and what comes out.
+#[tokio::test]
+async fn however_a_request_is_read_it_holds_what_the_scan_counts() {
+    let (intake, mut batches, _) = intake(9);
+    let named = |id| Span {
+        name: "n".repeat(300),
+        ..span(id)
+    };
+    let named = body((1..=200).map(named).collect());
+    let bare = body((1..=200).map(span).collect());
+    let resource_behind_spans = [0x0a, 4, 0x12, 0, 0x0a, 0];
+    let left = [named.as_ref(), &resource_behind_spans].concat();
+    for (name, body, room) in [
+        ("guessed", named.clone(), 1 << 30),
+        (
+            "no room for the guess",
+            named.clone(),
+            named.len() as u64 * 8,
+        ),
+        ("more than the guess", bare, 1 << 30),
+        ("left to prost", left.into(), 1 << 30),
+    ] {
+        let counts = scan(Signal::Traces, &body, u64::MAX).unwrap();
+        let budget = Budget::new(room);
+        let intake = intake.clone().with_budget(budget.clone());
+        assert_eq!(traces(&intake, body.clone()).await, Ok(0), "{name}");
+        let needed = counts.decoded_bytes + body.len() as u64;
+        assert_eq!(budget.held_bytes(), needed, "{name}");
+        let batch = batches.recv().await.unwrap();
+        assert_eq!(batch.spans.len() as u64, counts.items, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -58,9 +58,11 @@ fn request(scope: Option<InstrumentationScope>, spans: Vec<otlp::Span>) -> Vec<u
 /// What `prost` makes of it is made here too.
 #[track_caller]
 fn check(bytes: &[u8]) {
-    let read = spans(bytes, u64::MAX).expect("it is another's to read");
+    let (read, used) = spans(bytes, u64::MAX).expect("it is another's to read");
     let message = ExportTraceServiceRequest::decode(bytes).unwrap();
     assert_eq!(read, super::super::spans(message));
+    let scanned = scan::scan(Signal::Traces, bytes, u64::MAX).unwrap();
+    assert_eq!(used, scanned.decoded_bytes);
 }
 
 /// It is left to `prost`.
@@ -148,7 +150,7 @@ fn what_few_spans_have() {
     };
     let bytes = request(Some(scope), vec![whole]);
     check(&bytes);
-    assert!(spans(&bytes, u64::MAX).unwrap()[0].paths_measured);
+    assert!(spans(&bytes, u64::MAX).unwrap().0[0].paths_measured);
 }
 
 #[test]
