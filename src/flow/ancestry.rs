@@ -7,9 +7,11 @@
 //! itself; those that go on from it get theirs as soon as the parent is there. Loops are told as
 //! often as they were gone through.
 //!
-//! Bounded: the last [`MAX_SPANS`] spans, and texts of [`MAX_TEXT`] bytes; a longer one is none.
+//! Bounded: the last [`GENERATION`] spans at least and twice as many at most, and texts of
+//! [`MAX_TEXT`] bytes; a longer one is none.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem::swap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -17,8 +19,8 @@ use foldhash::fast::RandomState;
 use super::book::UNKNOWN;
 use crate::model::{Hop, SpanId, SpanKind, TraceId};
 
-/// Spans that are remembered.
-pub(super) const MAX_SPANS: usize = 50_000;
+/// Spans that are remembered and forgotten together; as many as fill a table of 32,768 places.
+const GENERATION: usize = 28_672;
 /// Bytes of a text that is made here.
 const MAX_TEXT: usize = 1_024;
 /// Generations between a span and the nearest of its ancestors that has a text.
@@ -50,11 +52,32 @@ enum Parts {
 /// The newest spans.
 #[derive(Default)]
 pub(super) struct Ancestry {
-    nodes: HashMap<Key, Node, RandomState>,
-    order: VecDeque<Key>,
+    nodes: Nodes,
     made: Made,
     /// The text of a path that did not begin.
     origin: Arc<str>,
+}
+
+/// Spans by their ids, in two generations: when the younger is full it becomes the elder, which is
+/// forgotten as a whole. Taking out single ones costs a search each.
+#[derive(Default)]
+struct Nodes {
+    young: HashMap<Key, Node, RandomState>,
+    old: HashMap<Key, Node, RandomState>,
+}
+
+impl Nodes {
+    fn get(&self, key: &Key) -> Option<&Node> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    fn insert(&mut self, key: Key, node: Node) {
+        if self.young.len() >= GENERATION {
+            swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        self.young.insert(key, node);
+    }
 }
 
 /// What was added to a text, and what came of it; the newest at the end.
@@ -111,14 +134,7 @@ impl Ancestry {
                 Node::Text(text)
             }
         };
-        if self.nodes.insert(key(hop), node).is_none() {
-            self.order.push_back(key(hop));
-        }
-        if self.order.len() > MAX_SPANS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.nodes.remove(&oldest);
-        }
+        self.nodes.insert(key(hop), node);
     }
 
     /// The text of a span's path, if its ancestors are known up to one that has one.
@@ -201,7 +217,7 @@ fn last(text: &str) -> &str {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Ancestry, MAX_SPANS};
+    use super::{Ancestry, GENERATION};
     use crate::flow::hop::{hop, tests::span};
     use crate::model::{Hop, SpanId, SpanKind};
 
@@ -317,14 +333,20 @@ mod tests {
             of(2, 1, "a", (PRODUCER, "q")),
         ];
         assert_eq!(texts(&mut ancestry, circle), [None, None]);
-        for number in 10..10 + MAX_SPANS as u64 {
-            texts(&mut ancestry, vec![of(number, 0, "a", (PRODUCER, "q"))]);
-        }
-        assert_eq!(
-            (ancestry.nodes.len(), ancestry.order.len()),
-            (MAX_SPANS, MAX_SPANS)
-        );
-        let orphan = of(3, 1, "b", (CONSUMER, "q"));
-        assert_eq!(texts(&mut ancestry, vec![orphan]), [None]);
+        let known = with_path(of(3, 0, "a", (PRODUCER, "q")), "a > q");
+        texts(&mut ancestry, vec![known]);
+        let child = |number| of(number, 3, "b", (CONSUMER, "q"));
+        let others = |ancestry: &mut Ancestry, from: u64| {
+            for number in from..from + GENERATION as u64 {
+                texts(ancestry, vec![of(number, 0, "a", (PRODUCER, "q"))]);
+            }
+            assert!(ancestry.nodes.young.len() <= GENERATION);
+            assert!(ancestry.nodes.old.len() <= GENERATION);
+        };
+        others(&mut ancestry, 100_000);
+        let told = texts(&mut ancestry, vec![child(4)]);
+        assert_eq!(told[0].as_deref(), Some("a > q > b"), "so many came since");
+        others(&mut ancestry, 200_000);
+        assert_eq!(texts(&mut ancestry, vec![child(5)]), [None]);
     }
 }

@@ -4,7 +4,7 @@
 //! Input: [`Batch`]es from the receiver and [`BrokerSnapshot`]s from the monitor. Output:
 //! [`Output`]: a [`StoreBatch`], and windows that were closed; what InfluxDB gets follows from
 //! them, by [`Flow::influx_points`]. The state is bounded: [`PathBook`] holds at most 10,000
-//! steps, [`Series`] 200,000 series; of spans the last 50,000 are known, so that their children
+//! steps, [`Series`] 200,000 series; of spans the last 28,000 are known, so that their children
 //! find their path. What finds no place is counted. Each measurement has at most
 //! [`FlowSetup::max_series`] series; what is beyond shares some whose tags are `_other`.
 //!
