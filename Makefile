@@ -17,7 +17,8 @@ test: install-tests
 test-matrix: install-tests
 	scripts/matrix.sh test
 
-# Runs every benchmark and writes docs/performance.md.
+# Runs the benchmarks of docs/performance.md and writes it. `cargo bench --bench spool`, and encode and
+# loss of rabtrace-otlp, print tables of their own.
 bench: install-bench install-tests
 	$(CARGO) bench -p rabtrace-lapin --bench cost --features bound-metrics
 	$(CARGO) bench --features rabtrace-lapin/bound-metrics --bench publish_consume --bench otlp_ingest --bench line_protocol --bench store_insert --bench flow --bench monitor --bench delivery

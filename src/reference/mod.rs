@@ -9,6 +9,8 @@ pub use pages::{configuration, measurements};
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use expect_test::expect_file;
 
     use crate::config;
@@ -26,6 +28,26 @@ mod tests {
             }
         }
         assert!(seen > 5, "{seen} keys were found");
+    }
+
+    /// A family shows on `/metrics` only when it has a member: the page has to give it one.
+    #[test]
+    fn every_metric_that_the_code_names_is_on_the_page() {
+        let page = super::measurements().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = std::fs::read_dir(source.join("metrics")).unwrap();
+        let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        paths.push(source.join("metrics.rs"));
+        let mut seen = 0;
+        for path in paths {
+            let text = std::fs::read_to_string(path).unwrap();
+            let quoted = text.split('"').skip(1).step_by(2);
+            for name in quoted.filter(|text| text.starts_with("rabtrace_") && !text.contains('{')) {
+                assert!(page.contains(&format!("| `{name}` |")), "{name}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 25, "{seen} names were found");
     }
 
     /// `make reference` mends it.

@@ -173,6 +173,10 @@ fn own() -> Result<Vec<(String, String, String, String)>, prometheus::Error> {
     metrics.spooled("", 0, 0);
     metrics.spool_limit("", 0);
     metrics.dead_letter("", "");
+    metrics.connection_closed("");
+    metrics.config_reloaded("");
+    metrics.certificate_expires(Some(0));
+    metrics.series("", 0, 0);
     let text = metrics.encode()?;
     let mut found = Vec::new();
     let (mut help, mut kind) = ("", "");
