@@ -57,6 +57,23 @@ fn off_loopback_wants_a_token_and_tls_of_every_listener() {
     );
 }
 
+/// What `config show` refuses the agent does not start with, and nothing was made of it.
+#[test]
+fn an_agent_off_loopback_without_token_and_tls_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    for listener in ["receiver.grpc_listen", "receiver.http_listen", "api.listen"] {
+        let mut command = rabtrace();
+        command.arg("agent");
+        command.args(["--set", &format!("{listener}=0.0.0.0:0")]);
+        command.args(["--set", &format!("store.folder={}", store.display())]);
+        let (code, _, errors) = output(&mut command);
+        assert_eq!(code, 2, "{errors}");
+        let told = errors.contains("2 mistakes") && errors.contains(listener);
+        assert!(told && !store.exists(), "{errors}");
+    }
+}
+
 #[test]
 fn half_a_pair_is_a_mistake() {
     for (key, missing) in [
