@@ -91,11 +91,7 @@ fn row(finding: Finding, origin: &Origin) -> Row {
         "prometheus" => ("broker", "broker.prometheus_urls"),
         _ => ("broker", "broker.amqp_url"),
     };
-    let has_tls = url.starts_with("https://") || url.starts_with("amqps://");
-    let outcome = outcome.map_err(|failure| {
-        let explained = has_tls.then(|| explain(&failure.why, keys)).flatten();
-        explained.unwrap_or(failure)
-    });
+    let outcome = outcome.map_err(|failure| explain(&failure.why, &url, keys).unwrap_or(failure));
     match outcome {
         Ok(message) => Row {
             name,

@@ -18,7 +18,7 @@ use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::Signal;
 use crate::retry::Backoff;
 use crate::spool::{DeadLetter, Reader, Record, Stats};
-use crate::tls::{Peer, changed};
+use crate::tls::{Peer, changed, explain};
 
 /// The name of this sink in counters.
 const SINK: &str = "forward";
@@ -186,6 +186,8 @@ impl Forward {
                 self.component.healthy(begun.elapsed());
             }
             Outcome::Retry { why, after } => {
+                let explained = explain(&why, &self.url, ("forward", "forward.endpoint"));
+                let why = explained.map_or(why, |failure| failure.to_string());
                 let message = format!("{why}; {}", waiting(stats));
                 self.component.degraded(&message);
                 self.wait(after);

@@ -25,7 +25,7 @@ use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::Share;
 use crate::retry::Backoff;
 use crate::spool::{DeadLetter, Letter, Reader, Record};
-use crate::tls::{Peer, changed};
+use crate::tls::{Peer, changed, explain};
 
 /// The name of this sink in metrics.
 pub(super) const STAGE: &str = "influx";
@@ -237,7 +237,10 @@ impl Influx {
         self.server = None;
         let asked = match trouble {
             Trouble::Passing { why, after } => {
-                self.component.degraded(why);
+                let url = shown(&self.session.config);
+                let explained = explain(why, &url, ("influx", "influx.url"));
+                let explained = explained.map(|failure| failure.to_string());
+                self.component.degraded(explained.as_ref().unwrap_or(why));
                 *after
             }
             Trouble::Lasting(failure) => {

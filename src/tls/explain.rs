@@ -45,10 +45,13 @@ const PARTS: &[(&str, Wrong)] = &[
     ("close_notify", Wrong::Dropped),
 ];
 
-/// Why a peer with an `https` or `amqps` URL, whose keys stand in `section` of the configuration cannot be talked to, if `error`
-/// is a text of rustls; the peer's URL stands in `url_key`.
+/// Why the peer with this URL cannot be talked to, if that is `https` or `amqps` and `error` a text of
+/// rustls. The peer's keys stand in `section` of the configuration, its URL in `url_key`.
 #[must_use]
-pub fn explain(error: &str, (section, url_key): (&str, &str)) -> Option<Failure> {
+pub fn explain(error: &str, url: &str, (section, url_key): (&str, &str)) -> Option<Failure> {
+    if !url.starts_with("https://") && !url.starts_with("amqps://") {
+        return None;
+    }
     let (_, wrong) = PARTS.iter().find(|(part, _)| error.contains(part))?;
     let pair = format!("{section}.client_certificate_file and {section}.client_key_file");
     let (why, fix) = match wrong {

@@ -99,7 +99,7 @@ async fn points_go_to_influxdb_over_tls_once_its_authority_is_trusted() {
     let config = format!("[influx]\nurl = \"{url}\"\n");
     let agent = Agent::start(folder.path(), &config, &[]).await;
     send_a_span(&agent).await;
-    is_degraded(&agent, "UnknownIssuer").await;
+    is_degraded(&agent, "fix: set influx.ca_file").await;
     let trusted = format!("{config}ca_file = \"{}\"\n", authority.file);
     std::fs::write(folder.path().join("rabtrace.toml"), trusted).unwrap();
     agent.signal(Signal::HUP);
@@ -157,7 +157,7 @@ async fn influxdb_behind_a_gate_that_wants_a_client_certificate() {
     ];
     let agent = Agent::start(folder.path(), "", &sets).await;
     send_a_span(&agent).await;
-    is_degraded(&agent, "fatal alert: UnknownCA").await;
+    is_degraded(&agent, "fix: set influx.client_certificate_file").await;
     // The same files, another certificate: it is taken without a word to the agent.
     let (certificate, key) = authority.pems("agent", 4000);
     write(folder.path(), "client.pem", &certificate);
