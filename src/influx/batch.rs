@@ -29,6 +29,8 @@ pub(super) struct Group {
     pub(super) records: Vec<Record>,
     /// Whether the server took some of it: then what it refuses is to blame.
     pub(super) is_proven: bool,
+    /// Whether it is what an attempt left.
+    pub(super) is_rest: bool,
     /// Lines of the records that are written or given up.
     pub(super) settled: u64,
 }

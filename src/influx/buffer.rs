@@ -32,6 +32,8 @@ pub(super) struct Buffer {
     sealed: VecDeque<Group>,
     sealed_bytes: usize,
     in_flight_bytes: usize,
+    /// Groups of which an attempt left something, those in flight included.
+    rests: usize,
     /// Lines that are written or given up, of records that are not done.
     settled: u64,
 }
@@ -53,6 +55,7 @@ impl Buffer {
             sealed: VecDeque::new(),
             sealed_bytes: 0,
             in_flight_bytes: 0,
+            rests: 0,
             settled: 0,
         }
     }
@@ -87,6 +90,7 @@ impl Buffer {
                 pieces: vec![Batch::seal(&self.open, self.open_lines)],
                 records: std::mem::take(&mut self.open_records),
                 is_proven: false,
+                is_rest: false,
                 settled: 0,
             };
             self.sealed_bytes += group.size();
@@ -123,11 +127,12 @@ impl Buffer {
         Some(group)
     }
 
-    /// Ends the flight of a group of `size` bytes. What is left of it, `rest`, becomes the oldest
+    /// Ends the flight of a group of `size` bytes. What is left of it, `rest`, gets its place by age
     /// again; if nothing is, the records come back that are written or given up.
     pub(super) fn settle(&mut self, size: usize, mut rest: Group) -> Vec<Record> {
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(size);
         self.settled = self.settled.saturating_sub(rest.settled);
+        self.rests -= usize::from(rest.is_rest);
         if rest.pieces.is_empty() {
             return rest.records;
         }
@@ -135,8 +140,19 @@ impl Buffer {
         rest.settled = records.sum::<u64>().saturating_sub(rest.lines());
         self.settled += rest.settled;
         self.sealed_bytes += rest.size();
-        self.sealed.push_front(rest);
+        rest.is_rest = true;
+        self.rests += 1;
+        let first = |group: &Group| group.records.first().map(|record| record.number);
+        let place = self
+            .sealed
+            .partition_point(|group| first(group) < first(&rest));
+        self.sealed.insert(place, rest);
         Vec::new()
+    }
+
+    /// Whether an attempt left something that is still to be sent.
+    pub(super) const fn has_rest(&self) -> bool {
+        self.rests > 0
     }
 
     /// Lines that are written or given up, though their records still wait for others.
@@ -214,6 +230,26 @@ mod tests {
         assert_eq!(numbers(&late), [4]);
     }
 
+    #[test]
+    fn what_is_left_of_groups_goes_in_their_order() {
+        let (mut buffer, now) = (Buffer::new(&config()), Instant::now());
+        for number in 1..=3 {
+            buffer.add(record(number, 3), now);
+        }
+        let flying = [(); 2].map(|()| buffer.take(now).unwrap());
+        assert!(!buffer.has_rest());
+        for group in flying {
+            assert_eq!(buffer.settle(group.size(), group), []);
+        }
+        for number in 1..=3 {
+            assert_eq!(buffer.has_rest(), number < 3);
+            let group = buffer.take(now).unwrap();
+            assert_eq!(numbers(&group), [number]);
+            let (size, pieces) = (group.size(), Vec::new());
+            assert_eq!(buffer.settle(size, Group { pieces, ..group }).len(), 1);
+        }
+    }
+
     proptest! {
         #[test]
         fn every_record_is_done_once_when_all_of_it_is_gone(
@@ -252,6 +288,7 @@ mod tests {
             numbers.sort_unstable();
             prop_assert_eq!(numbers, (0..came).collect::<Vec<_>>());
             prop_assert_eq!(buffer.bytes(), 0);
+            prop_assert!(!buffer.has_rest());
         }
     }
 }

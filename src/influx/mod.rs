@@ -7,10 +7,10 @@
 //! ```
 //!
 //! - **Input**: points over a bounded channel. They are acknowledged when the spool has their lines.
-//! - **Output**: batches by lines, bytes and age, gzip above 1 KiB, up to four in flight. The
-//!   server's version is found by asking it. A record leaves the spool when each of its lines is
-//!   written or refused for good; after a crash what was in flight is written again, which makes
-//!   the same points.
+//! - **Output**: batches by lines, bytes and age, gzip above 1 KiB, one in flight (up to
+//!   four to InfluxDB 3). The server's version is found by asking it. A record leaves the spool when
+//!   each of its lines is written or refused for good; after a crash what was in flight is written
+//!   again, which makes the same points.
 //! - **When full**: the spool drops the oldest and counts them (`spool_full`).
 //! - **When failing**: what may pass is tried again with backoff and jitter; what a person must
 //!   mend is kept, tried again, and told through the component's health; a line that the server

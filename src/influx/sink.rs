@@ -1,15 +1,16 @@
 //! The sink itself: one loop that takes from the spool, sends and waits.
 //!
-//! Records are taken while memory has room, whatever the server does. Up to four batches are in flight while the server
-//! answers, one while it does not; then the next attempt waits for the backoff and asks the server
-//! anew what it is.
+//! Records are taken while memory has room, whatever the server does. One batch is in flight, so that
+//! a crash makes at most one come twice; up to four where InfluxDB 3 answers, which does so once a
+//! second. Where nobody answers the next attempt waits for the backoff, and asks the server anew what
+//! it is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, join_all};
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::FuturesOrdered;
 use serde_json::{Map, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use super::attempt::{Session, Written, write};
 use super::buffer::Buffer;
 use super::failure::Trouble;
 use super::response::Refused;
-use super::server::{Server, shown};
+use super::server::{Api, Server, shown};
 use crate::config;
 use crate::health::Component;
 use crate::metrics::{Loss, Metrics, Stage};
@@ -29,7 +30,8 @@ use crate::tls::{Peer, changed, explain};
 
 /// The name of this sink in metrics.
 pub(super) const STAGE: &str = "influx";
-/// Batches in flight at most: InfluxDB 3 answers only after its log is flushed, once a second.
+/// Batches in flight to InfluxDB 3 at most, from the oldest that is not settled on: it answers only
+/// after its log is flushed, once a second. Others have one.
 const IN_FLIGHT: usize = 4;
 /// How long the last attempt may take after the stop signal.
 const LAST_ATTEMPT: Duration = Duration::from_millis(1500);
@@ -64,7 +66,8 @@ pub struct Influx {
     told: Option<String>,
     /// No attempt before this time.
     not_before: Option<Instant>,
-    writes: FuturesUnordered<BoxFuture<'static, Attempted>>,
+    /// They end in their order: none is settled before those that began before it.
+    writes: FuturesOrdered<BoxFuture<'static, Attempted>>,
     followed: Option<watch::Receiver<Peer<config::Influx>>>,
 }
 
@@ -89,7 +92,7 @@ impl Influx {
             server: None,
             told: None,
             not_before: None,
-            writes: FuturesUnordered::new(),
+            writes: FuturesOrdered::new(),
             followed: None,
         }
     }
@@ -159,13 +162,17 @@ impl Influx {
             let session = self.session.clone();
             let write = write(session.clone(), self.server.clone(), group);
             self.writes
-                .push(Box::pin(async move { (session, write.await) }));
+                .push_back(Box::pin(async move { (session, write.await) }));
         }
     }
 
-    /// How many batches may be in flight now.
+    /// How many batches may be in flight now. What is left of one goes alone: those after it may
+    /// have been taken, and come again with it after a crash.
     fn width(&self) -> usize {
-        if self.server.is_some() { IN_FLIGHT } else { 1 }
+        match &self.server {
+            Some(server) if server.api == Api::V3 && !self.buffer.has_rest() => IN_FLIGHT,
+            _ => 1,
+        }
     }
 
     /// When a write can be started next without anything else happening before.
