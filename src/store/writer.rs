@@ -27,8 +27,9 @@ const MAX_ROWS: usize = 20_000;
 const GATHER: Duration = Duration::from_millis(250);
 /// Time between two rounds of maintenance.
 const MAINTENANCE: Duration = Duration::from_secs(60);
-/// Pauses between attempts: from the first to the longest, doubling.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Pauses between attempts: from the first to the longest, doubling. A disk that has room again is
+/// soon found out.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 /// How long senders may still hand over after the stop signal.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Attempts after the stop signal.
