@@ -29,6 +29,12 @@ const KILLS: usize = 50;
 /// need more than the four minutes that nextest gives a test.
 const BROKER_KILLS: usize = 5;
 const VARIABLE: &str = "RABTRACE_TEST_BROKER_KILLS";
+/// Messages a second at most, and how long each connection works before it is lost: at all where the
+/// variable is set, so that the ordinary suite has short lives.
+const RATE: u32 = 1_000;
+const LIFE: Duration = Duration::from_secs(1);
+/// So many at once: a clock ticks by the millisecond.
+const TICK: u32 = 4;
 /// Publishes that wait for their confirm, and deliveries that wait for their settlement.
 const WINDOW: usize = 8;
 
@@ -70,21 +76,15 @@ type Seen = BTreeMap<(String, &'static str), usize>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_agree_with_what_the_application_saw() {
-    let chosen = std::env::var(VARIABLE)
+    let chosen: Option<usize> = std::env::var(VARIABLE)
         .ok()
-        .and_then(|text| text.parse().ok());
+        .map(|text| text.parse().unwrap());
     let broker_kills = chosen.unwrap_or(BROKER_KILLS).min(KILLS);
     println!("{broker_kills} of {KILLS} losses by SIGKILL of the broker; {VARIABLE} says how many");
     let mut broker = broker().await;
     let publisher = recovering(&broker, "gateway").await.with_confirms().await;
     let consumer = recovering(&broker, "planner").await;
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    };
-    let channel = &publisher.channel;
-    let declared = channel.queue_declare("killed".into(), options, FieldTable::default());
-    declared.await.unwrap();
+    declare(&publisher.channel).await;
     let qos = consumer.channel.basic_qos(8, BasicQosOptions::default());
     qos.await.unwrap();
     let stream = consumer.consume("killed").await;
@@ -92,19 +92,20 @@ async fn spans_agree_with_what_the_application_saw() {
     let publishing = Arc::new(AtomicBool::new(true));
     let (stop, stopped) = watch::channel(false);
     let progress = Arc::new(Progress::default());
+    let mut lives = Lives::new(&progress, chosen.is_some());
     let (channel, until) = (publisher.channel.clone(), Arc::clone(&publishing));
     let publishes = tokio::spawn(publish(channel, until, Arc::clone(&progress)));
     let channel = consumer.channel.clone();
     let settled = tokio::spawn(consume((stream, channel), stopped, Arc::clone(&progress)));
     let begun = Instant::now();
-    kill_connections(&broker, KILLS - broker_kills, &progress).await;
+    kill_connections(&broker, KILLS - broker_kills, &mut lives).await;
     println!("connections closed: {:?}", begun.elapsed());
     for _ in 0..broker_kills {
-        progress.goes_on().await;
+        lives.live().await;
         broker.kill().unwrap();
         broker.restart().await.unwrap();
     }
-    progress.goes_on().await;
+    lives.live().await;
     println!("broker killed: {:?}", begun.elapsed());
     publishing.store(false, Ordering::Release);
     let publishes = publishes.await.unwrap();
@@ -115,22 +116,74 @@ async fn spans_agree_with_what_the_application_saw() {
         service.connection.close(200, "done".into()).await.unwrap();
     }
     let spans = publisher.take();
-    compare(&publishes, &spans, ("publish", "rabtrace.publish.outcome"));
+    let number = agree(&publishes, &spans, ("publish", "rabtrace.publish.outcome"));
+    println!("{number} spans of publishes, each as the application saw it");
     for outcome in ["acked", "channel_lost"] {
         let times: usize = count(&publishes, outcome);
         println!("publishes {outcome}: {times}");
         assert!(times > 0, "{outcome}");
     }
     let spans = consumer.take();
-    compare(&settled, &spans, ("process", "rabtrace.settlement"));
+    let number = agree(&settled, &spans, ("process", "rabtrace.settlement"));
+    println!("{number} spans of deliveries, each as the application saw it");
     for settlement in ["ack", "nack_requeue", "channel_lost"] {
         let times = count(&settled, settlement);
         println!("deliveries {settlement}: {times}");
         assert!(times > 0, "{settlement}");
     }
+    if let Some(rate) = lives.rate() {
+        println!("confirmed a second: {rate:.0}");
+        assert!(rate >= 0.9 * f64::from(RATE), "only {rate:.0} a second");
+    }
 }
 
-async fn kill_connections(broker: &Broker, count: usize, progress: &Progress) {
+async fn declare(channel: &TracedChannel) {
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare("killed".into(), options, FieldTable::default());
+    declared.await.unwrap();
+}
+
+/// What was done between losses.
+struct Lives {
+    progress: Arc<Progress>,
+    /// How long each is, beyond the first messages.
+    long: Option<Duration>,
+    confirmed: usize,
+    time: Duration,
+}
+
+impl Lives {
+    fn new(progress: &Arc<Progress>, are_long: bool) -> Self {
+        Self {
+            progress: Arc::clone(progress),
+            long: are_long.then_some(LIFE),
+            confirmed: 0,
+            time: Duration::ZERO,
+        }
+    }
+
+    /// Both sides work again, and go on for a while.
+    async fn live(&mut self) {
+        self.progress.goes_on().await;
+        let Some(long) = self.long else { return };
+        let confirmed = || self.progress.confirmed.load(Ordering::Acquire);
+        let (before, begun) = (confirmed(), Instant::now());
+        tokio::time::sleep(long).await;
+        self.confirmed += confirmed() - before;
+        self.time += begun.elapsed();
+    }
+
+    /// Messages that were confirmed in a second, where lives were long.
+    fn rate(&self) -> Option<f64> {
+        self.long?;
+        Some(self.confirmed as f64 / self.time.as_secs_f64())
+    }
+}
+
+async fn kill_connections(broker: &Broker, count: usize, lives: &mut Lives) {
     let folder = broker.folder().to_owned();
     let script = KILL_CONNECTIONS
         .replace("COUNT", &count.to_string())
@@ -138,7 +191,7 @@ async fn kill_connections(broker: &Broker, count: usize, progress: &Progress) {
     let words = ["eval", script.as_str()];
     let kills = async {
         for number in 1..=count {
-            progress.goes_on().await;
+            lives.live().await;
             std::fs::write(folder.join(format!("kill{number}")), []).unwrap();
             let done = folder.join(format!("done{number}"));
             let killed = || async { done.exists().then_some(()) };
@@ -156,8 +209,44 @@ fn count(seen: &Seen, wanted: &str) -> usize {
         .sum()
 }
 
-/// The application's list and that of the spans are the same: nothing missing, nothing twice.
-fn compare(seen: &Seen, spans: &[SpanData], (operation, attribute_name): (&str, &str)) {
+/// The application's list and that of the spans are the same: nothing missing, nothing twice. Gives
+/// the number of spans. The control: one span less and one more are found.
+fn agree(seen: &Seen, spans: &[SpanData], names: (&str, &str)) -> usize {
+    let differences = compare(seen, spans, names);
+    assert!(differences.is_empty(), "{}: {differences:#?}", names.0);
+    let is_meant =
+        |span: &SpanData| attribute(span, "messaging.operation.name").as_deref() == Some(names.0);
+    let number = spans.iter().filter(|span| is_meant(span)).count();
+    for at in [0, number / 2, number - 1] {
+        let mut doctored = spans.to_vec();
+        let meant = spans.iter().enumerate().filter(|(_, span)| is_meant(span));
+        let (index, span) = meant
+            .skip(at)
+            .map(|(at, span)| (at, span.clone()))
+            .next()
+            .unwrap();
+        doctored.push(span);
+        assert_eq!(
+            compare(seen, &doctored, names).len(),
+            2,
+            "one is there twice"
+        );
+        doctored.pop();
+        doctored.remove(index);
+        assert!(
+            !compare(seen, &doctored, names).is_empty(),
+            "one is missing"
+        );
+    }
+    number
+}
+
+/// What one list has and the other has not.
+fn compare(
+    seen: &Seen,
+    spans: &[SpanData],
+    (operation, attribute_name): (&str, &str),
+) -> Vec<String> {
     let mut told = BTreeMap::<(String, String), usize>::new();
     for span in spans {
         if attribute(span, "messaging.operation.name").as_deref() == Some(operation) {
@@ -170,19 +259,16 @@ fn compare(seen: &Seen, spans: &[SpanData], (operation, attribute_name): (&str, 
         .iter()
         .map(|((id, how), times)| ((id.clone(), (*how).to_owned()), *times))
         .collect();
-    let differs = |one: &BTreeMap<(String, String), usize>, other: &BTreeMap<_, _>| {
+    let differs = |who: &str, one: &BTreeMap<(String, String), usize>, other: &BTreeMap<_, _>| {
         let entries = one
             .iter()
             .filter(|(key, times)| other.get(*key) != Some(*times));
         entries
-            .map(|(key, times)| format!("{key:?} {times}"))
+            .map(|(key, times)| format!("{who} {key:?} {times}"))
             .collect::<Vec<_>>()
     };
-    let (missing, too_many) = (differs(&seen, &told), differs(&told, &seen));
-    assert!(
-        missing.is_empty() && too_many.is_empty(),
-        "{operation}: the application saw {missing:#?}, the spans say {too_many:#?}"
-    );
+    let missing = differs("the application saw", &seen, &told);
+    [missing, differs("the spans say", &told, &seen)].concat()
 }
 
 async fn recovering(broker: &Broker, name: &str) -> Service {
@@ -211,7 +297,11 @@ async fn publish(
 ) -> Seen {
     let mut seen = Seen::new();
     let mut waiting: Vec<(String, TracedConfirm)> = Vec::new();
-    for number in 0.. {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) * TICK / RATE);
+    for number in 0_u32.. {
+        if number.is_multiple_of(TICK) {
+            ticks.tick().await;
+        }
         let last = !publishing.load(Ordering::Acquire);
         if waiting.len() >= WINDOW || last {
             for (id, confirm) in waiting.drain(..) {
