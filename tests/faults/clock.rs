@@ -6,10 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection, ConnectionProperties};
 use rabtrace::demo::broker::Broker;
 use serde_json::json;
 
-use crate::harness::{Agent, Length, Load, Setup, Sink, eventually, report};
+use crate::harness::{Agent, Length, Load, Setup, Sink, below_zero, eventually, report};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Between two looks at the counter of polls.
@@ -26,12 +29,18 @@ fn library() -> PathBuf {
         .expect("there is no libfaketime; `make test` installs it")
 }
 
-/// Polls between two looks: the fewest and the most.
+const LATE: &str = r#"rabtrace_dropped_total{reason="poll_late",stage="monitor"}"#;
+
+/// Polls between two looks, the fewest and the most, and what else the clocks did.
 #[derive(Debug)]
 struct Polls {
     fewest: f64,
     most: f64,
-    negative_durations: u64,
+    late: f64,
+    /// Numbers that were below zero: fields of lines, and the agent's own metrics.
+    below_zero: Vec<String>,
+    /// Lines with the age of the oldest message.
+    ages: usize,
 }
 
 async fn polls(agent: &Agent) -> f64 {
@@ -39,16 +48,33 @@ async fn polls(agent: &Agent) -> f64 {
     metrics.get("rabtrace_polls_total").copied().unwrap_or(0.0)
 }
 
-/// Runs the agent while its clock is set to each of `clocks` for a while.
-async fn run(clocks: &[&str], looks: u32, with_monotonic: bool) -> Polls {
-    let broker = Broker::start().await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let sink = Sink::keeping("rabbitmq_poll");
-    let file = folder.path().join("clock");
-    let set = |clock: &str| write(&file, clock);
-    set("+0");
-    let agent = Setup::new(folder.path())
-        .set("influx.url", sink.url())
+/// A queue of messages that nobody takes.
+struct Aging(Connection, lapin::Channel);
+
+impl Aging {
+    async fn declare(broker: &Broker) -> Self {
+        let (url, properties) = (broker.amqp_url(), ConnectionProperties::default());
+        let connection = Connection::connect(&url, properties).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let options = QueueDeclareOptions::default();
+        let declared = channel.queue_declare("aging".into(), options, FieldTable::default());
+        declared.await.unwrap();
+        Self(connection, channel)
+    }
+
+    async fn publish(&self) {
+        let options = BasicPublishOptions::default();
+        let properties = BasicProperties::default();
+        let sent = self
+            .1
+            .basic_publish("".into(), "aging".into(), options, b"body", properties);
+        sent.await.unwrap();
+    }
+}
+
+/// An agent beside that broker whose clock says what stands in `clock`.
+fn setup(broker: &Broker, folder: &Path, clock: &Path) -> Setup {
+    Setup::new(folder)
         .set("broker.amqp_url", broker.amqp_url())
         .set("broker.management_url", broker.management_url())
         .set("broker.prometheus_urls", broker.prometheus_url())
@@ -57,8 +83,21 @@ async fn run(clocks: &[&str], looks: u32, with_monotonic: bool) -> Polls {
             format!("{}ms", INTERVAL.as_millis()),
         )
         .environment("LD_PRELOAD", library())
-        .environment("FAKETIME_TIMESTAMP_FILE", &file)
+        .environment("FAKETIME_TIMESTAMP_FILE", clock)
         .environment("FAKETIME_NO_CACHE", "1")
+}
+
+/// Runs the agent while its clock is set to each of `clocks` for a while.
+async fn run(clocks: &[&str], looks: u32, with_monotonic: bool) -> Polls {
+    let broker = Broker::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::keeping("rabbitmq_queue,");
+    let aging = Aging::declare(&broker).await;
+    let file = folder.path().join("clock");
+    let set = |clock: &str| write(&file, clock);
+    set("+0");
+    let agent = setup(&broker, folder.path(), &file)
+        .set("influx.url", sink.url())
         .environment(
             "FAKETIME_DONT_FAKE_MONOTONIC",
             if with_monotonic { "0" } else { "1" },
@@ -73,20 +112,27 @@ async fn run(clocks: &[&str], looks: u32, with_monotonic: bool) -> Polls {
     let mut found = Polls {
         fewest: f64::MAX,
         most: 0.0,
-        negative_durations: 0,
+        late: 0.0,
+        below_zero: Vec::new(),
+        ages: 0,
     };
     for clock in clocks {
         set(clock);
         for _ in 0..looks {
             let (before, begun) = (polls(&agent).await, Instant::now());
+            aging.publish().await;
             load.run_for(&agent.otlp, 1, Some(100), LOOK).await;
             let expected = begun.elapsed().as_secs_f64() / INTERVAL.as_secs_f64();
             let share = (polls(&agent).await - before) / expected;
             println!("clock {clock}: {share:.2} of the polls");
             found.fewest = found.fewest.min(share);
             found.most = found.most.max(share);
+            let metrics = agent.metrics().await.into_iter();
+            let below_zero = metrics.filter(|(_, value)| *value < 0.0);
+            found.below_zero.extend(below_zero.map(|(name, _)| name));
         }
     }
+    found.late = agent.metrics().await[LATE];
     if with_monotonic {
         // It does not come back from that.
         return found;
@@ -94,7 +140,11 @@ async fn run(clocks: &[&str], looks: u32, with_monotonic: bool) -> Polls {
     set("+0");
     agent.until_drained("influx", Duration::from_secs(60)).await;
     assert_eq!(agent.panics(), 0);
-    found.negative_durations = sink.negative_durations();
+    found.below_zero.extend(sink.below_zero());
+    let kept = sink.kept();
+    let has_age = |line: &str| line.contains("head_age_s=");
+    found.ages = kept.iter().filter(|(_, line)| has_age(line)).count();
+    aging.0.close(200, "done".into()).await.unwrap();
     found
 }
 
@@ -115,16 +165,37 @@ async fn a_clock_that_jumps_or_stands_still_disturbs_no_poll() {
         "looks": looks * 5,
         "fewest_polls_of_expected": (polls.fewest * 100.0).round() / 100.0,
         "most_polls_of_expected": (polls.most * 100.0).round() / 100.0,
-        "negative_durations": polls.negative_durations,
+        "polls_late": polls.late,
+        "numbers_below_zero": polls.below_zero.len(),
+        "ages_of_messages": polls.ages,
     });
     report("clock", length, &figures);
-    assert_eq!(polls.negative_durations, 0);
+    assert!(polls.below_zero.is_empty(), "{:?}", polls.below_zero);
+    assert!(polls.ages > 0, "no age was told");
     // A loaded machine polls late, never early.
     assert!(polls.most < 1.5, "a burst: {polls:?}");
     assert!(
         polls.fewest > length.of(0.15, 0.7, 0.7),
         "polls are missing: {polls:?}"
     );
+    if length != Length::Short {
+        assert!(polls.late == 0.0, "polls were skipped: {polls:?}");
+    }
+}
+
+/// The control: a line with numbers below zero, and text that looks like them.
+#[test]
+fn numbers_below_zero_are_found_out() {
+    let line = r#"spans,kind=a=-b duration_ms=-1,queue_ms=-0.5,edge_p50=-3,head_age_s=-3600,text="x=-1 \" y=-2",messages_ack_rate=-0.1,up=1i -5"#;
+    let found: Vec<String> = below_zero(line).collect();
+    let expected = [
+        "duration_ms",
+        "queue_ms",
+        "edge_p50",
+        "head_age_s",
+        "messages_ack_rate",
+    ];
+    assert_eq!(found, expected);
 }
 
 /// The control: the monotonic clock stands still as well.

@@ -10,14 +10,19 @@ use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use serde_json::json;
 
 use crate::harness::{
-    Agent, Length, Load, Mode, Setup, Sink, Verdict, eventually, judge, judge_store, report, whole,
+    Agent, Kind, Length, Load, Mode, Setup, Sink, Verdict, eventually, judge, judge_store, report,
+    whole,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A sink that is there answers late, so that most kills find something in flight.
+const THERE: Mode = Mode::Late(60);
 
 struct Kills {
     influx: Verdict,
     forward: Verdict,
+    /// Batches of one life that came to InfluxDB and the upstream again: the most of any.
+    again_at_once: [usize; 2],
     slowest_ready: Duration,
 }
 
@@ -27,6 +32,7 @@ fn setup(folder: &Path, influx: &Sink, forward: &Sink) -> Setup {
         .set("forward.endpoint", forward.url())
         .set("forward.protocol", "http/protobuf")
         .set("influx.flush_interval", "100ms")
+        .set("influx.batch_lines", "100")
 }
 
 /// Sends until the agent is killed, after a time that is never the same.
@@ -37,7 +43,7 @@ async fn live_and_die<const N: usize>(agent: Agent, load: &Load, life: u64, sink
         tokio::time::sleep(half).await;
         for (number, sink) in sinks.iter().enumerate() {
             let away = (life + number as u64).is_multiple_of(3);
-            sink.answer_by(if away { Mode::Refuse(503) } else { Mode::Take });
+            sink.answer_by(if away { Mode::Refuse(503) } else { THERE });
         }
         tokio::time::sleep(half).await;
         agent.kill();
@@ -46,20 +52,24 @@ async fn live_and_die<const N: usize>(agent: Agent, load: &Load, life: u64, sink
     tokio::join!(load.run(&otlp, 8, None, &stop), kill);
 }
 
-/// So many kills; before the last start `harm` is done to the folder.
-async fn kills(number: u64, harm: impl FnOnce(&Path)) -> Kills {
+/// So many kills beside an InfluxDB of this kind; after each life `harm` is done to the spools.
+async fn kills(number: u64, kind: Kind, harm: impl Fn(u64, &Path)) -> Kills {
     let folder = tempfile::tempdir().unwrap();
-    let (influx, forward) = (Sink::start(), Sink::start());
+    let (influx, forward) = (Sink::of(kind), Sink::start());
     let setup = setup(folder.path(), &influx, &forward);
     let load = Load::new(20);
     let mut slowest_ready = Duration::ZERO;
     for life in 0..number {
+        for sink in [&influx, &forward] {
+            sink.begin_life();
+        }
         let agent = setup.start().await;
         slowest_ready = slowest_ready.max(agent.ready_after);
         live_and_die(agent, &load, life, [&influx, &forward]).await;
+        harm(life, &folder.path().join("state/store/spool"));
     }
-    harm(&folder.path().join("state/store/spool"));
     for sink in [&influx, &forward] {
+        sink.begin_life();
         sink.answer_by(Mode::Take);
     }
     let agent = setup.start().await;
@@ -70,6 +80,7 @@ async fn kills(number: u64, harm: impl FnOnce(&Path)) -> Kills {
     Kills {
         influx: judge(&load.oracle, &influx),
         forward: judge(&load.oracle, &forward),
+        again_at_once: [&influx, &forward].map(Sink::most_again_in_a_life),
         slowest_ready,
     }
 }
@@ -78,7 +89,7 @@ async fn kills(number: u64, harm: impl FnOnce(&Path)) -> Kills {
 async fn killed_agents_lose_nothing_that_they_acknowledged() {
     let length = Length::chosen();
     let number = length.of(5, 100, 300);
-    let kills = kills(number, |_| {}).await;
+    let kills = kills(number, Kind::Ordinary, |_, _| {}).await;
     let (influx, forward) = (kills.influx, kills.forward);
     let figures = json!({
         "kills": number,
@@ -86,6 +97,8 @@ async fn killed_agents_lose_nothing_that_they_acknowledged() {
         "lost": influx.lost + forward.lost,
         "batches_again_influxdb": influx.batches_again,
         "batches_again_upstream": forward.batches_again,
+        "most_batches_again_of_a_kill_influxdb": kills.again_at_once[0],
+        "most_batches_again_of_a_kill_upstream": kills.again_at_once[1],
         "slowest_ready_ms": u64::try_from(kills.slowest_ready.as_millis()).unwrap(),
     });
     report("kill", length, &figures);
@@ -94,15 +107,52 @@ async fn killed_agents_lose_nothing_that_they_acknowledged() {
     for verdict in [influx, forward] {
         assert_eq!((verdict.lost, verdict.invented), (0, 0), "{verdict:?}");
     }
-    assert!(forward.batches_again <= number, "{forward:?}");
-    assert!(influx.batches_again <= number, "{influx:?}");
+    assert!(
+        kills.again_at_once.iter().all(|most| *most <= 1),
+        "{figures}"
+    );
+}
+
+/// InfluxDB 3 answers once a second: more than one batch is in flight to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_agents_write_four_batches_again_to_influxdb_3_at_most() {
+    let length = Length::chosen();
+    let number = length.of(5, 50, 100);
+    let kills = kills(number, Kind::Influx3, |_, _| {}).await;
+    let figures = json!({
+        "kills": number,
+        "acknowledged": kills.influx.acknowledged,
+        "batches_again": kills.influx.batches_again,
+        "most_batches_again_of_a_kill": kills.again_at_once[0],
+    });
+    report("kill_influxdb_3", length, &figures);
+    assert_eq!((kills.influx.lost, kills.influx.invented), (0, 0));
+    assert!(kills.again_at_once[0] <= 4, "{figures}");
+}
+
+/// The control: where delivery is, is forgotten; more than one batch comes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_that_come_again_are_found_out() {
+    let kills = kills(3, Kind::Ordinary, |_, spool| {
+        for sink in ["influx", "forward"] {
+            std::fs::remove_file(spool.join(sink).join("cursor")).unwrap();
+        }
+    })
+    .await;
+    println!("{:?}", kills.again_at_once);
+    assert!(kills.again_at_once.iter().all(|most| *most > 1));
 }
 
 /// The control: the spools of the last life are taken away, and the judge sees it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spools_that_are_taken_away_are_found_out() {
     // The second life ends with InfluxDB away, the third with the upstream away.
-    let kills = kills(3, |spool| std::fs::remove_dir_all(spool).unwrap()).await;
+    let kills = kills(3, Kind::Ordinary, |life, spool| {
+        if life == 2 {
+            std::fs::remove_dir_all(spool).unwrap();
+        }
+    })
+    .await;
     println!("{:?} {:?}", kills.influx, kills.forward);
     assert!(kills.influx.lost + kills.forward.lost > 0);
 }

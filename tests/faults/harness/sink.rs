@@ -1,9 +1,8 @@
 //! InfluxDB and an OTLP back end in one, that fail on demand and know which spans arrived how often.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::Read;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,15 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message;
 use rabtrace::model::Signal;
 use rabtrace::receiver::scan;
 use tokio::runtime::Runtime;
+
+use super::seen::{Seen, line_ids, span_ids};
+use super::slowly::{Rate, Slowly};
 
 /// How it answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,51 +35,56 @@ pub(crate) enum Mode {
     RefuseEvery(u64),
     /// Takes every OTLP request but for so many of its spans or data points, and says so.
     Reject(u64),
-    /// Reads so many bytes a second.
+    /// Takes everything, and reads so many bytes a second of each connection.
     Slow(u64),
+    /// Takes everything, and answers so many milliseconds later.
+    Late(u64),
     /// Says that it took what it throws away: what it says is false, and a judge has to find out.
     Lie,
 }
 
-#[derive(Default)]
-struct Seen {
-    mode: Mode,
-    /// By id, how often it arrived.
-    arrivals: Vec<u8>,
-    batches_again: u64,
-    requests: u64,
-    /// Lines, or spans and data points, that it took.
-    taken: u64,
-    /// Lines of the measurements that are kept, with when they came.
-    kept: Vec<(Instant, String)>,
-    keeps: Option<&'static str>,
-    negative_durations: u64,
-    /// Hashes of measurements with their tags.
-    series: HashSet<u64>,
-    /// The same with their times: InfluxDB has one point of each.
-    points: HashSet<u64>,
-    /// Lines of spans with [`OTHER`] among their tags.
-    others: u64,
+/// What kind of sink it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// InfluxDB 1.8, or an upstream.
+    #[default]
+    Ordinary,
+    /// InfluxDB 3.
+    Influx3,
+    /// The kernel takes next to nothing for it in advance.
+    Narrow,
 }
 
-/// What the tags are that would be too many.
-const OTHER: &str = "=_other";
-
-type Shared = Arc<Mutex<Seen>>;
+#[derive(Default)]
+struct Inside {
+    kind: Kind,
+    mode: Mutex<Mode>,
+    rate: Rate,
+    seen: Mutex<Seen>,
+}
 
 /// The server; it is down when dropped.
 pub(crate) struct Sink {
     address: SocketAddr,
-    shared: Shared,
+    inside: Arc<Inside>,
     runtime: Option<Runtime>,
 }
 
 impl Sink {
     /// One that is up.
     pub(crate) fn start() -> Self {
+        Self::of(Kind::Ordinary)
+    }
+
+    /// One of this kind that is up.
+    pub(crate) fn of(kind: Kind) -> Self {
+        let inside = Inside {
+            kind,
+            ..Inside::default()
+        };
         let mut sink = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            shared: Shared::default(),
+            inside: Arc::new(inside),
             runtime: None,
         };
         sink.up();
@@ -87,8 +94,19 @@ impl Sink {
     /// One that keeps the lines that begin so.
     pub(crate) fn keeping(prefix: &'static str) -> Self {
         let sink = Self::start();
-        sink.shared.lock().unwrap().keeps = Some(prefix);
+        sink.seen(|seen| seen.keeps = Some(prefix));
         sink
+    }
+
+    /// One that searches what it gets for a word.
+    pub(crate) fn searching(word: &'static str) -> Self {
+        let sink = Self::start();
+        sink.seen(|seen| seen.forbidden = Some(word));
+        sink
+    }
+
+    fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.inside.seen.lock().unwrap())
     }
 
     pub(crate) fn url(&self) -> String {
@@ -97,9 +115,6 @@ impl Sink {
 
     /// Listens again, on the address that it had.
     pub(crate) fn up(&mut self) {
-        let listener = std::net::TcpListener::bind(self.address).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        self.address = listener.local_addr().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -107,12 +122,15 @@ impl Sink {
             .unwrap();
         let app = Router::new()
             .fallback(answer)
-            .with_state(Arc::clone(&self.shared))
+            .with_state(Arc::clone(&self.inside))
             .layer(DefaultBodyLimit::disable());
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, app).await
-        });
+        let listener = {
+            let _entered = runtime.enter();
+            let is_narrow = self.inside.kind == Kind::Narrow;
+            Slowly::listen(self.address, Arc::clone(&self.inside.rate), is_narrow)
+        };
+        self.address = axum::serve::Listener::local_addr(&listener).unwrap();
+        runtime.spawn(async move { axum::serve(listener, app).await });
         self.runtime = Some(runtime);
     }
 
@@ -124,61 +142,83 @@ impl Sink {
     }
 
     pub(crate) fn answer_by(&self, mode: Mode) {
-        self.shared.lock().unwrap().mode = mode;
+        *self.inside.mode.lock().unwrap() = mode;
+        let rate = if let Mode::Slow(rate) = mode { rate } else { 0 };
+        self.inside.rate.store(rate, Ordering::SeqCst);
     }
 
     pub(crate) fn arrivals(&self) -> Vec<u8> {
-        self.shared.lock().unwrap().arrivals.clone()
+        self.seen(|seen| seen.arrivals.clone())
+    }
+
+    /// Spans that arrived, each counted once.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.seen(|seen| seen.arrived)
     }
 
     /// Requests with a span that had come before.
     pub(crate) fn batches_again(&self) -> u64 {
-        self.shared.lock().unwrap().batches_again
+        self.seen(|seen| seen.batches_again)
     }
 
-    /// Spans whose duration was below zero.
-    pub(crate) fn negative_durations(&self) -> u64 {
-        self.shared.lock().unwrap().negative_durations
+    /// From now on the agent is another one.
+    pub(crate) fn begin_life(&self) {
+        self.seen(Seen::begin_life);
+    }
+
+    /// Requests of one life of the agent that came again, in whole or in part: the most of any.
+    pub(crate) fn most_again_in_a_life(&self) -> usize {
+        self.seen(|seen| seen.most_again_in_a_life())
+    }
+
+    /// Fields whose number was below zero, the first ones of them.
+    pub(crate) fn below_zero(&self) -> Vec<String> {
+        self.seen(|seen| seen.below_zero.clone())
+    }
+
+    /// Requests that had the word for which it searches.
+    pub(crate) fn with_forbidden(&self) -> u64 {
+        self.seen(|seen| seen.with_forbidden)
     }
 
     /// Requests that it answered.
     pub(crate) fn requests(&self) -> u64 {
-        self.shared.lock().unwrap().requests
+        self.seen(|seen| seen.requests)
     }
 
     /// Lines, or spans and data points, that it took.
     pub(crate) fn taken(&self) -> u64 {
-        self.shared.lock().unwrap().taken
+        self.seen(|seen| seen.taken)
     }
 
     /// Counts them from zero again.
     pub(crate) fn forget_taken(&self) {
-        self.shared.lock().unwrap().taken = 0;
+        self.seen(|seen| seen.taken = 0);
     }
 
     /// Series of spans that came.
     pub(crate) fn series(&self) -> usize {
-        self.shared.lock().unwrap().series.len()
+        self.seen(|seen| seen.series.len())
     }
 
     /// Points of spans that InfluxDB would have: of one series and time the last.
     pub(crate) fn points(&self) -> usize {
-        self.shared.lock().unwrap().points.len()
+        self.seen(|seen| seen.points.len())
     }
 
-    /// Points of spans with [`OTHER`] among their tags.
+    /// Points of spans of which a tag became `_other`.
     pub(crate) fn others(&self) -> u64 {
-        self.shared.lock().unwrap().others
+        self.seen(|seen| seen.others)
     }
 
     /// Drops the lines that it kept so far.
     pub(crate) fn forget(&self) {
-        self.shared.lock().unwrap().kept.clear();
+        self.seen(|seen| seen.kept.clear());
     }
 
     /// The lines that it keeps, and when each came.
     pub(crate) fn kept(&self) -> Vec<(Instant, String)> {
-        self.shared.lock().unwrap().kept.clone()
+        self.seen(|seen| seen.kept.clone())
     }
 }
 
@@ -189,38 +229,40 @@ impl Drop for Sink {
 }
 
 async fn answer(
-    State(shared): State<Shared>,
+    State(inside): State<Arc<Inside>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     if method == Method::GET {
-        let version = [("x-influxdb-version", "1.8.10")];
-        return (StatusCode::NO_CONTENT, version).into_response();
+        let version = match inside.kind {
+            Kind::Influx3 => "3.4.0",
+            _ => "1.8.10",
+        };
+        return (StatusCode::NO_CONTENT, [("x-influxdb-version", version)]).into_response();
     }
-    let size = body.len();
     let body = match headers.get("content-encoding") {
         Some(encoding) if encoding == "gzip" => unpack(&body),
         _ => body.to_vec(),
     };
     let is_otlp = uri.path().starts_with("/v1/");
-    let mode = shared.lock().unwrap().mode;
-    if let Mode::Slow(rate) = mode {
-        let time = Duration::from_secs_f64(size as f64 / rate as f64);
-        tokio::time::sleep(time.min(Duration::from_secs(30))).await;
-    }
+    let mode = *inside.mode.lock().unwrap();
     let ids = match is_otlp {
         true => span_ids(&body),
         false => line_ids(&body),
     };
-    let mut seen = shared.lock().unwrap();
-    seen.requests += 1;
-    let status = match mode {
-        Mode::Refuse(status) => status,
-        Mode::RefuseEvery(number) if ids.iter().any(|id| id % number == 0) => 400,
-        Mode::Lie => 204,
-        _ => {
+    let status = {
+        let mut seen = inside.seen.lock().unwrap();
+        seen.requests += 1;
+        seen.search(&body);
+        let refused = match mode {
+            Mode::Refuse(status) => Some(status),
+            Mode::RefuseEvery(number) if ids.iter().any(|id| id % number == 0) => Some(400),
+            Mode::Lie => Some(204),
+            _ => None,
+        };
+        if refused.is_none() {
             seen.take(&ids);
             if !is_otlp {
                 seen.keep(&body);
@@ -229,57 +271,18 @@ async fn answer(
                 true => items(uri.path(), &body),
                 false => body.iter().filter(|byte| **byte == b'\n').count() as u64,
             };
-            if is_otlp { 200 } else { 204 }
         }
+        refused.unwrap_or(if is_otlp { 200 } else { 204 })
     };
+    if let Mode::Late(milliseconds) = mode {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
     if let (Mode::Reject(number), 200) = (mode, status) {
         let rejected = number.min(items(uri.path(), &body));
-        seen.taken -= rejected;
+        inside.seen.lock().unwrap().taken -= rejected;
         return partial(rejected).into_response();
     }
     StatusCode::from_u16(status).unwrap().into_response()
-}
-
-impl Seen {
-    fn take(&mut self, ids: &[u64]) {
-        let mut again = false;
-        for id in ids {
-            let index = usize::try_from(*id).unwrap();
-            if self.arrivals.len() <= index {
-                self.arrivals.resize(index + 1, 0);
-            }
-            let times = &mut self.arrivals[index];
-            again |= *times > 0;
-            *times = times.saturating_add(1);
-        }
-        self.batches_again += u64::from(again);
-    }
-
-    fn keep(&mut self, body: &[u8]) {
-        let text = String::from_utf8_lossy(body);
-        self.negative_durations += text.matches("duration_ms=-").count() as u64;
-        let hash = BuildHasherDefault::<DefaultHasher>::default();
-        for line in text.lines() {
-            let Some(series) = series(line) else { continue };
-            let time = line.rsplit(' ').next();
-            self.series.insert(hash.hash_one(series));
-            self.points.insert(hash.hash_one((series, time)));
-            self.others += u64::from(series.contains(OTHER));
-        }
-        if let Some(prefix) = self.keeps {
-            let lines = text.lines().filter(|line| line.starts_with(prefix));
-            let now = Instant::now();
-            self.kept.extend(lines.map(|line| (now, line.to_owned())));
-        }
-    }
-}
-
-/// The part of a line before the first blank that is not escaped: measurement and tags.
-fn series(line: &str) -> Option<&str> {
-    let mut blanks = line.match_indices(' ');
-    let end = blanks.find(|(at, _)| !line[..*at].ends_with('\\'))?.0;
-    line.get(..end)
-        .filter(|series| series.starts_with("spans,"))
 }
 
 /// Spans or data points of a request.
@@ -308,29 +311,4 @@ fn unpack(body: &[u8]) -> Vec<u8> {
     let mut decoder = flate2::read::MultiGzDecoder::new(body);
     decoder.read_to_end(&mut text).unwrap();
     text
-}
-
-/// Ids of the lines that are spans.
-fn line_ids(body: &[u8]) -> Vec<u64> {
-    let lines = body.split(|byte| *byte == b'\n');
-    let id = |line: &[u8]| {
-        // The trace's id stands before it, and both are hexadecimal digits.
-        let line = line.strip_prefix(b"spans,")?;
-        let line = std::str::from_utf8(line).ok()?;
-        let (_, rest) = line.split_once(",span_id=\"")?;
-        u64::from_str_radix(rest.get(..16)?, 16).ok()
-    };
-    lines.filter_map(id).collect()
-}
-
-fn span_ids(body: &[u8]) -> Vec<u64> {
-    let Ok(request) = ExportTraceServiceRequest::decode(body) else {
-        return Vec::new();
-    };
-    let resources = request.resource_spans.into_iter();
-    let scopes = resources.flat_map(|resource| resource.scope_spans);
-    let spans = scopes.flat_map(|scope| scope.spans);
-    spans
-        .filter_map(|span| Some(u64::from_be_bytes(span.span_id.try_into().ok()?)))
-        .collect()
 }
