@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions};
 use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm};
 use rabtrace::demo::broker::Broker;
 use serde_json::{Value, json};
 
@@ -22,6 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const KEPT: u64 = 20;
 /// Messages a second through the other one.
 const RATE: u64 = 1_000;
+
+/// Between two polls.
+const POLL: Duration = Duration::from_secs(1);
+/// Between two points when polls are missing; a broker that was killed is away for longer.
+const GAP: Duration = Duration::from_millis(2_500);
 
 /// What is wrong in the series, and how large they are.
 #[derive(Debug, Default)]
@@ -41,31 +46,44 @@ fn field(line: &str, name: &str) -> Option<f64> {
 
 /// Reads both queues' series: the kept depth is what it is or absent, a rate never more than twice
 /// what was published.
-fn read(sink: &Sink) -> Series {
+fn read(kept: &[(Instant, String)]) -> Series {
     let mut series = Series::default();
     let mut last: Option<Instant> = None;
-    for (at, line) in sink.kept() {
+    for (at, line) in kept {
         if line.contains("queue=kept") {
             series.points += 1;
-            let depth = field(&line, "messages");
+            let depth = field(line, "messages");
             if depth.is_some_and(|depth| depth != KEPT as f64) {
                 println!("not {KEPT}: {line}");
                 series.zeros += 1;
             }
-            let gap = last.replace(at).map(|last| at - last);
-            series.gaps += u64::from(gap.is_some_and(|gap| gap > Duration::from_secs(3)));
+            let gap = last.replace(*at).map(|last| *at - last);
+            series.gaps += u64::from(gap.is_some_and(|gap| gap > GAP));
         }
         let rates = [
             "messages_publish_rate",
             "messages_ack_rate",
             "messages_deliver_get_rate",
         ];
-        let rates = rates.iter().filter_map(|name| field(&line, name));
+        let rates = rates.iter().filter_map(|name| field(line, name));
         series.spikes += rates
             .filter(|rate| !(0.0..=2.0 * RATE as f64).contains(rate))
             .count() as u64;
     }
     series
+}
+
+/// The same of an agent that tells the last value again while it sees nothing.
+fn repeated(kept: &[(Instant, String)]) -> Vec<(Instant, String)> {
+    let mut told = Vec::<(Instant, String)>::new();
+    let kept = kept.iter().filter(|(_, line)| line.contains("queue=kept"));
+    for (at, line) in kept {
+        while let Some((last, value)) = told.last().filter(|(last, _)| *at - *last > GAP) {
+            told.push((*last + POLL, value.clone()));
+        }
+        told.push((*at, line.clone()));
+    }
+    told
 }
 
 async fn channel(broker: &Broker) -> Option<(Connection, Channel)> {
@@ -78,15 +96,22 @@ async fn channel(broker: &Broker) -> Option<(Connection, Channel)> {
     Some((connection, channel))
 }
 
-async fn publish(channel: &Channel, queue: &str) -> lapin::Result<()> {
+async fn publish(channel: &Channel, queue: &str) -> lapin::Result<PublisherConfirm> {
     let properties = BasicProperties::default().with_delivery_mode(2);
     let options = BasicPublishOptions::default();
     let sent = channel.basic_publish("".into(), queue.into(), options, b"body", properties);
-    sent.await?.await.map(|_| ())
+    sent.await
+}
+
+/// What was published and confirmed, and how long that took.
+#[derive(Default)]
+struct Published {
+    messages: AtomicU64,
+    micros: AtomicU64,
 }
 
 /// Publishes and consumes at the rate until the connection is lost.
-async fn work(channel: Channel, published: Arc<AtomicU64>) {
+async fn work(channel: Channel, published: Arc<Published>) {
     let consumer = channel.basic_consume(
         "steady".into(),
         "faults".into(),
@@ -105,17 +130,34 @@ async fn work(channel: Channel, published: Arc<AtomicU64>) {
         }
     };
     let begun = Instant::now();
+    let (waiting, mut confirms) = tokio::sync::mpsc::channel(1_000);
     let publish = async {
         for number in 0_u64.. {
             let due = begun + Duration::from_micros(number * 1_000_000 / RATE);
             tokio::time::sleep_until(due.into()).await;
-            if publish(&channel, "steady").await.is_err() {
+            let Ok(confirm) = publish(&channel, "steady").await else {
+                break;
+            };
+            if waiting.send(confirm).await.is_err() {
+                break;
+            }
+        }
+        drop(waiting);
+    };
+    let confirm = async {
+        let mut last = begun;
+        while let Some(confirm) = confirms.recv().await {
+            if confirm.await.is_err() {
                 return;
             }
-            published.fetch_add(1, Ordering::SeqCst);
+            let now = Instant::now();
+            let micros = u64::try_from((now - last).as_micros()).unwrap();
+            last = now;
+            published.messages.fetch_add(1, Ordering::SeqCst);
+            published.micros.fetch_add(micros, Ordering::SeqCst);
         }
     };
-    tokio::join!(consume, publish);
+    tokio::join!(consume, publish, confirm);
 }
 
 async fn declare(channel: &Channel) {
@@ -128,7 +170,7 @@ async fn declare(channel: &Channel) {
         declared.await.unwrap();
     }
     for _ in 0..KEPT {
-        publish(channel, "kept").await.unwrap();
+        publish(channel, "kept").await.unwrap().await.unwrap();
     }
 }
 
@@ -147,8 +189,19 @@ async fn see(sink: &Sink, more: usize) {
     .await;
 }
 
+/// What became of the series.
+struct Kills {
+    series: Series,
+    /// The same, of an agent that tells the last value again.
+    repeated: Series,
+    /// After the queue really was emptied.
+    emptied: Series,
+    messages: u64,
+    messages_per_second: f64,
+}
+
 /// So many kills; then, as a control, the queue really is emptied.
-async fn kills(number: u32) -> (Series, Series, u64) {
+async fn kills(number: u32) -> Kills {
     let mut broker = Broker::start().await.unwrap();
     let (connection, open) = channel(&broker).await.unwrap();
     declare(&open).await;
@@ -161,7 +214,7 @@ async fn kills(number: u32) -> (Series, Series, u64) {
         .set("broker.amqp_url", broker.amqp_url())
         .set("broker.management_url", broker.management_url())
         .set("broker.prometheus_urls", broker.prometheus_url())
-        .set("broker.poll_interval", "1s");
+        .set("broker.poll_interval", format!("{}s", POLL.as_secs()));
     let mut agent = setup.start().await;
     // The broker itself tells late what it has just taken.
     eventually("the whole depth", PATIENCE, || async {
@@ -171,7 +224,7 @@ async fn kills(number: u32) -> (Series, Series, u64) {
     })
     .await;
     sink.forget();
-    let published = Arc::new(AtomicU64::new(0));
+    let published = Arc::new(Published::default());
     for kill in 0..=number {
         let (connection, open) = eventually("a connection", PATIENCE, || channel(&broker)).await;
         let working = tokio::spawn(work(open, Arc::clone(&published)));
@@ -186,26 +239,37 @@ async fn kills(number: u32) -> (Series, Series, u64) {
         }
         assert!(agent.runs());
     }
-    let series = read(&sink);
+    let kept = sink.kept();
+    let (series, repeated) = (read(&kept), read(&repeated(&kept)));
     let (_connection, open) = channel(&broker).await.unwrap();
     let purged = open.queue_purge("kept".into(), QueuePurgeOptions::default());
     purged.await.unwrap();
     eventually("the empty queue", PATIENCE, || async {
-        (read(&sink).zeros > 0).then_some(())
+        (read(&sink.kept()).zeros > 0).then_some(())
     })
     .await;
     assert_eq!(agent.panics(), 0);
-    (series, read(&sink), published.load(Ordering::SeqCst))
+    let messages = published.messages.load(Ordering::SeqCst);
+    let seconds = published.micros.load(Ordering::SeqCst) as f64 / 1e6;
+    Kills {
+        series,
+        repeated,
+        emptied: read(&sink.kept()),
+        messages,
+        messages_per_second: messages as f64 / seconds,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_leaves_gaps_and_no_zeros() {
     let length = Length::chosen();
     let number = length.of(1, 20, 50);
-    let (series, emptied, published) = kills(number).await;
+    let kills = kills(number).await;
+    let series = &kills.series;
     let figures: Value = json!({
         "kills": number,
-        "messages": published,
+        "messages": kills.messages,
+        "messages_per_second": kills.messages_per_second.round(),
         "points": series.points,
         "zeros": series.zeros,
         "spikes": series.spikes,
@@ -213,6 +277,14 @@ async fn a_killed_broker_leaves_gaps_and_no_zeros() {
     });
     report("broker", length, &figures);
     assert_eq!((series.zeros, series.spikes), (0, 0), "{series:?}");
-    // The control: a queue that is empty is told from one that was not seen.
-    assert!(emptied.zeros > 0, "{emptied:?}");
+    assert!(series.gaps >= u64::from(number), "{series:?}");
+    if length != Length::Short {
+        assert!(kills.messages_per_second >= 0.9 * RATE as f64, "{figures}");
+    }
+    // The controls: a queue that is empty is told from one that was not seen, values that are told
+    // again from a gap, and a leap of a counter from what was published.
+    assert!(kills.emptied.zeros > 0, "{:?}", kills.emptied);
+    assert_eq!(kills.repeated.gaps, 0, "{:?}", kills.repeated);
+    let leap = "rabbitmq_queue,queue=steady messages_ack_rate=94373 1".to_owned();
+    assert_eq!(read(&[(Instant::now(), leap)]).spikes, 1);
 }
