@@ -24,6 +24,8 @@ struct Outcome {
     others: u64,
     /// The agent's own count of them, and of its series.
     told: Value,
+    /// Series of the agent's own metrics: before the first span, before the many names, after them.
+    own_metrics: [usize; 3],
 }
 
 /// Sends that many points, and a few before and after, whose names are alike.
@@ -32,11 +34,13 @@ async fn outcome(names: Names, number: u64, max_series: &str) -> Outcome {
     let sink = Sink::start();
     let setup = Setup::new(folder.path()).set("influx.url", sink.url());
     let agent = setup.set("limits.series", max_series).start().await;
+    let fresh = agent.metrics().await.len();
     let load = Load::new(500);
     load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_secs(2))
         .await;
     agent.until_drained("influx", Duration::from_secs(60)).await;
     let first = load.oracle.spans();
+    let metrics = agent.metrics().await.len();
     let (before, _) = agent.memory();
     agent.forget_peak();
     let many = load.clone().with_names(names);
@@ -58,6 +62,7 @@ async fn outcome(names: Names, number: u64, max_series: &str) -> Outcome {
         points: sink.points(),
         others: sink.others(),
         told: status["series"]["spans"].clone(),
+        own_metrics: [fresh, metrics, agent.metrics().await.len()],
     }
 }
 
@@ -75,6 +80,8 @@ async fn a_million_tag_values_are_capped() {
         "points_in_other": distinct.others,
         "points_lost": distinct.lost,
         "told": distinct.told,
+        "series_of_own_metrics_before": distinct.own_metrics[1],
+        "series_of_own_metrics_after": distinct.own_metrics[2],
     });
     report("tags", length, &figures);
     assert_eq!(
@@ -89,6 +96,9 @@ async fn a_million_tag_values_are_capped() {
     let own = distinct.sent - distinct.others;
     assert_eq!(own, distinct.alike + VALUES as u64 - 1);
     assert_eq!((alike.series, alike.others), (1, 0));
+    // The first span of a service brings series; names bring none.
+    let [fresh, before, after] = distinct.own_metrics;
+    assert!(fresh < before && after == before, "{fresh} {figures}");
     if length != Length::Short {
         assert!(distinct.memory_added <= MORE_MEMORY, "{figures}");
     }
