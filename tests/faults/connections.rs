@@ -76,7 +76,8 @@ async fn idle_and_slow_connections_hold_nobody_up() {
     let number = length.of(500, 5_000, 5_000);
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Setup::new(folder.path()).start().await;
-    let before = both(&agent).await;
+    let requests = length.of(200, 1_000, 1_000);
+    let before = both(&agent, requests).await;
     let mut connections = open(&agent, number).await;
     // All at once would measure this process, which writes thousands of times then, more than the
     // agent: a byte costs its sender several times what it costs who receives it.
@@ -94,7 +95,7 @@ async fn idle_and_slow_connections_hold_nobody_up() {
         }
     };
     let beside = tokio::select! {
-        beside = both(&agent) => beside,
+        beside = both(&agent, requests) => beside,
         () = talk => unreachable!(),
     };
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap();
@@ -116,10 +117,10 @@ async fn idle_and_slow_connections_hold_nobody_up() {
 }
 
 /// Over HTTP and over gRPC.
-async fn both(agent: &Agent) -> [(Duration, Duration); 2] {
+async fn both(agent: &Agent, requests: usize) -> [(Duration, Duration); 2] {
     [
-        latency(agent, Way::Http, 1_000).await,
-        latency(agent, Way::Grpc, 1_000).await,
+        latency(agent, Way::Http, requests).await,
+        latency(agent, Way::Grpc, requests).await,
     ]
 }
 
@@ -128,11 +129,7 @@ async fn both(agent: &Agent) -> [(Duration, Duration); 2] {
 async fn an_agent_that_stands_still_is_found_out() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Setup::new(folder.path()).start().await;
-    let (http, grpc) = (Way::Http, Way::Grpc);
-    let before = [
-        latency(&agent, http, 200).await,
-        latency(&agent, grpc, 200).await,
-    ];
+    let before = both(&agent, 200).await;
     let stop = async {
         loop {
             agent.signal(rustix::process::Signal::STOP);
@@ -141,14 +138,8 @@ async fn an_agent_that_stands_still_is_found_out() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let measures = async {
-        [
-            latency(&agent, http, 200).await,
-            latency(&agent, grpc, 200).await,
-        ]
-    };
     let beside = tokio::select! {
-        beside = measures => beside,
+        beside = both(&agent, 200) => beside,
         () = stop => unreachable!(),
     };
     agent.signal(rustix::process::Signal::CONT);

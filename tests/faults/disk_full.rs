@@ -114,7 +114,7 @@ async fn a_disk_is_filled_and_freed() {
     }
     let length = Length::chosen();
     let number = length.of(2, 20, 100);
-    let full_for = Duration::from_secs(length.of(8, 15, 60));
+    let full_for = Duration::from_secs(length.of(1, 15, 60));
     let (slowest, missing) = rounds(number, full_for, Mode::Take).await;
     let figures = json!({
         "rounds": number,
