@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::frames::Connection;
+use crate::frames::{Connection, code, frame};
 use crate::harness::{Agent, Length, Load, Setup, report};
 
 /// What a slow sender says of a request, a byte at a time.
@@ -59,7 +59,10 @@ async fn latency(agent: &Agent, way: Way, number: usize) -> (Duration, Duration)
                 assert!(matches!(answer, Some(200 | 503)), "{answer:?}");
             }
             Way::Grpc => {
-                let code = load.send_one_over(&grpc).await;
+                let body = load.next_body();
+                let frame = frame(false, body.len(), &body);
+                let answer = grpc.begin("identity", frame, true).await.end().await;
+                let code = code(&answer.unwrap());
                 assert!(matches!(code, 0 | 14), "{code}");
             }
         }

@@ -11,8 +11,6 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 
-use crate::frames::{Connection, code, frame};
-
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -101,18 +99,10 @@ impl Load {
         self.send(otlp, request).await
     }
 
-    /// The same over gRPC: its code.
-    pub(crate) async fn send_one_over(&self, grpc: &Connection) -> i32 {
+    /// The body of the next request, which somebody else sends.
+    pub(crate) fn next_body(&self) -> Vec<u8> {
         let request = self.oracle.0.next.fetch_add(1, Ordering::SeqCst);
-        let body = body(self.oracle.ids(request), self.names);
-        let frame = frame(false, body.len(), &body);
-        let answer = grpc.begin("identity", frame, true).await.end().await;
-        let code = code(&answer.unwrap());
-        match code {
-            0 => self.oracle.0.acknowledged.lock().unwrap().push(request),
-            _ => _ = self.refused.fetch_add(1, Ordering::SeqCst),
-        }
-        code
+        body(self.oracle.ids(request), self.names)
     }
 
     async fn send(&self, otlp: &str, request: u64) -> Option<u16> {
