@@ -17,4 +17,5 @@ $cargo test --profile bench -p rabtrace --test faults -- --test-threads=1 --noca
 $cargo test -p rabtrace --test spool -- --nocapture || failed=yes
 RABTRACE_TEST_BROKER_KILLS=$broker_kills RABTRACE_TEST_PATH_MESSAGES=$path_messages \
     $cargo test -p rabtrace --test real -- --nocapture --test-threads=1 kills counted durable kept || failed=yes
+$cargo test -p rabtrace --test edges -- --nocapture stop:: || failed=yes
 [ -z "$failed" ] || { echo "a fault did harm; see above" >&2; exit 1; }
