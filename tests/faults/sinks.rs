@@ -169,7 +169,11 @@ async fn row(who: Failing, name: &str, mode: Mode) {
         "good_lines_lost": lost - never,
         "bad_lines_counted": beside.dropped,
     });
-    report(&format!("sink_{fails}_{name}"), length, &figures);
+    let row = match who {
+        Failing::Influx => format!("sink_{name}"),
+        Failing::Upstream => format!("sink_upstream_{name}"),
+    };
+    report(&row, length, &figures);
     assert_eq!(lost, never, "good lines are lost");
     assert_eq!(beside.dropped, never, "what is refused for good is counted");
     let some = length != Length::Short && matches!(mode, Mode::RefuseEvery(_));
