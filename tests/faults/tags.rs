@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Length, Load, Names, Setup, Sink, judge, report};
+use crate::harness::{Length, Load, Names, Setup, Sink, eventually, judge, report};
 
 const MORE_MEMORY: u64 = 64 << 20;
 /// Values that a tag has of its own, by default.
@@ -40,7 +40,13 @@ async fn outcome(names: Names, number: u64, max_series: &str) -> Outcome {
         .await;
     agent.until_drained("influx", Duration::from_secs(60)).await;
     let first = load.oracle.spans();
-    let metrics = agent.metrics().await.len();
+    // A service's series come when its first window is closed.
+    let metrics = eventually("the service's series", Duration::from_secs(60), || async {
+        let metrics = agent.metrics().await;
+        let is_there = |name: &str| metrics.keys().any(|key| key.starts_with(name));
+        is_there("rabtrace_service_requests_total{").then_some(metrics.len())
+    })
+    .await;
     let (before, _) = agent.memory();
     agent.forget_peak();
     let many = load.clone().with_names(names);
