@@ -4,6 +4,7 @@
 //! could not be read (no hash, no direction, no destination, absurd buckets): those are counted
 //! and left out, and the request is taken all the same.
 
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
@@ -244,11 +245,22 @@ pub(super) fn instance(resource: &Attributes) -> Arc<str> {
     {
         return Arc::clone(id);
     }
-    let text = format!("{resource:?}");
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}").into()
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    // The text itself would take many times what the resource does.
+    let _ = write!(hash, "{resource:?}");
+    format!("{:016x}", hash.0).into()
+}
+
+/// The hash FNV-1a of a text as it is written.
+struct Fnv(u64);
+
+impl Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = text.bytes().fold(self.0, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Ok(())
+    }
 }
 
 #[cfg(test)]
