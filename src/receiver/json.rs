@@ -2,54 +2,57 @@
 //!
 //! The mapping is protobuf's with two exceptions (ids are hex, enumerations are numbers):
 //! <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>. As with protobuf, the
-//! size of a body says little about the memory that it takes: `{}` is a whole span. [`scan`]
-//! counts objects, elements and nesting without allocating.
+//! size of a body says little about the memory that it takes: `{}` is a whole span. [`scan()`]
+//! finds that out.
+
+mod fields;
+mod level;
+mod scan;
+mod sizes;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use self::scan::scan;
+
+use self::scan::has_defaults;
 use super::scan::ScanError;
 
 /// How deep objects and arrays may nest: an attribute of a span's event lies at 12, and every
 /// array in it takes four more.
-pub(super) const MAX_DEPTH: u64 = 36;
-/// Bytes in memory of one object, decoded and in the model: that of a span.
-const OBJECT: u64 = 576;
-/// Bytes in memory of one element of an array or an object.
-const ELEMENT: u64 = 64;
-/// Below this level the decoder may hold a copy of the text for every attribute level.
-const SHARED_DEPTH: u64 = 12;
+const MAX_DEPTH: usize = 36;
 
 /// Why a JSON body is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum JsonError {
+pub enum JsonError {
     /// Too large when decoded.
     #[error(transparent)]
     Scan(#[from] ScanError),
     /// Objects and arrays nest too deep.
     #[error("JSON nests deeper than {MAX_DEPTH} levels")]
     Depth,
+    /// A list of a message's fields, which serde would take for the message.
+    #[error("invalid OTLP JSON: a list where an object has to be")]
+    List,
     /// Not JSON, or not that of an OTLP request.
     #[error("invalid OTLP JSON: {0}")]
     Invalid(#[from] serde_json::Error),
 }
 
-/// Decodes a request; [`scan`] says before what that takes.
+/// Decodes a request; [`scan()`] says before what that takes, and refuses what only seems one.
 ///
 /// # Errors
 /// If the body is not a request.
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonError> {
-    // A list of a message's fields would pass for the message.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        let error: serde_json::Error = serde::de::Error::custom("a request is an object");
-        return Err(error.into());
-    }
     let error = match serde_json::from_slice(body) {
         Ok(request) => return Ok(request),
         Err(error) => error,
     };
     // Protobuf's JSON leaves out empty lists and takes null for any default, which the decoder
     // does not know; only such bodies pay for a second look.
+    if !has_defaults(body) {
+        return Err(error.into());
+    }
     let Ok(mut value) = serde_json::from_slice(body) else {
         return Err(error.into());
     };
@@ -77,63 +80,54 @@ fn fill_in_defaults(value: &mut Value) {
     }
 }
 
-/// Bytes in memory that the body takes when decoded, about; of a body that has only begun, as far
-/// as it is there.
-///
-/// # Errors
-/// If that is more than `budget`, or it nests too deep.
-pub(super) fn scan(body: &[u8], budget: u64) -> Result<u64, JsonError> {
-    let (mut bytes, mut depth) = (0_u64, 0_u64);
-    let (mut in_text, mut escaped) = (false, false);
-    for byte in body {
-        let copies = 1 + depth.saturating_sub(SHARED_DEPTH) / 2;
-        bytes += copies;
-        if in_text {
-            in_text = escaped || *byte != b'"';
-            escaped = !escaped && *byte == b'\\';
-            continue;
-        }
-        match byte {
-            b'"' => in_text = true,
-            b'{' | b'[' => {
-                depth += 1;
-                bytes += copies * if *byte == b'{' { OBJECT } else { ELEMENT };
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b',' => bytes += copies * ELEMENT,
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return Err(JsonError::Depth);
-        }
-        if bytes > budget {
-            return Err(ScanError::TooManyElements { budget }.into());
-        }
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{JsonError, MAX_DEPTH, decode, scan};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
-    fn nested(levels: u64) -> String {
-        let levels = usize::try_from(levels).unwrap();
-        "[".repeat(levels) + &"]".repeat(levels)
+    fn nested(levels: usize) -> String {
+        r#"{"a":"#.repeat(levels) + "0" + &"}".repeat(levels)
+    }
+
+    fn spans(spans: &str) -> String {
+        format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#)
+    }
+
+    fn bytes(body: &str) -> u64 {
+        scan(body.as_bytes(), u64::MAX).unwrap()
     }
 
     #[test]
     fn structure_in_texts_does_not_count() {
-        let plain = scan(br#"{"a":"bbbbbbbbb"}"#, u64::MAX).unwrap();
-        let tricky = scan(br#"{"a":"\"{[,\\\""}"#, u64::MAX).unwrap();
-        assert_eq!(plain, tricky);
+        let plain = spans(r#"{"name":"bbbbbbbbb"}"#);
+        let tricky = spans(r#"{"name":"\"{[,\\\""}"#);
+        assert_eq!(bytes(&plain), bytes(&tricky));
+    }
+
+    #[test]
+    fn names_may_be_written_with_escapes() {
+        let plain = spans(&"{},".repeat(1_000));
+        let escaped = plain.replace("spans", "\\u0073pan\\u0073");
+        assert!(bytes(&escaped) >= bytes(&plain), "{escaped:.80}");
+        let unknown = plain.replace("\"spans", "\"spam");
+        assert!(bytes(&unknown) < bytes(&plain) / 10, "it is skipped");
+    }
+
+    #[test]
+    fn lists_are_no_messages() {
+        for body in ["[]", &spans("[]"), &spans(r#"{"status":[]}"#)] {
+            let outcome = scan(body.as_bytes(), u64::MAX);
+            assert!(
+                matches!(outcome, Err(JsonError::List)),
+                "{body}: {outcome:?}"
+            );
+        }
+        assert!(scan(spans("").as_bytes(), u64::MAX).is_ok());
     }
 
     #[test]
     fn many_empty_spans_are_refused_before_they_are_decoded() {
-        let spans = "{},".repeat(1 << 20);
-        let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}{{}}]}}]}}]}}"#);
+        let body = spans(&("{},".repeat(1 << 20) + "{}"));
         let outcome = scan(body.as_bytes(), 256 << 20);
         assert!(matches!(outcome, Err(JsonError::Scan(_))), "{outcome:?}");
     }
@@ -146,7 +140,7 @@ mod tests {
         let request: ExportTraceServiceRequest = decode(body).unwrap();
         let span = &request.resource_spans[0].scope_spans[0].spans[0];
         assert_eq!((span.name.as_str(), span.attributes.len()), ("publish", 2));
-        for wrong in [&b"{"[..], b"[]", b"null", br#"{"resourceSpans":{}}"#] {
+        for wrong in [&b"{"[..], b"null", br#"{"resourceSpans":{}}"#] {
             let outcome = decode::<ExportTraceServiceRequest>(wrong);
             assert!(matches!(outcome, Err(JsonError::Invalid(_))), "{wrong:?}");
         }

@@ -57,6 +57,7 @@ pub use self::decode::{
     Numbers, PathRecords, numbers, reject_invalid_spans, spans, spans_of_bytes,
 };
 pub use self::intake::{Accepted, Encoding, Intake};
+pub use self::json::{JsonError, scan as scan_json};
 pub use self::refusal::Refusal;
 pub use self::scan::{Counts, ScanError, scan, scan_beginning};
 pub use self::wire::Malformed;

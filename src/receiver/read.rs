@@ -80,8 +80,7 @@ fn find_room(
             let counts = scan(signal, body, left)?;
             (counts.decoded_bytes, Some(counts.items))
         }
-        // It is made protobuf as well, which is no longer.
-        Encoding::Json => (json::scan(body, left)? + body_bytes, None),
+        Encoding::Json => (json::scan(body, left)?, None),
     };
     held.grow_to(body_bytes.saturating_add(decoded_bytes))?;
     Ok(items)

@@ -11,5 +11,7 @@
 mod api;
 mod cases;
 mod config;
+mod hostile;
+mod json;
 mod line_protocol;
 mod otlp;

@@ -135,7 +135,7 @@ fn resource(cases: &mut Cases) -> Option<Resource> {
     })
 }
 
-fn traces(cases: &mut Cases) -> ExportTraceServiceRequest {
+pub(crate) fn traces(cases: &mut Cases) -> ExportTraceServiceRequest {
     let scope = |cases: &mut Cases| ScopeSpans {
         scope: cases.one_in(2).then(|| InstrumentationScope {
             name: cases.text(10),
@@ -238,7 +238,7 @@ fn metric(cases: &mut Cases) -> Metric {
     }
 }
 
-fn metrics(cases: &mut Cases) -> ExportMetricsServiceRequest {
+pub(crate) fn metrics(cases: &mut Cases) -> ExportMetricsServiceRequest {
     let scope = |cases: &mut Cases| ScopeMetrics {
         metrics: (0..cases.below(5)).map(|_| metric(cases)).collect(),
         ..ScopeMetrics::default()

@@ -118,7 +118,7 @@ impl Message {
     }
 
     /// Whether it is what a request consists of: a span or a data point.
-    pub(super) const fn is_item(self) -> bool {
+    pub(in crate::receiver) const fn is_item(self) -> bool {
         matches!(
             self,
             Self::Span
