@@ -2,18 +2,21 @@
 //!
 //! Input: published and left totals and the depth at each poll. Output: the time since the total
 //! was what it must have been when the oldest message came: if so many left, it is the next. The
-//! polls are kept as a table of time and total, flat runs as their two ends; when it is full the
-//! older half is thinned out, so that it reaches back ever further, only less exactly. A message
-//! older than the table is at least as old as the table. What came in uncounted (dead letters are
-//! not counted as published) makes the estimate void until the queue is empty.
+//! polls are kept as a table of time and total, flat runs as their two ends, and of those before
+//! the oldest message the last few and the first; when it is full the older half is thinned out, so
+//! that it reaches back ever further, only less exactly. A message older than the table is at least
+//! as old as the table. What came in uncounted (dead letters are not counted as published) makes
+//! the estimate void until the queue is empty.
 
 use std::time::{Duration, Instant};
 
 use super::balance::{Balance, Shown};
 use crate::model::{AgeMethod, HeadAge};
 
-/// Polls that are kept of one queue.
-const POINTS: usize = 48;
+/// Steps between polls that are kept of one queue.
+const STEPS: usize = 48;
+/// Steps that are kept before the oldest message: it may have come a little earlier than it seems.
+const SPARE: usize = 4;
 
 /// When a poll was, and how old its numbers may be.
 #[derive(Clone, Copy, Debug)]
@@ -25,29 +28,55 @@ pub(super) struct Times {
     pub(super) staleness: Duration,
 }
 
+/// From one poll to the next. Seven digits are enough, and much is kept of each of ten thousand
+/// queues.
 #[derive(Clone, Copy, Debug)]
-struct Point {
-    /// Nanoseconds since the table began.
-    nanos: u64,
-    published: u64,
+struct Step {
+    seconds: f32,
+    /// Messages that were published.
+    published: f32,
 }
 
-impl Point {
-    fn new(at: Duration, published: u64) -> Self {
-        let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        Self { nanos, published }
+impl Step {
+    fn new(took: Duration, published: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a share of what came")]
+        let published = published as f32;
+        Self {
+            seconds: took.as_secs_f32(),
+            published,
+        }
     }
 
-    const fn at(&self) -> Duration {
-        Duration::from_nanos(self.nanos)
+    /// All of some steps as one.
+    fn over(steps: &[Self]) -> Self {
+        let sum = |of: fn(&Self) -> f32| steps.iter().map(|step| f64::from(of(step))).sum::<f64>();
+        #[expect(clippy::cast_possible_truncation, reason = "seven digits are enough")]
+        Self {
+            seconds: sum(|step| step.seconds) as f32,
+            published: sum(|step| step.published) as f32,
+        }
     }
+}
+
+/// Where in the table a message came.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The step in which it came; none if that was before all of them.
+    step: Option<usize>,
+    /// How long ago, at least if it was before all steps.
+    age: Duration,
 }
 
 /// When how many had been published.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AgeTable {
     began: Option<Instant>,
-    points: Vec<Point>,
+    /// The newest poll, and how many had been published then.
+    newest: Option<(Duration, u64)>,
+    /// The way there, the oldest first.
+    steps: Vec<Step>,
+    /// When the newest step began.
+    since: Duration,
     balance: Balance,
     /// How many had left at the last polls: the oldest message moves on while numbers get old.
     left: Vec<(Duration, u64)>,
@@ -73,8 +102,7 @@ impl AgeTable {
             self.is_void &= depth > 0;
             return (depth == 0).then_some(empty);
         };
-        self.push(times.now, published, depth);
-        let at = self.since_begin(times.now);
+        let at = self.push(times.now, published, depth);
         let shown = self
             .balance
             .observe((at, times.staleness), (published, left), depth);
@@ -87,27 +115,38 @@ impl AgeTable {
             return None;
         };
         if self.is_void {
+            // What came until now will have left before there is an age again.
+            self.steps.clear();
             return None;
         }
         let moved = self.moved((at, times.lag), left);
         // There is one, so not all of them left.
         let next =
             |left: i64| u64::try_from(left.saturating_add(1)).map_or(0, |next| next.min(published));
-        let mut age = self.age(at, Some(next(least.midpoint(most))))?;
-        if let Some(error) = &mut age.error {
-            let of = |left| self.age(at, Some(next(left))).map_or(at, |age| age.age);
-            let (oldest, newest) = (of(least), of(most.saturating_add(moved)));
-            let spread = oldest
-                .saturating_sub(age.age)
-                .max(age.age.saturating_sub(newest));
-            *error += spread + times.lag;
-        }
+        let find = |left| self.find(published - next(left));
+        let (oldest, newest) = (find(least), find(most.saturating_add(moved)));
+        let found = find(least.midpoint(most));
+        let age = found.step.map_or(
+            HeadAge {
+                age: found.age,
+                method: AgeMethod::AtLeast,
+                error: None,
+            },
+            |step| {
+                // Somewhere between the two polls, and within the bounds.
+                let spread = oldest
+                    .age
+                    .saturating_sub(found.age)
+                    .max(found.age.saturating_sub(newest.age));
+                HeadAge {
+                    age: found.age,
+                    method: AgeMethod::Estimate,
+                    error: Some(self.width(step) + spread + times.lag),
+                }
+            },
+        );
+        self.forget_before(oldest.step);
         Some(age)
-    }
-
-    fn since_begin(&self, now: Instant) -> Duration {
-        let begin = |began| now.saturating_duration_since(began);
-        self.began.map_or(Duration::ZERO, begin)
     }
 
     /// How many left in the time by which the totals may be old, as far as the last polls show.
@@ -128,79 +167,99 @@ impl AgeTable {
         *self = Self::default();
     }
 
-    fn push(&mut self, now: Instant, published: u64, depth: u64) {
-        if self
-            .points
-            .last()
-            .is_some_and(|last| published < last.published)
-        {
+    /// Takes a poll into the table; when it was.
+    fn push(&mut self, now: Instant, published: u64, depth: u64) -> Duration {
+        let fell = |(_, before): (Duration, u64)| published < before;
+        if self.newest.is_some_and(fell) {
             self.clear();
         }
         let began = *self.began.get_or_insert(now);
         let at = now.saturating_duration_since(began);
+        let Some((then, before)) = self.newest.replace((at, published)) else {
+            return at;
+        };
         if depth == 0 {
             // All of it was taken: only the newest matters from here on.
-            self.points.drain(..self.points.len().saturating_sub(1));
+            self.steps.clear();
         }
-        let flat = matches!(
-            &self.points[..],
-            [.., before, last] if before.published == published && last.published == published
-        );
-        if flat {
-            self.points.pop();
+        match self.steps.last_mut() {
+            Some(last) if last.published == 0.0 && published == before => {
+                *last = Step::new(at.saturating_sub(self.since), 0);
+            }
+            _ => {
+                self.add(Step::new(at.saturating_sub(then), published - before));
+                self.since = then;
+            }
         }
-        if self.points.len() == self.points.capacity() {
-            // Never more than that many: no room is taken for others.
-            let room = POINTS + 1 - self.points.len();
-            self.points
-                .reserve_exact(room.min(self.points.len().max(2)));
-        }
-        self.points.push(Point::new(at, published));
-        if self.points.len() > POINTS {
+        at
+    }
+
+    fn add(&mut self, step: Step) {
+        if self.steps.len() == STEPS {
             self.thin_out();
         }
+        if self.steps.len() == self.steps.capacity() {
+            // Never more than that many: no room is taken for others.
+            let room = STEPS - self.steps.len();
+            self.steps
+                .reserve_exact(room.min(self.steps.len().max(SPARE)));
+        }
+        self.steps.push(step);
     }
 
+    /// Of the older half two and two become one.
     fn thin_out(&mut self) {
-        let mut index = 0;
-        self.points.retain(|_| {
-            index += 1;
-            // The first stays: it is how far the table reaches.
-            index == 1 || index > POINTS / 2 || index % 2 == 1
-        });
+        let half = STEPS / 2;
+        for pair in 0..half / 2 {
+            let both = self.steps.get(2 * pair..2 * pair + 2).map(Step::over);
+            if let (Some(both), Some(place)) = (both, self.steps.get_mut(pair)) {
+                *place = both;
+            }
+        }
+        self.steps.drain(half / 2..half);
     }
 
-    /// The age of the message that made the total `target`; none if that was before all counts.
-    fn age(&self, now: Duration, target: Option<u64>) -> Option<HeadAge> {
-        let first = self.points.first()?;
-        let target = match target {
-            Some(target) if target > first.published => target,
-            _ => {
-                return Some(HeadAge {
-                    age: now.saturating_sub(first.at()),
-                    method: AgeMethod::AtLeast,
-                    error: None,
-                });
+    /// What came before the oldest message came, and is as one step from here on.
+    fn forget_before(&mut self, oldest: Option<usize>) {
+        let past = oldest.map_or(0, |step| step.saturating_sub(SPARE));
+        if past < 2 {
+            return;
+        }
+        let all = self.steps.get(..past).map(Step::over);
+        self.steps.drain(1..past);
+        if let (Some(all), Some(first)) = (all, self.steps.first_mut()) {
+            *first = all;
+        }
+        if self.steps.capacity() > 4 * SPARE && self.steps.len() < self.steps.capacity() / 4 {
+            self.steps.shrink_to(4 * SPARE);
+        }
+    }
+
+    /// Where the message came behind which `behind` others were published.
+    fn find(&self, behind: u64) -> Place {
+        #[expect(clippy::cast_precision_loss, reason = "a share of what came")]
+        let behind = behind as f64;
+        let (mut passed, mut age) = (0.0, 0.0);
+        for (index, step) in self.steps.iter().enumerate().rev() {
+            let (seconds, published) = (f64::from(step.seconds), f64::from(step.published));
+            if passed + published > behind {
+                let share = (behind - passed) / published;
+                return Place {
+                    step: Some(index),
+                    age: Duration::from_secs_f64(age + seconds * share.clamp(0.0, 1.0)),
+                };
             }
-        };
-        let after = self
-            .points
-            .partition_point(|point| point.published < target);
-        let (before, after) = (
-            self.points.get(after.checked_sub(1)?)?,
-            self.points.get(after)?,
-        );
-        let width = after.at().saturating_sub(before.at());
-        #[expect(clippy::cast_precision_loss, reason = "a share of a time")]
-        let share =
-            (target - before.published) as f64 / (after.published - before.published) as f64;
-        let made = before.at() + width.mul_f64(share.clamp(0.0, 1.0));
-        Some(HeadAge {
-            age: now.saturating_sub(made),
-            method: AgeMethod::Estimate,
-            // Somewhere between the two polls.
-            error: Some(width),
-        })
+            (passed, age) = (passed + published, age + seconds);
+        }
+        Place {
+            step: None,
+            age: Duration::from_secs_f64(age),
+        }
+    }
+
+    fn width(&self, step: usize) -> Duration {
+        let step = self.steps.get(step);
+        step.map_or(Duration::ZERO, |step| Duration::from_secs_f32(step.seconds))
     }
 }
 

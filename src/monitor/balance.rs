@@ -11,17 +11,21 @@ use std::time::Duration;
 /// What was counted at one poll.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
-    at: Duration,
+    at_nanos: u64,
     published: i64,
     left: i64,
-    depth: i64,
 }
+
+/// Polls that there is room for at first: two reach back as far as a depth may be old, and one is new.
+const ROOM: usize = 3;
 
 /// The bounds that the polls agree on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Balance {
     /// The last polls, reaching back as far as a depth may be old.
     recent: Vec<Counted>,
+    /// The depth of the newest.
+    depth: i64,
     bounds: Option<(i64, i64)>,
 }
 
@@ -43,17 +47,25 @@ impl Balance {
         depth: u64,
     ) -> Shown {
         let (published, left, depth) = (signed(published), signed(left), signed(depth));
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if self.recent.len() == self.recent.capacity() {
+            self.recent.reserve_exact(ROOM);
+        }
         self.recent.push(Counted {
-            at,
+            at_nanos: nanos(at),
             published,
             left,
-            depth,
         });
-        let is_old = |counted: &Counted| at.saturating_sub(counted.at) >= staleness;
+        let is_changed = std::mem::replace(&mut self.depth, depth) != depth;
+        let (at, staleness) = (nanos(at), nanos(staleness));
+        let is_old = |counted: &Counted| at.saturating_sub(counted.at_nanos) >= staleness;
         // One that is as old as a depth may be stays.
         let old = self.recent.iter().filter(|counted| is_old(counted)).count();
         self.recent.drain(..old.saturating_sub(1));
-        let since = since(&self.recent);
+        // It was true between two polls: since the last one if it changed since.
+        let polls = if is_changed { 2 } else { self.recent.len() };
+        let from = self.recent.len().saturating_sub(polls);
+        let since = self.recent.get(from..).unwrap_or_default();
         let net = since
             .iter()
             .map(|counted| counted.published - counted.left - depth);
@@ -86,15 +98,6 @@ impl Balance {
         self.bounds = Some(bounds);
         Shown::Left(left + bounds.0, left + bounds.1)
     }
-}
-
-/// The polls between which the depth was true: since the last poll if it changed since.
-fn since(recent: &[Counted]) -> &[Counted] {
-    match recent {
-        [.., last, now] if last.depth != now.depth => recent.get(recent.len() - 2..),
-        _ => Some(recent),
-    }
-    .unwrap_or_default()
 }
 
 /// The bounds if messages came and went in any order between two polls.

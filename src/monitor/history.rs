@@ -171,6 +171,7 @@ impl History {
         self.totals = Totals::default();
         self.rates.clear();
         self.age.clear();
+        self.verdict.forget_counters();
     }
 
     /// The broker was away: no rate spans that.

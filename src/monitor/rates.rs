@@ -25,68 +25,102 @@ const WORST: f64 = 0.2;
 /// Share by which a rate may be off; the newest base that is as good is taken.
 const GOOD: f64 = 0.05;
 
+/// The totals of one poll, kept small: their lower halves, for between two polls none grows by four
+/// billions.
 #[derive(Clone, Debug)]
 struct Poll<const N: usize> {
-    at: Instant,
-    values: [Small; N],
+    /// Milliseconds since the first poll; it may begin anew.
+    millis: u32,
+    values: [u32; N],
+    /// Which of them there were, by bit.
+    known: u8,
 }
 
 /// The last window of `N` counters of one name.
 #[derive(Clone, Debug)]
-pub(super) struct Rates<const N: usize>(VecDeque<Poll<N>>);
+pub(super) struct Rates<const N: usize> {
+    polls: VecDeque<Poll<N>>,
+    began: Option<Instant>,
+    /// The totals of the newest poll.
+    newest: [Small; N],
+}
 
 impl<const N: usize> Default for Rates<N> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self {
+            polls: VecDeque::new(),
+            began: None,
+            newest: [Small::NONE; N],
+        }
     }
+}
+
+impl<const N: usize> Poll<N> {
+    fn new(millis: u32, values: &[Option<u64>; N]) -> Self {
+        let bit = |(index, value): (usize, &Option<u64>)| u8::from(value.is_some()) << index;
+        Self {
+            millis,
+            values: values.map(|value| low(value.unwrap_or_default())),
+            known: values.iter().enumerate().map(bit).sum(),
+        }
+    }
+
+    /// How long before `millis` it was.
+    const fn age(&self, millis: u32) -> Duration {
+        Duration::from_millis(millis.wrapping_sub(self.millis) as u64)
+    }
+}
+
+fn low(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 impl<const N: usize> Rates<N> {
     /// Takes the totals at `at` and gives their rates.
     pub(super) fn observe(&mut self, at: Instant, values: [Option<u64>; N]) -> [Option<f64>; N] {
-        let history = &mut self.0;
-        if history.back().is_some_and(|last| is_reset(last, &values)) {
-            history.clear();
+        let totals = values.map(Small::new);
+        if is_reset(&std::mem::replace(&mut self.newest, totals), &values) {
+            self.polls.clear();
         }
+        let began = *self.began.get_or_insert(at);
+        let after = at.saturating_duration_since(began).as_millis();
+        let poll = Poll::new(low(u64::try_from(after).unwrap_or_default()), &values);
+        let polls = &mut self.polls;
         // Two are kept however old they are: polls may be further apart than that.
-        while history.len() > 2
-            && history
-                .front()
-                .is_some_and(|oldest| at.saturating_duration_since(oldest.at) > KEPT)
-        {
-            history.pop_front();
+        let is_old = |oldest: &Poll<N>| oldest.age(poll.millis) > KEPT;
+        while polls.len() > 2 && polls.front().is_some_and(is_old) {
+            polls.pop_front();
         }
-        let (place, rates) = match base(history, at) {
-            Some((place, base)) => (place, between(base, at, &values)),
+        let (place, rates) = match base(polls, poll.millis) {
+            Some((place, base)) => (place, between(base, &poll)),
             None => (0, [None; N]),
         };
-        history.drain(..place.min(history.len().saturating_sub(SPARE)));
-        let is_close = |last: &Poll<N>| at.saturating_duration_since(last.at) < LEAST;
-        if history.len() > 1 && history.back().is_some_and(is_close) {
+        polls.drain(..place.min(polls.len().saturating_sub(SPARE)));
+        let is_close = |last: &Poll<N>| last.age(poll.millis) < LEAST;
+        if polls.len() > 1 && polls.back().is_some_and(is_close) {
             return rates;
         }
-        if history.len() == history.capacity() {
-            history.reserve_exact(SPARE + 1);
+        if polls.len() == polls.capacity() {
+            polls.reserve_exact(SPARE + 1);
         }
-        let values = values.map(Small::new);
-        history.push_back(Poll { at, values });
+        polls.push_back(poll);
         rates
     }
 
     /// Forgets what was before: what comes next cannot be compared with it.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.polls.clear();
     }
 }
 
 /// The newest poll from which a rate is good, and its place; else the best of those that are not
 /// too bad, before which nothing may go.
-fn base<const N: usize>(history: &VecDeque<Poll<N>>, at: Instant) -> Option<(usize, &Poll<N>)> {
-    let judged = history
+fn base<const N: usize>(polls: &VecDeque<Poll<N>>, millis: u32) -> Option<(usize, &Poll<N>)> {
+    let judged = polls
         .iter()
         .enumerate()
         .rev()
-        .map(|(place, poll)| (place, poll, error(at.saturating_duration_since(poll.at))));
+        .map(|(place, poll)| (place, poll, error(poll.age(millis))));
     let mut best: Option<(&Poll<N>, f64)> = None;
     for (place, totals, error) in judged.filter(|(_, _, error)| *error <= WORST) {
         if error <= GOOD {
@@ -109,25 +143,20 @@ fn error(age: Duration) -> f64 {
 }
 
 /// Whether a counter fell or went away: the broker, or the queue, began anew.
-fn is_reset<const N: usize>(last: &Poll<N>, values: &[Option<u64>; N]) -> bool {
-    last.values.iter().zip(values).any(|(last, value)| {
+fn is_reset<const N: usize>(last: &[Small; N], values: &[Option<u64>; N]) -> bool {
+    last.iter().zip(values).any(|(last, value)| {
         let fell = |last| value.is_none_or(|value| value < last);
         last.count().is_some_and(fell)
     })
 }
 
-fn between<const N: usize>(
-    base: &Poll<N>,
-    at: Instant,
-    values: &[Option<u64>; N],
-) -> [Option<f64>; N] {
-    let seconds = at.saturating_duration_since(base.at).as_secs_f64();
+fn between<const N: usize>(base: &Poll<N>, now: &Poll<N>) -> [Option<f64>; N] {
+    let seconds = base.age(now.millis).as_secs_f64();
+    let known = base.known & now.known;
     std::array::from_fn(|index| {
-        let (before, now) = (base.values.get(index)?, values.get(index)?);
-        let grown = (*now)?.checked_sub(before.count()?)?;
-        #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
-        let rate = grown as f64 / seconds;
-        Some(rate)
+        let (before, now) = (base.values.get(index)?, now.values.get(index)?);
+        let grown = (known >> index & 1 == 1).then(|| now.wrapping_sub(*before))?;
+        Some(f64::from(grown) / seconds)
     })
 }
 
@@ -224,8 +253,23 @@ mod tests {
                 let is_right = rate.is_none_or(|rate| (rate - 10.0).abs() < 0.3);
                 let is_there = rate.is_some() || after < Duration::from_secs(5);
                 assert!(is_right && is_there, "{apart} {poll} {rate:?}");
-                assert!(rates.0.len() <= most, "{apart}: {}", rates.0.len());
+                let kept = rates.polls.len();
+                assert!(kept <= most, "{apart}: {kept}");
             }
         }
+    }
+
+    #[test]
+    fn totals_of_many_billions_have_the_same_rates() {
+        let billions = (7 << 32) - 40;
+        check(
+            &[(0, Some(billions)), (5, Some(billions + 50))],
+            &[None, Some(10.0)],
+        );
+        // A fall by more than half of what is kept of a total is a fall.
+        check(
+            &[(0, Some(3_000_000_000)), (5, Some(0)), (10, Some(5))],
+            &[None, None, Some(1.0)],
+        );
     }
 }

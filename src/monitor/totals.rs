@@ -27,8 +27,8 @@ pub(super) enum Said<const N: usize> {
 struct Track<const N: usize> {
     node: NodeId,
     last: [Small; N],
-    /// What is added to the node's count to make its part of the total.
-    offset: [i64; N],
+    /// What is added to the node's count to make its part of the total; nothing for most.
+    offset: Option<Box<[i64; N]>>,
     /// Whether its next count is a base: its row went, or the node was lost.
     is_gone: [bool; N],
 }
@@ -108,7 +108,7 @@ impl<const N: usize> Totals<N> {
             self.tracks.push(Track {
                 node,
                 last: [Small::NONE; N],
-                offset: [0; N],
+                offset: None,
                 is_gone: [false; N],
             });
             self.tracks.len() - 1
@@ -117,9 +117,10 @@ impl<const N: usize> Totals<N> {
             return false;
         };
         let mut broken = false;
-        let parts = track.last.iter_mut().zip(&mut track.offset);
+        let offsets = &mut track.offset;
+        let parts = track.last.iter_mut().enumerate();
         let marks = track.is_gone.iter_mut().zip(present);
-        for (((last, offset), (is_gone, present)), count) in parts.zip(marks).zip(counts) {
+        for (((index, last), (is_gone, present)), count) in parts.zip(marks).zip(counts) {
             *present |= count.is_some();
             let before = last.count().unwrap_or_default();
             let began_anew = match (last.count(), count) {
@@ -130,8 +131,11 @@ impl<const N: usize> Totals<N> {
                 (None, None) => false,
             };
             if began_anew {
-                let part = signed(before).saturating_add(*offset);
-                *offset = part.saturating_sub(signed(count.unwrap_or_default()));
+                let offsets = offsets.get_or_insert_with(|| Box::new([0; N]));
+                if let Some(offset) = offsets.get_mut(index) {
+                    let part = signed(before).saturating_add(*offset);
+                    *offset = part.saturating_sub(signed(count.unwrap_or_default()));
+                }
                 broken = true;
             }
             *is_gone = count.is_none() && (*is_gone || last.count().is_some());
@@ -148,7 +152,8 @@ impl<const N: usize> Totals<N> {
     fn freeze(&mut self, node: NodeId) {
         let of_node = self.tracks.iter_mut().find(|track| track.node == node);
         if let Some(track) = of_node {
-            for (last, offset) in track.last.iter_mut().zip(&mut track.offset) {
+            let offsets = track.offset.get_or_insert_with(|| Box::new([0; N]));
+            for (last, offset) in track.last.iter_mut().zip(offsets.iter_mut()) {
                 *offset = offset.saturating_add(signed(last.count().unwrap_or_default()));
                 *last = Small::NONE;
             }
@@ -160,7 +165,8 @@ impl<const N: usize> Totals<N> {
         let part = |track: &Track<N>| {
             let last = track.last.get(index).and_then(|last| last.count());
             let last = last.unwrap_or_default();
-            let offset = track.offset.get(index).copied().unwrap_or_default();
+            let offset = track.offset.as_ref().and_then(|offset| offset.get(index));
+            let offset = offset.copied().unwrap_or_default();
             signed(last).saturating_add(offset)
         };
         let sum = self.tracks.iter().map(part).fold(0, i64::saturating_add);

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::rates::{TOLERANCE, WINDOW};
-use super::small::Small;
 use crate::model::QueueStatus;
 
 /// Polls that are judged.
@@ -36,89 +35,108 @@ pub(super) struct Verdict {
     slots: VecDeque<Slot>,
     /// When the newest slot began.
     began: Option<Instant>,
+    /// The depth that was seen last.
+    depth: u64,
 }
 
-/// One poll, kept small: there are ten for each of ten thousand queues.
+/// One poll, kept small: there are ten for each of ten thousand queues. Numbers are the lower half
+/// of what was seen, for only their course counts: between two polls none changes by two billions.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    depth: Small,
-    done: Small,
-    redelivered: Small,
-    /// As many as fit; none is [`u32::MAX`].
-    consumers: u32,
-    /// Milliseconds since the slot before began; the highest bit says that the queue was empty.
+    depth: u32,
+    done: u32,
+    redelivered: u32,
+    /// Milliseconds since the slot before began; the highest bits say what there is.
     after: u32,
 }
 
 const WAS_EMPTY: u32 = 1 << 31;
+const HAS_DEPTH: u32 = 1 << 30;
+const HAS_DONE: u32 = 1 << 29;
+const HAS_REDELIVERED: u32 = 1 << 28;
+const HAS_CONSUMERS: u32 = 1 << 27;
+const NO_CONSUMERS: u32 = 1 << 26;
+/// Longest time between two slots: eighteen hours.
+const LONGEST: u32 = NO_CONSUMERS - 1;
 
 impl Slot {
     fn new(seen: &Seen, after: Duration) -> Self {
-        let consumers = seen.consumers.map(u32::try_from);
-        let after = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
-        let empty = if seen.depth == Some(0) { WAS_EMPTY } else { 0 };
+        let after = u32::try_from(after.as_millis()).unwrap_or(LONGEST);
+        let bit = |is: bool, bit: u32| if is { bit } else { 0 };
         Self {
-            depth: Small::new(seen.depth),
-            done: Small::new(seen.done),
-            redelivered: Small::new(seen.redelivered),
-            consumers: consumers.map_or(u32::MAX, |count| count.unwrap_or(u32::MAX - 1)),
-            after: after.min(WAS_EMPTY - 1) | empty,
+            depth: low(seen.depth),
+            done: low(seen.done),
+            redelivered: low(seen.redelivered),
+            after: after.min(LONGEST)
+                | bit(seen.depth == Some(0), WAS_EMPTY)
+                | bit(seen.depth.is_some(), HAS_DEPTH)
+                | bit(seen.done.is_some(), HAS_DONE)
+                | bit(seen.redelivered.is_some(), HAS_REDELIVERED)
+                | bit(seen.consumers > Some(0), HAS_CONSUMERS)
+                | bit(seen.consumers == Some(0), NO_CONSUMERS),
         }
     }
 
-    const fn was_empty(self) -> bool {
-        self.after & WAS_EMPTY != 0
+    const fn is(self, bit: u32) -> bool {
+        self.after & bit != 0
     }
 
     const fn after(self) -> Duration {
-        Duration::from_millis((self.after & !WAS_EMPTY) as u64)
+        Duration::from_millis((self.after & LONGEST) as u64)
     }
+}
 
-    fn consumers(self) -> Option<u32> {
-        (self.consumers != u32::MAX).then_some(self.consumers)
-    }
+/// The lower half of a number.
+fn low(number: Option<u64>) -> u32 {
+    u32::try_from(number.unwrap_or_default() & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// By how much a number changed, from the lower halves.
+const fn change(before: u32, after: u32) -> i64 {
+    after.wrapping_sub(before).cast_signed() as i64
 }
 
 /// By how much a total grew over the window, as far as polls have it: not known if fewer than two
 /// do, or if it began anew.
-fn growth(totals: impl Iterator<Item = Option<u64>>) -> Option<u64> {
-    let mut totals = totals.flatten();
-    let first = totals.next()?;
-    let (mut last, mut polls) = (first, 1);
+fn growth(mut totals: impl Iterator<Item = u32>) -> Option<i64> {
+    let mut last = totals.next()?;
+    let (mut grown, mut polls) = (0, 1);
     for total in totals {
-        if total < last {
+        let change = change(last, total);
+        if change < 0 {
             return None;
         }
-        (last, polls) = (total, polls + 1);
+        (last, grown, polls) = (total, grown + change, polls + 1);
     }
-    (polls > 1).then(|| last - first)
+    (polls > 1).then_some(grown)
 }
 
 /// The course of the depth over the window.
 #[derive(Clone, Copy, Debug)]
 struct Course {
-    first: u64,
-    last: u64,
+    /// By how much it is more than at first.
+    grown: i64,
     polls: usize,
     falls: bool,
     is_flat: bool,
 }
 
 impl Course {
-    fn of(mut depths: impl Iterator<Item = u64>) -> Option<Self> {
-        let first = depths.next()?;
+    fn of(mut depths: impl Iterator<Item = u32>) -> Option<Self> {
+        let mut last = depths.next()?;
         let mut course = Self {
-            first,
-            last: first,
+            grown: 0,
             polls: 1,
             falls: false,
             is_flat: true,
         };
         for depth in depths {
-            course.falls |= depth < course.last;
-            course.is_flat &= depth == first;
-            course.last = depth;
+            let change = change(last, depth);
+            course.falls |= change < 0;
+            course.grown += change;
+            course.is_flat &= course.grown == 0;
             course.polls += 1;
+            last = depth;
         }
         Some(course)
     }
@@ -127,6 +145,7 @@ impl Course {
 impl Verdict {
     /// Takes a poll in.
     pub(super) fn observe(&mut self, seen: Seen) {
+        self.depth = seen.depth.unwrap_or(self.depth);
         let since = |began: Instant| seen.at.saturating_duration_since(began);
         let after = self.began.map_or(Duration::ZERO, since);
         if let Some(slot) = self.slots.back_mut()
@@ -146,47 +165,50 @@ impl Verdict {
         self.began = Some(seen.at);
     }
 
-    fn present(&self) -> impl Iterator<Item = (Slot, u64)> {
+    /// Counters come from elsewhere: what was counted before cannot be compared.
+    pub(super) fn forget_counters(&mut self) {
+        for slot in &mut self.slots {
+            slot.after &= !(HAS_DONE | HAS_REDELIVERED);
+        }
+    }
+
+    /// Those that saw it.
+    fn present(&self) -> impl Iterator<Item = Slot> {
         let slots = self.slots.iter().copied();
-        slots.filter_map(|slot| Some((slot, slot.depth.count()?)))
+        slots.filter(|slot| slot.is(HAS_DEPTH))
+    }
+
+    fn course(&self) -> Option<Course> {
+        Course::of(self.present().map(|slot| slot.depth))
     }
 
     /// How it does.
     pub(super) fn status(&self) -> QueueStatus {
-        let Some(course) = Course::of(self.present().map(|(_, depth)| depth)) else {
+        let Some(course) = self.course() else {
             return QueueStatus::Unknown;
         };
-        let newest = self.slots.back().and_then(|slot| slot.depth.count());
-        if course.polls < ENOUGH || newest.is_none() {
+        let is_seen = self.slots.back().is_some_and(|slot| slot.is(HAS_DEPTH));
+        if course.polls < ENOUGH || !is_seen {
             return QueueStatus::Unknown;
         }
-        if self.slots.iter().any(|slot| slot.was_empty()) {
+        if self.slots.iter().any(|slot| slot.is(WAS_EMPTY)) {
             return QueueStatus::Ok;
         }
-        let Course {
-            first,
-            last,
-            falls,
-            is_flat,
-            ..
-        } = course;
-        let done = growth(self.present().map(|(slot, _)| slot.done.count()));
-        let redelivered = growth(self.present().map(|(slot, _)| slot.redelivered.count()));
+        let of = |bit| self.present().filter(move |slot| slot.is(bit));
+        let done = growth(of(HAS_DONE).map(|slot| slot.done));
+        let redelivered = growth(of(HAS_REDELIVERED).map(|slot| slot.redelivered));
         // Without counters only a depth that falls shows that somebody takes messages.
-        let is_idle = done.map_or(!falls, |done| done == 0);
-        let consumers = || self.present().map(|(slot, _)| slot.consumers());
-        if is_idle && consumers().all(|consumers| consumers == Some(0)) {
+        let is_idle = done.map_or(!course.falls, |done| done == 0);
+        let all = |bit| self.present().all(|slot| slot.is(bit));
+        if is_idle && all(NO_CONSUMERS) {
             QueueStatus::NoConsumer
-        } else if redelivered > Some(done.unwrap_or_default()) && !falls {
+        } else if redelivered > Some(done.unwrap_or_default()) && !course.falls {
             QueueStatus::Poison
-        } else if is_idle
-            && (done.is_some() || is_flat)
-            && consumers().all(|consumers| consumers > Some(0))
-        {
+        } else if is_idle && (done.is_some() || course.is_flat) && all(HAS_CONSUMERS) {
             QueueStatus::Stalled
-        } else if !falls && last > first {
+        } else if !course.falls && course.grown > 0 {
             QueueStatus::FallingBehind
-        } else if last < first {
+        } else if course.grown < 0 {
             QueueStatus::Draining
         } else {
             QueueStatus::Ok
@@ -195,185 +217,20 @@ impl Verdict {
 
     /// Time until it is empty, if it goes on getting shorter as it did over the window.
     pub(super) fn drain_time(&self) -> Option<Duration> {
-        let seen = |slot: &Slot| slot.depth.count().is_some();
+        let course = self.course()?;
+        if course.grown >= 0 || course.polls < ENOUGH.min(3) {
+            return None;
+        }
+        let seen = |slot: &Slot| slot.is(HAS_DEPTH);
         let first = self.slots.iter().position(seen)?;
         let last = self.slots.iter().rposition(seen)?;
-        let of = |place: usize| self.slots.get(place)?.depth.count();
-        let (before, now) = (of(first)?, of(last)?);
-        let enough = self.present().count() >= ENOUGH.min(3);
-        let fell = before.checked_sub(now).filter(|fell| *fell > 0 && enough)?;
         let between = self.slots.range(first + 1..=last);
         let took: Duration = between.map(|slot| slot.after()).sum();
-        let took = took.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
-        let left = took * now as f64 / fell as f64;
-        Duration::try_from_secs_f64(left).ok()
+        let (now, fell) = (self.depth as f64, course.grown.unsigned_abs() as f64);
+        Duration::try_from_secs_f64(took.as_secs_f64() * now / fell).ok()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{QueueStatus, Seen, Verdict};
-    use std::time::{Duration, Instant};
-
-    use QueueStatus::{Draining, FallingBehind, NoConsumer, Ok, Poison, Stalled, Unknown};
-
-    /// Depths of polls five seconds apart, how many were acknowledged and came back between two
-    /// of them, and how many consumers there are.
-    struct Script {
-        depths: Vec<u64>,
-        consumers: Option<u64>,
-        done: Option<u64>,
-        redelivered: Option<u64>,
-    }
-
-    fn play(script: &Script) -> Verdict {
-        let (begun, mut verdict) = (Instant::now(), Verdict::default());
-        for (poll, depth) in (0..).zip(&script.depths) {
-            verdict.observe(Seen {
-                at: begun + Duration::from_secs(5 * poll),
-                depth: Some(*depth),
-                consumers: script.consumers,
-                done: script.done.map(|done| done * poll),
-                redelivered: script.redelivered.map(|redelivered| redelivered * poll),
-            });
-        }
-        verdict
-    }
-
-    fn check(depths: impl IntoIterator<Item = u64>, others: [u64; 3], expect: QueueStatus) {
-        let [consumers, done, redelivered] = others.map(Some);
-        let script = Script {
-            depths: depths.into_iter().collect(),
-            consumers,
-            done,
-            redelivered,
-        };
-        let status = play(&script).status();
-        assert_eq!(status, expect, "{:?} {others:?}", script.depths);
-    }
-
-    #[test]
-    fn each_course_has_its_status() {
-        check([9, 5, 0, 4, 9, 9], [1, 10, 0], Ok);
-        check([7; 10], [1, 10, 0], Ok);
-        check([7, 9, 8, 6, 7, 7], [1, 10, 0], Ok);
-        check([7; 10], [0, 0, 0], NoConsumer);
-        check(7..17, [0, 0, 0], NoConsumer);
-        check([7; 10], [1, 0, 0], Stalled);
-        check(7..17, [1, 0, 0], Stalled);
-        check(7..17, [1, 3, 0], FallingBehind);
-        check([7; 10], [1, 0, 50], Poison);
-        check([7; 10], [1, 3, 50], Poison);
-        check((7..17).rev(), [1, 3, 0], Draining);
-        check((7..17).rev(), [0, 3, 0], Draining);
-        check([7; 4], [0, 0, 0], Unknown);
-    }
-
-    #[test]
-    fn without_counters_only_the_depth_is_judged() {
-        let check = |depths: &[u64], consumers, expect| {
-            let script = Script {
-                depths: depths.to_vec(),
-                consumers,
-                done: None,
-                redelivered: None,
-            };
-            assert_eq!(play(&script).status(), expect, "{depths:?} {consumers:?}");
-        };
-        check(&[5, 5, 5, 5, 5], Some(0), NoConsumer);
-        check(&[5, 5, 5, 5, 5], Some(2), Stalled);
-        check(&[5, 6, 7, 8, 9], Some(2), FallingBehind);
-        check(&[9, 8, 7, 6, 5], Some(2), Draining);
-        check(&[5, 5, 5, 5, 5], None, Ok);
-    }
-
-    #[test]
-    fn polls_that_did_not_see_it_count_against_certainty() {
-        let mut verdict = play(&Script {
-            depths: vec![7; 10],
-            consumers: Some(0),
-            done: Some(0),
-            redelivered: Some(0),
-        });
-        let mut seen = Seen {
-            at: verdict.began.unwrap(),
-            depth: Some(7),
-            consumers: Some(0),
-            done: Some(0),
-            redelivered: Some(0),
-        };
-        let mut observe = |depth| {
-            seen.at += Duration::from_secs(5);
-            verdict.observe(Seen { depth, ..seen });
-            verdict.status()
-        };
-        for _ in 0..5 {
-            assert_eq!(observe(None), Unknown, "the newest poll did not see it");
-        }
-        assert_eq!(observe(Some(7)), NoConsumer, "five of ten");
-        observe(None);
-        assert_eq!(observe(Some(7)), Unknown, "four of ten");
-    }
-
-    #[test]
-    fn polls_closer_together_than_the_broker_counts_are_one() {
-        let (begun, mut verdict) = (Instant::now(), Verdict::default());
-        let mut at = |second: u64, depth| {
-            verdict.observe(Seen {
-                at: begun + Duration::from_secs(second),
-                depth: Some(depth),
-                consumers: Some(1),
-                done: Some(second / 5),
-                redelivered: None,
-            });
-            verdict.status()
-        };
-        for second in 0..20 {
-            assert_eq!(at(second, 7), Unknown, "{second}");
-        }
-        assert_eq!(at(20, 7), Ok, "acknowledged once in five seconds");
-        assert_eq!(at(21, 9), FallingBehind);
-        at(22, 0);
-        assert_eq!(at(23, 9), Ok, "it was empty in between");
-    }
-
-    #[test]
-    fn a_counter_that_began_anew_is_not_known() {
-        let mut verdict = play(&Script {
-            depths: vec![7; 5],
-            consumers: Some(1),
-            done: Some(3),
-            redelivered: Some(0),
-        });
-        let mut seen = Seen {
-            at: verdict.began.unwrap(),
-            depth: Some(7),
-            consumers: Some(1),
-            done: Some(0),
-            redelivered: Some(0),
-        };
-        seen.at += Duration::from_secs(5);
-        seen.depth = Some(6);
-        verdict.observe(seen);
-        assert_eq!(verdict.status(), Draining);
-    }
-
-    #[test]
-    fn a_queue_that_gets_shorter_says_when_it_is_empty() {
-        let verdict = play(&Script {
-            depths: vec![100, 90, 80, 70, 60],
-            consumers: Some(1),
-            done: Some(10),
-            redelivered: Some(0),
-        });
-        assert_eq!(verdict.drain_time(), Some(Duration::from_secs(30)));
-        let grows = play(&Script {
-            depths: vec![60, 70, 80, 90, 100],
-            consumers: Some(1),
-            done: Some(10),
-            redelivered: Some(0),
-        });
-        assert_eq!(grows.drain_time(), None);
-    }
-}
+mod tests;

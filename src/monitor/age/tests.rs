@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::{AgeTable, POINTS, Times};
+use super::{AgeTable, SPARE, STEPS, Times};
 use crate::model::{AgeMethod, HeadAge};
 
 use AgeMethod::{AtLeast, Empty, Estimate};
@@ -130,7 +130,7 @@ fn the_table_stays_small_reaches_back_to_its_beginning_and_says_how_exact_it_is(
         // One a second, none taken but the first hundred.
         let (published, left) = (5 * poll, u64::min(5 * poll, 100));
         age = table.observe(times(at), Some((published, left)), Some(published - left));
-        assert!(table.points.len() <= POINTS);
+        assert!(table.steps.capacity() <= STEPS);
     }
     let age = age.unwrap();
     let error = age.error.unwrap();
@@ -143,4 +143,84 @@ fn the_table_stays_small_reaches_back_to_its_beginning_and_says_how_exact_it_is(
         waiting.unwrap().error.unwrap() <= Duration::from_secs(16),
         "{waiting:?}"
     );
+}
+
+#[test]
+fn what_is_long_gone_takes_no_room_and_the_rest_is_as_exact() {
+    let (begun, mut table) = (Instant::now(), AgeTable::default());
+    for poll in 0..1_000_u64 {
+        let at = begun + Duration::from_secs(5 * poll);
+        // Ten a second, each of which waits for twenty seconds.
+        let published = 50 * poll;
+        let depth = published.min(200);
+        let counts = (published, published - depth);
+        let age = table.observe(times(at), Some(counts), Some(depth));
+        if poll > 5 {
+            let age = age.unwrap();
+            let seconds = (age.age.as_secs_f64(), age.error.unwrap().as_secs_f64());
+            assert_eq!((age.method, seconds), (Estimate, (19.9, 5.0)), "{poll}");
+        }
+    }
+    // Four polls of what waits, and a few before.
+    assert!(table.steps.capacity() <= 4 * SPARE, "{table:?}");
+    let first = table.steps.first().unwrap().seconds;
+    assert!(first > 4_000.0, "it still reaches back: {first}");
+}
+
+#[test]
+fn a_backlog_that_is_taken_gives_its_room_back() {
+    let (begun, mut table) = (Instant::now(), AgeTable::default());
+    let mut most = 0;
+    for poll in 0..200_u64 {
+        let at = begun + Duration::from_secs(5 * poll);
+        let published = 10 * poll;
+        // All but one are taken in the end.
+        let depth = if poll < 100 { published } else { 1 };
+        let counts = (published, published - depth);
+        let age = table.observe(times(at), Some(counts), Some(depth));
+        assert!(age.is_some(), "{poll}");
+        most = most.max(table.steps.capacity());
+    }
+    assert_eq!(most, STEPS);
+    assert!(table.steps.capacity() <= 4 * SPARE, "{table:?}");
+}
+
+#[test]
+fn counts_beyond_seven_digits_are_as_good() {
+    let (begun, mut table) = (Instant::now(), AgeTable::default());
+    let mut age = None;
+    for poll in 0..1_000_u64 {
+        let at = begun + Duration::from_secs(5 * poll);
+        // A hundred thousand a second, none taken but the first million.
+        let published = 500_000 * poll + 1_000_000_000_000;
+        let left = published.min(1_000_001_000_000);
+        age = table.observe(times(at), Some((published, left)), Some(published - left));
+    }
+    let age = age.unwrap();
+    let truth = Duration::from_secs(5 * 999 - 10);
+    assert_eq!(age.method, Estimate);
+    assert!(
+        age.age.abs_diff(truth) <= age.error.unwrap(),
+        "{age:?}, {truth:?}"
+    );
+}
+
+#[test]
+fn a_message_that_waits_for_months_is_as_old_as_it_is() {
+    let (begun, mut table) = (Instant::now(), AgeTable::default());
+    let mut observe = |after: Duration, published| {
+        table
+            .observe(times(begun + after), Some((published, 0)), Some(published))
+            .unwrap()
+    };
+    observe(Duration::ZERO, 0);
+    let each = Duration::from_millis(5_100);
+    let polls = 90 * 24 * 3600 * 10 / 51;
+    let ages = (1..=polls).map(|poll| observe(each * poll, 1));
+    let age = ages.last().unwrap();
+    let truth = each * polls - each;
+    assert_eq!(age.method, Estimate);
+    let bound = age.error.unwrap();
+    assert!(bound.abs_diff(each) < Duration::from_millis(1), "{bound:?}");
+    assert!(age.age.abs_diff(truth) < each, "{age:?}, {truth:?}");
 }
