@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
@@ -23,6 +24,9 @@ use crate::tls::Material;
 
 /// Names that are asked for before the first answer is there.
 const PIPELINE: usize = 256;
+/// Names that are asked for together: both sides work on many frames at once, and while the broker
+/// answers one batch the next is there.
+const BATCH: usize = PIPELINE / 2;
 /// Names that may be missing in one round; a list that is so wrong is left for the next one.
 const MOST_MISSING: usize = 100;
 /// Largest name that AMQP has room for.
@@ -135,7 +139,7 @@ impl Passive {
                 _ => self.connect().await?,
             };
             let opened = open.insert(opened);
-            let (answered, refusal) = declare(&opened.channel, left.clone()).await;
+            let (answered, refusal) = declare(&opened.channel, &left).await;
             let behind = answered.len();
             list.queues.extend(answered);
             match refusal {
@@ -201,15 +205,20 @@ pub async fn connect(
 }
 
 /// Asks for `names` in order; the answers before the first refusal, and that.
-async fn declare(channel: &Channel, names: Vec<Arc<str>>) -> (Vec<Declared>, Option<lapin::Error>) {
+async fn declare(channel: &Channel, names: &[Arc<str>]) -> (Vec<Declared>, Option<lapin::Error>) {
     let mut found = Vec::with_capacity(names.len());
-    let mut answers = stream::iter(names)
-        .map(|name| declare_one(channel.clone(), name))
-        .buffered(PIPELINE);
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(declared) => found.push(declared),
-            Err(error) => return (found, Some(error)),
+    let together = |batch: &[Arc<str>]| {
+        let batch = batch.iter().cloned();
+        join_all(batch.map(|name| declare_one(channel.clone(), name)))
+    };
+    let batches = stream::iter(names.chunks(BATCH)).map(together);
+    let mut answers = batches.buffered(PIPELINE / BATCH);
+    while let Some(batch) = answers.next().await {
+        for answer in batch {
+            match answer {
+                Ok(declared) => found.push(declared),
+                Err(error) => return (found, Some(error)),
+            }
         }
     }
     (found, None)
