@@ -1,8 +1,8 @@
 //! What the broker says of itself: queues, exchanges, nodes and totals, polled.
 //!
 //! ```text
-//!  each node's /metrics/detailed ─► prometheus ─┐   round: who is asked, until when (lane: one at a
-//!  /api/queues (totals, statistics) ► management┼─►        time for each peer)
+//!  each node's /metrics/detailed ─► prometheus ─┐   sources: who is asked, until when (lane: one
+//!  /api/queues (totals, statistics) ► management┼─►        at a time for each peer) ─► round
 //!  queue.declare passive ─────────► passive ────┘     │
 //!                                                     ▼
 //!   merge ─► roster, totals, rates, age, verdict ─► select ─► BrokerSnapshot ─► flow
@@ -18,6 +18,7 @@
 mod age;
 mod asking;
 mod balance;
+mod calm;
 mod check;
 mod choice;
 mod counting;
@@ -44,6 +45,7 @@ mod roster;
 mod round;
 mod select;
 mod small;
+mod sources;
 mod summary;
 mod topology;
 mod totals;

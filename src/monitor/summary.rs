@@ -52,13 +52,14 @@ pub(super) fn globals(round: &Round) -> Vec<GlobalSample> {
     replies.flat_map(|reply| reply.value.globals()).collect()
 }
 
-/// The totals of the cluster.
+/// The totals of the cluster, in a round that asked for them; the sums of the nodes where the
+/// management API is away.
 pub(super) fn overview(round: &Round) -> OverviewSample {
     if let Some(reply) = reply(round.overview.as_ref()) {
         return reply.value.overview.clone();
     }
     let mut overview = OverviewSample::default();
-    if reply(round.nodes.as_ref()).is_none() {
+    if !round.has_totals {
         for reply in round.node_scrapes.iter().flatten() {
             reply.value.add_to(&mut overview);
         }

@@ -115,7 +115,7 @@ fn many_polls_of_the_same_queues_take_no_more_memory_than_few() {
 /// What a node of 3.10 says of many queues.
 fn many(has_consumers: bool) -> String {
     let mut text = "# TYPE rabbitmq_detailed_queue_messages gauge\n".to_owned();
-    for queue in 0..2_100 {
+    for queue in 0..600 {
         let mut row = |metric: &str, value: u64| {
             let labels = format!("{{vhost=\"/\",queue=\"{queue}\"}}");
             writeln!(text, "rabbitmq_detailed_queue_{metric}{labels} {value}").unwrap();
@@ -129,7 +129,7 @@ fn many(has_consumers: bool) -> String {
 }
 
 #[tokio::test]
-async fn consumers_of_more_than_two_thousand_queues_are_asked_for_in_every_third_poll() {
+async fn consumers_of_more_than_five_hundred_queues_are_asked_for_in_every_third_poll() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let asked: Arc<Mutex<Vec<bool>>> = Arc::default();
     let seen = asked.clone();
@@ -155,7 +155,7 @@ async fn consumers_of_more_than_two_thousand_queues_are_asked_for_in_every_third
     });
     for _ in 0..7 {
         let snapshot = monitor.poll_once().await.unwrap();
-        assert_eq!(snapshot.queues.len(), 2_100);
+        assert_eq!(snapshot.queues.len(), 600);
         let mut queues = snapshot.queues.iter();
         assert!(queues.all(|queue| queue.consumers == Some(2)));
     }

@@ -249,7 +249,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
     },
     Measurement {
         name: "rabbitmq_node",
-        about: "One node of the broker at one poll.",
+        about: "One node of the broker, every 30 s; with every poll while something fails.",
         tags: "cluster, node",
         fields: &[
             ("running", "int", "1 or 0"),
@@ -284,7 +284,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
     },
     Measurement {
         name: "rabbitmq_overview",
-        about: "The broker as a whole at one poll.",
+        about: "The broker as a whole, every 30 s; with every poll while something fails.",
         tags: "cluster",
         fields: &[
             ("connections", "int", ""),
