@@ -174,6 +174,8 @@ pub struct ExchangeSample {
     pub messages_dropped: Option<u64>,
     pub messages_publish_in_rate: Option<f64>,
     pub messages_publish_out_rate: Option<f64>,
+    /// How many exchanges this series stands for, if it stands for several.
+    pub folded: Option<u64>,
 }
 
 /// A binding that came or went.
@@ -303,6 +305,8 @@ pub struct PollSample {
     pub queues: u64,
     /// Queues without a series of their own, as they are beyond the cap.
     pub series_cut: u64,
+    /// Exchanges that are in the series [`OTHER`].
+    pub exchanges_cut: u64,
     /// How old the numbers may be at most, by the broker's own statistics interval.
     pub staleness: Duration,
     /// Each node and API that was asked.

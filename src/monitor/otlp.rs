@@ -200,6 +200,7 @@ mod tests {
                 bad_rows: 0,
                 queues: 2,
                 series_cut: 0,
+                exchanges_cut: 0,
                 staleness: Duration::ZERO,
                 peers: Vec::new(),
             },

@@ -128,6 +128,7 @@ fn exchange_point(snapshot: &BrokerSnapshot, exchange: &ExchangeSample) -> Point
         .int("messages_confirmed", exchange.messages_confirmed)
         .int("messages_returned", exchange.messages_returned)
         .int("messages_dropped", exchange.messages_dropped)
+        .int("folded", exchange.folded)
 }
 
 /// What an exchange gives to a queue or an exchange: 1 while it is there, 0 when it is gone.
@@ -212,6 +213,7 @@ fn poll_point(snapshot: &BrokerSnapshot) -> Point {
         .int("bad_rows", Some(poll.bad_rows))
         .int("queues", Some(poll.queues))
         .int("series_cut", Some(poll.series_cut))
+        .int("exchanges_cut", Some(poll.exchanges_cut))
         .text("counters", poll.counters.map(Source::as_str))
 }
 
@@ -274,6 +276,7 @@ mod tests {
                 bad_rows: 6,
                 queues: 1,
                 series_cut: 0,
+                exchanges_cut: 0,
                 staleness: Duration::from_secs(5),
                 peers: Vec::new(),
             },

@@ -224,10 +224,12 @@ impl Monitor {
             queues: selected,
             cut,
         } = self.selector.select(merged.queues);
+        let (exchanges, exchanges_cut) = self.selector.select_exchanges(merged.exchanges);
         let poll = PollSample {
             up: true,
             queues,
             series_cut: cut,
+            exchanges_cut,
             staleness: merged.staleness,
             ..poll_sample(round, (merged.depth, merged.counters), duration)
         };
@@ -235,7 +237,7 @@ impl Monitor {
             cluster: self.cluster.clone(),
             time_unix_nano,
             queues: selected,
-            exchanges: merged.exchanges,
+            exchanges,
             bindings: merged.bindings,
             nodes: nodes(round),
             globals: globals(round),
@@ -291,6 +293,7 @@ fn poll_sample(
         bad_rows: sum(|peer| peer.bad_rows) + exchanges.map_or(0, |list| list.bad_rows),
         queues: 0,
         series_cut: 0,
+        exchanges_cut: 0,
         staleness: Duration::ZERO,
         peers: round.peers.clone(),
     }

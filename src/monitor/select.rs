@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::Selection;
-use crate::model::{OTHER, QueueSample};
+use crate::model::{ExchangeSample, OTHER, QueueSample};
 
 /// The word in `fold_queues` for those that belong to one connection.
 const EXCLUSIVE: &str = "(exclusive)";
@@ -74,6 +74,40 @@ impl Selector {
         }
     }
 
+    /// Caps exchanges as queues: those stay that most was published to until now, which changes little
+    /// from poll to poll. How many are in the series [`OTHER`].
+    pub(super) fn select_exchanges(
+        &self,
+        mut exchanges: Vec<ExchangeSample>,
+    ) -> (Vec<ExchangeSample>, u64) {
+        let cut = exchanges.len().saturating_sub(self.0.max_queues) as u64;
+        if cut > 0 {
+            exchanges.sort_unstable_by(|a, b| {
+                let names = || (&a.vhost, &a.exchange).cmp(&(&b.vhost, &b.exchange));
+                let published = b.messages_publish_in.cmp(&a.messages_publish_in);
+                published.then_with(names)
+            });
+            let mut other = ExchangeSample {
+                vhost: Arc::from(OTHER),
+                exchange: Arc::from(OTHER),
+                folded: Some(cut),
+                ..ExchangeSample::default()
+            };
+            for exchange in exchanges.drain(self.0.max_queues..) {
+                rate(
+                    &mut other.messages_publish_in_rate,
+                    exchange.messages_publish_in_rate,
+                );
+                rate(
+                    &mut other.messages_publish_out_rate,
+                    exchange.messages_publish_out_rate,
+                );
+            }
+            exchanges.push(other);
+        }
+        (exchanges, cut)
+    }
+
     /// Whether a queue is let in and not folded.
     pub(super) fn has_own_series(&self, queue: &QueueSample) -> bool {
         self.admits(&queue.vhost, &queue.queue) && self.fold_of(queue).is_none()
@@ -101,12 +135,19 @@ fn empty(vhost: Arc<str>, queue: Arc<str>) -> QueueSample {
     }
 }
 
+fn count(place: &mut Option<u64>, value: Option<u64>) {
+    if let Some(value) = value {
+        *place = Some(place.unwrap_or(0).saturating_add(value));
+    }
+}
+
+fn rate(place: &mut Option<f64>, value: Option<f64>) {
+    if let Some(value) = value {
+        *place = Some(place.unwrap_or(0.0) + value);
+    }
+}
+
 fn add(sum: &mut QueueSample, queue: &QueueSample) {
-    let count = |place: &mut Option<u64>, value: Option<u64>| {
-        if let Some(value) = value {
-            *place = Some(place.unwrap_or(0).saturating_add(value));
-        }
-    };
     count(&mut sum.folded, Some(1));
     count(&mut sum.messages, queue.messages);
     count(&mut sum.messages_ready, queue.messages_ready);
@@ -114,11 +155,6 @@ fn add(sum: &mut QueueSample, queue: &QueueSample) {
     count(&mut sum.consumers, queue.consumers);
     count(&mut sum.memory, queue.memory);
     count(&mut sum.message_bytes, queue.message_bytes);
-    let rate = |place: &mut Option<f64>, value: Option<f64>| {
-        if let Some(value) = value {
-            *place = Some(place.unwrap_or(0.0) + value);
-        }
-    };
     rate(&mut sum.messages_publish_rate, queue.messages_publish_rate);
     rate(
         &mut sum.messages_deliver_get_rate,
@@ -173,7 +209,7 @@ fn behind(name: &str) -> &str {
 mod tests {
     use super::{Selector, fits};
     use crate::config::Selection;
-    use crate::model::{OTHER, QueueSample};
+    use crate::model::{ExchangeSample, OTHER, QueueSample};
     use proptest::prelude::*;
 
     fn selection() -> Selection {
@@ -267,6 +303,48 @@ mod tests {
             (selected.cut, selected.queues[2].messages_publish_rate),
             (2, Some(1.0))
         );
+    }
+
+    #[test]
+    fn the_exchanges_that_most_goes_through_stay_and_the_others_are_one_series() {
+        let selector = Selector::new(&Selection {
+            max_queues: 2,
+            ..selection()
+        });
+        let exchange = |(name, published): (&str, Option<u64>)| ExchangeSample {
+            vhost: "/".into(),
+            exchange: name.into(),
+            messages_publish_in: published,
+            messages_publish_in_rate: published.map(|_| 0.5),
+            ..ExchangeSample::default()
+        };
+        let few = [("a", Some(1)), ("", Some(9))].map(exchange).to_vec();
+        assert_eq!(selector.select_exchanges(few.clone()), (few, 0));
+        let many = [
+            ("a", Some(1)),
+            ("", Some(9)),
+            ("b", None),
+            ("c", Some(5)),
+            ("d", Some(1)),
+        ];
+        let (exchanges, cut) = selector.select_exchanges(many.map(exchange).to_vec());
+        let seen: Vec<_> = exchanges
+            .iter()
+            .map(|exchange| {
+                (
+                    &*exchange.exchange,
+                    exchange.messages_publish_in,
+                    exchange.messages_publish_in_rate,
+                    exchange.folded,
+                )
+            })
+            .collect();
+        let expect = [
+            ("", Some(9), Some(0.5), None),
+            ("c", Some(5), Some(0.5), None),
+            (OTHER, None, Some(1.0), Some(3)),
+        ];
+        assert_eq!((&seen[..], cut), (&expect[..], 3));
     }
 
     #[test]

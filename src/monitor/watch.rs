@@ -172,6 +172,7 @@ impl Watch {
                 bad_rows: reply.value.missing,
                 queues: rows,
                 series_cut: 0,
+                exchanges_cut: 0,
                 staleness: Duration::ZERO,
                 peers: vec![PeerSample {
                     source: Source::Passive,

@@ -245,6 +245,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("messages_confirmed", "int", "count, from RabbitMQ 4.0 on"),
             ("messages_returned", "int", "count, from RabbitMQ 4.0 on"),
             ("messages_dropped", "int", "count, from RabbitMQ 4.0 on"),
+            ("folded", "int", "how many exchanges this series stands for"),
         ],
     },
     Measurement {
@@ -334,6 +335,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("bad_rows", "int", "that could not be read"),
             ("queues", "int", ""),
             ("series_cut", "int", "queues that are in _other"),
+            ("exchanges_cut", "int", "exchanges that are in _other"),
             ("counters", "string", "where counters came from"),
             ("skipped", "int", "polls that left the peer out"),
             ("http_status", "int", "of a refusal"),
