@@ -9,6 +9,7 @@ use super::prometheus::DetailedScrape;
 use super::rates::WINDOW;
 use super::roster::Attendance;
 use super::round::Reply;
+use super::small::Small;
 use super::totals::Said;
 use crate::model::{QueueSample, Source};
 
@@ -123,5 +124,6 @@ fn counts_of(scrape: &DetailedScrape, sample: &QueueSample) -> [Option<u64>; COU
             queue.get_empty,
             queue.deliver_no_ack,
         ]
+        .map(Small::count)
     })
 }

@@ -334,10 +334,10 @@ fn source(attendance: &Attendance<'_>, round: &Round) -> Option<Source> {
 }
 
 fn take_depth(queue: &mut QueueSample, numbers: &ScrapedQueue) {
-    queue.messages = numbers.messages;
-    queue.messages_ready = numbers.ready;
-    queue.messages_unack = numbers.unack;
-    queue.consumers = numbers.consumers.or(queue.consumers);
+    queue.messages = numbers.messages.count();
+    queue.messages_ready = numbers.ready.count();
+    queue.messages_unack = numbers.unack.count();
+    queue.consumers = numbers.consumers.count().or(queue.consumers);
 }
 
 #[cfg(test)]

@@ -5,16 +5,22 @@ const NONE: u64 = u64::MAX;
 
 /// A count, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Small(u64);
+pub(crate) struct Small(u64);
+
+impl Default for Small {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
 
 impl Small {
     pub(super) const NONE: Self = Self(NONE);
 
-    pub(super) fn new(count: Option<u64>) -> Self {
+    pub(crate) fn new(count: Option<u64>) -> Self {
         Self(count.unwrap_or(NONE))
     }
 
-    pub(super) fn count(self) -> Option<u64> {
+    pub(crate) fn count(self) -> Option<u64> {
         (self.0 != NONE).then_some(self.0)
     }
 }

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use super::table::Table;
+use crate::monitor::small::Small;
 
 /// One queue as one node sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ScrapedQueue {
-    pub(crate) ready: Option<u64>,
-    pub(crate) unack: Option<u64>,
-    pub(crate) messages: Option<u64>,
-    pub(crate) consumers: Option<u64>,
-    pub(crate) publish: Option<u64>,
-    pub(crate) deliver_get: Option<u64>,
-    pub(crate) ack: Option<u64>,
-    pub(crate) redeliver: Option<u64>,
-    pub(crate) get_empty: Option<u64>,
-    pub(crate) deliver_no_ack: Option<u64>,
+    pub(crate) ready: Small,
+    pub(crate) unack: Small,
+    pub(crate) messages: Small,
+    pub(crate) consumers: Small,
+    pub(crate) publish: Small,
+    pub(crate) deliver_get: Small,
+    pub(crate) ack: Small,
+    pub(crate) redeliver: Small,
+    pub(crate) get_empty: Small,
+    pub(crate) deliver_no_ack: Small,
     /// `classic`, `quorum` or `stream`, from 4.1 on.
     pub(crate) queue_type: Option<&'static str>,
 }
@@ -32,8 +33,9 @@ pub(crate) struct ScrapedExchange {
 
 impl ScrapedQueue {
     /// Whether the queue exists: counters of a deleted one stay for two minutes, depth does not.
-    pub(crate) const fn exists(&self) -> bool {
-        self.messages.is_some() || self.ready.is_some() || self.unack.is_some()
+    pub(crate) fn exists(&self) -> bool {
+        let depths = [self.messages, self.ready, self.unack];
+        depths.into_iter().any(|depth| depth.count().is_some())
     }
 
     pub(super) fn add(&mut self, metric: Metric, value: u64) {
@@ -53,7 +55,7 @@ impl ScrapedQueue {
             Metric::DeliverNoAck => &mut self.deliver_no_ack,
         };
         // Some are in several rows: one for each exchange, or each way of getting.
-        *place = Some(place.unwrap_or(0).saturating_add(value));
+        *place = Small::new(Some(place.count().unwrap_or(0).saturating_add(value)));
     }
 }
 

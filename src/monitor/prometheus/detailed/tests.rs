@@ -1,4 +1,5 @@
 use super::{DetailedScrape, ScrapedQueue};
+use crate::monitor::small::Small;
 
 const V3_10: &str = include_str!("../../fixtures/detailed-3.10.8.txt");
 const V4_0: &str = include_str!("../../fixtures/detailed-4.0.5.txt");
@@ -32,22 +33,22 @@ fn counters_of_4_0_with_escaped_names() {
     assert_eq!(
         scrape.queues.get(r#"v "x"\"#, "orders"),
         Some(&ScrapedQueue {
-            ready: Some(3),
-            unack: Some(0),
-            messages: Some(3),
-            consumers: Some(0),
-            publish: Some(4),
-            deliver_get: Some(3),
-            ack: Some(0),
-            redeliver: Some(1),
-            get_empty: Some(0),
-            deliver_no_ack: Some(1),
+            ready: Small::new(Some(3)),
+            unack: Small::new(Some(0)),
+            messages: Small::new(Some(3)),
+            consumers: Small::new(Some(0)),
+            publish: Small::new(Some(4)),
+            deliver_get: Small::new(Some(3)),
+            ack: Small::new(Some(0)),
+            redeliver: Small::new(Some(1)),
+            get_empty: Small::new(Some(0)),
+            deliver_no_ack: Small::new(Some(1)),
             queue_type: None,
         })
     );
     let idle = scrape.queues.get(r#"v "x"\"#, "idle").unwrap();
     assert_eq!(
-        (idle.messages, idle.publish),
+        (idle.messages.count(), idle.publish.count()),
         (Some(0), None),
         "absent is not zero"
     );
@@ -83,7 +84,7 @@ fn names_of_3_13_are_escaped_and_all_of_them_are_read() {
     let scrape = DetailedScrape::parse(include_str!("../../fixtures/detailed-3.13.7.txt")).unwrap();
     assert_eq!((names(&scrape).len(), scrape.bad_rows), (7, 0));
     let evil = scrape.queues.get(r#"odd v, "x"=\/é"#, "\",queue=\"evil");
-    assert_eq!(evil.unwrap().messages, Some(3));
+    assert_eq!(evil.unwrap().messages.count(), Some(3));
     assert!(!scrape.has_counters);
 }
 
@@ -114,7 +115,8 @@ fn a_line_that_a_name_broke_is_counted_and_the_rest_stays() {
             .queues
             .get(r#"odd v, "x"=\/é"#, "a b")
             .unwrap()
-            .messages,
+            .messages
+            .count(),
         Some(3)
     );
 }
@@ -136,7 +138,7 @@ fn a_queue_of_which_only_counters_are_left_does_not_exist() {
         .join("\n");
     let scrape = DetailedScrape::parse(&gone).unwrap();
     let ghost = scrape.queues.get(r#"v "x"\"#, "orders").unwrap();
-    assert_eq!(ghost.publish, Some(4));
+    assert_eq!(ghost.publish.count(), Some(4));
     assert!(!ghost.exists());
 }
 
