@@ -1,6 +1,6 @@
 //! What a process uses, as the kernel accounts for it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a process has used until now.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +35,6 @@ pub(crate) fn memory(pid: u32) -> (f64, f64) {
     (of("VmRSS:"), of("VmHWM:"))
 }
 
-/// The mean of some figures.
-pub(crate) fn mean(figures: &[f64]) -> f64 {
-    figures.iter().sum::<f64>() / figures.len() as f64
-}
-
 /// The middle of some figures.
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
@@ -49,10 +44,4 @@ pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
 /// Waits until `at`.
 pub(crate) async fn until(at: Instant) {
     tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
-}
-
-/// The next whole number of `step`s after `begun` at which `now` is past.
-pub(crate) fn end_of_window(begun: Instant, now: Instant, step: Duration) -> Instant {
-    let steps = (now - begun).as_secs_f64() / step.as_secs_f64();
-    begun + step.mul_f64(steps.ceil().max(1.0))
 }

@@ -1,8 +1,12 @@
 //! What a poll costs the broker and the agent, beside the call that Telegraf makes, on one broker.
 //!
 //! Broker, load, monitor and agent are processes of their own; what each uses is what the kernel
-//! says that its threads ran. What the broker does by itself, renewing its statistics every five
-//! seconds, is measured in windows of that width between those with a call, and taken off.
+//! says that its threads ran. The broker's is read around each call. What it does by itself, mostly
+//! to renew its statistics every five seconds, is measured before and after all calls, and taken
+//! off; each call of twelve comes a twelfth of those five seconds later than the one before, and is
+//! measured for whole twelfths, so that together they see of that what there is. The monitor polls
+//! about as often as it does by default, for a minute: that is as long as it takes to ask for
+//! everything, consumers, nodes and totals too.
 //! `RABTRACE_BENCH_QUEUES=1000` measures one size alone; `RABTRACE_TEST_BROKER_TREE` names the tree
 //! of another version of RabbitMQ, as `scripts/matrix.sh` builds it; `RABTRACE_BENCH_AGENT` another
 //! agent than that of this build.
@@ -10,27 +14,57 @@
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
 mod account;
+mod replay;
 mod roles;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use account::{end_of_window, mean, median, memory, until, usage};
-use rabtrace::demo::broker::Broker;
+use account::{median, memory, until, usage};
+use rabtrace::demo::broker::{Broker, Options};
 use roles::{ROLE, Role, TIMEOUT};
 
-/// How often the broker renews its statistics.
+/// How often the monitor polls by default, and the broker renews its statistics.
 const WINDOW: Duration = Duration::from_secs(5);
-/// Polls that are measured: consumers are asked for in every third.
-const POLLS: usize = 6;
-/// Polls after those, to see whether the memory grows.
-const MORE_POLLS: usize = 14;
+/// Calls that are measured.
+const CALLS: u32 = 12;
+/// What each comes later by, within that time.
+const PHASE: Duration = WINDOW.checked_div(CALLS).expect("twelve");
+/// Polls before those that are measured: while a monitor is new it asks for more.
+const FIRST_POLLS: u32 = 7;
+/// For how many windows the broker is left alone before and after.
+const RESTS: usize = 3;
+/// The listing is asked for again and again for that long.
+const LISTING: Duration = Duration::from_secs(15);
+/// Polls of the whole agent.
+const AGENT_POLLS: u32 = 4;
 
-/// What a call cost: CPU in the mean, for one poll in three asks for more; time in the middle.
+/// What a call cost: CPU in the mean, time in the middle.
 struct Cost {
     broker_ms: f64,
     own_ms: f64,
     wall_ms: f64,
+}
+
+/// What was used while something was called again and again.
+struct Span {
+    calls: f64,
+    /// CPU of the broker, what it does by itself included.
+    broker_ms: f64,
+    seconds: f64,
+    own_ms: f64,
+    wall_ms: f64,
+}
+
+impl Span {
+    /// The cost of one call, where the broker by itself uses `idle` milliseconds a second.
+    fn cost(&self, idle: f64) -> Cost {
+        Cost {
+            broker_ms: (self.broker_ms - idle * self.seconds) / self.calls,
+            own_ms: self.own_ms / self.calls,
+            wall_ms: self.wall_ms,
+        }
+    }
 }
 
 struct Bench {
@@ -43,7 +77,12 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        let broker = Broker::start().await.expect("a broker");
+        // Else it answers the listing from a cache, for five times as long as it took to make it.
+        let options = Options {
+            config: vec!["management.db_cache_multiplier = 0".to_owned()],
+            ..Options::default()
+        };
+        let broker = Broker::start_with(options).await.expect("a broker");
         let urls = [
             broker.amqp_url(),
             broker.management_url(),
@@ -58,38 +97,46 @@ impl Bench {
         }
     }
 
-    /// What the broker uses in a second by itself, over a window.
-    async fn idle(&self) -> f64 {
-        let before = usage(self.pid);
-        until(before.at + WINDOW).await;
-        let after = usage(self.pid);
-        (after.cpu_ms - before.cpu_ms) / (after.at - before.at).as_secs_f64()
+    /// What the broker uses in a second by itself, window by window.
+    async fn idle(&self) -> Vec<f64> {
+        let mut rates = Vec::new();
+        for _ in 0..RESTS {
+            let before = usage(self.pid);
+            until(before.at + WINDOW).await;
+            let after = usage(self.pid);
+            let seconds = (after.at - before.at).as_secs_f64();
+            rates.push((after.cpu_ms - before.cpu_ms) / seconds);
+        }
+        rates
     }
 
-    /// Runs `call` some times, each at the beginning of a window; `caller` is the process that works.
-    async fn measure<F: AsyncFnMut()>(&self, times: usize, caller: u32, mut call: F) -> Cost {
-        let (mut spans, mut own_ms, mut wall_ms) = (Vec::new(), Vec::new(), Vec::new());
-        let mut idle = vec![self.idle().await];
-        for _ in 0..times {
-            let (before, own) = (usage(self.pid), usage(caller));
+    /// Calls again and again, each time as many phases after the last one as `apart` says, as long as
+    /// `goes_on` says by the number of calls and the time. `caller` is the process that works.
+    async fn span<F: AsyncFnMut()>(
+        &self,
+        (caller, apart): (u32, u32),
+        goes_on: impl Fn(u32, Duration) -> bool,
+        mut call: F,
+    ) -> Span {
+        let (begun, own) = (Instant::now(), usage(caller));
+        let (mut calls, mut wall_ms) = (0, Vec::new());
+        let (mut broker_ms, mut seconds) = (0.0, 0.0);
+        while goes_on(calls, begun.elapsed()) {
+            let before = usage(self.pid);
             call().await;
-            let now = Instant::now();
-            until(end_of_window(before.at, now, WINDOW)).await;
+            wall_ms.push(before.at.elapsed().as_secs_f64() * 1e3);
+            calls += 1;
+            next(before.at, PHASE).await;
             let after = usage(self.pid);
-            own_ms.push(usage(caller).cpu_ms - own.cpu_ms);
-            wall_ms.push((now - before.at).as_secs_f64() * 1e3);
-            spans.push((
-                after.cpu_ms - before.cpu_ms,
-                (after.at - before.at).as_secs_f64(),
-            ));
-            idle.push(self.idle().await);
+            broker_ms += after.cpu_ms - before.cpu_ms;
+            seconds += (after.at - before.at).as_secs_f64();
+            next(before.at, PHASE * apart).await;
         }
-        let idle = mean(&idle);
-        let spans = spans.iter();
-        let broker_ms: Vec<f64> = spans.map(|(ran, seconds)| ran - idle * seconds).collect();
-        Cost {
-            broker_ms: mean(&broker_ms),
-            own_ms: mean(&own_ms),
+        Span {
+            calls: calls.into(),
+            broker_ms,
+            seconds,
+            own_ms: usage(caller).cpu_ms - own.cpu_ms,
             wall_ms: median(wall_ms),
         }
     }
@@ -107,16 +154,28 @@ impl Bench {
     }
 }
 
+/// Waits until a whole number of `step`s after `begun`.
+async fn next(begun: Instant, step: Duration) {
+    let steps = begun.elapsed().div_duration_f64(step).ceil();
+    until(begun + step.mul_f64(steps)).await;
+}
+
 fn row(what: &str, cost: &Cost) {
     println!(
-        "{what:<44} {:>7.0} ms broker CPU {:>7.1} ms own CPU {:>7.0} ms wall",
+        "{what:<44} {:>7.1} ms broker CPU {:>7.1} ms own CPU {:>7.0} ms wall",
         cost.broker_ms, cost.own_ms, cost.wall_ms
     );
 }
 
-/// A monitor in a process of its own, and its memory as polls go by.
-async fn polls(bench: &Bench, number: usize) -> Cost {
-    let mut watch = Role::start("watch", &bench.urls, number);
+/// What a monitor in a process of its own costs, and how much memory it has.
+struct Polled {
+    version: String,
+    span: Span,
+    resident: Vec<f64>,
+    most: f64,
+}
+
+async fn polls(bench: &Bench, watch: &mut Role, number: usize) -> Polled {
     let said = watch.go().await;
     let words: Vec<&str> = said.split(' ').collect();
     assert_eq!(words[..2], ["prometheus", &*number.to_string()], "{said}");
@@ -124,46 +183,55 @@ async fn polls(bench: &Bench, number: usize) -> Cost {
         "\nRabbitMQ {}: {number} classic queues, a consumer each",
         words[4]
     );
-    let what = match words[2] {
-        "none" => "a poll: depths and consumers",
-        _ => "a poll: depths, consumers and counters",
-    };
     let pid = watch.pid();
     let mut resident = Vec::new();
-    let cost = bench.measure(POLLS, pid, async || {
-        watch.go().await;
-        resident.push(memory(pid).0);
-    });
-    let cost = cost.await;
-    row(what, &cost);
-    for _ in 0..MORE_POLLS {
-        let begun = Instant::now();
-        watch.go().await;
-        resident.push(memory(pid).0);
-        until(begun + WINDOW).await;
-    }
-    let at = |poll: usize| resident.get(poll).copied().unwrap_or_default();
-    println!(
-        "{:<44} {:>7.1} MiB resident after {POLLS} polls, {:.1} after {}, {:.1} at most",
-        "",
-        at(POLLS - 1),
-        at(resident.len() - 1),
-        resident.len(),
-        memory(pid).1,
+    let every = (pid, CALLS + 1);
+    let span = bench.span(
+        every,
+        |calls, _| calls < CALLS,
+        async || {
+            watch.go().await;
+            resident.push(memory(pid).0);
+        },
     );
-    cost
+    let span = span.await;
+    Polled {
+        version: words[4].to_owned(),
+        span,
+        resident,
+        most: memory(pid).1,
+    }
 }
 
-/// The same queues over AMQP alone.
-async fn passive_lane(bench: &Bench, number: usize) {
+/// The same queues over AMQP alone: what the declares took, without what is made of the answers.
+async fn passive_lane(bench: &Bench, number: usize, idle: f64) {
     let mut watch = Role::start("watch_names", &bench.urls, number);
     let said = watch.go().await;
     assert!(said.starts_with(&format!("amqp {number} ")), "{said}");
-    let pid = watch.pid();
-    let cost = bench.measure(POLLS, pid, async || {
-        watch.go().await;
-    });
-    row("passive declares, 256 at once", &cost.await);
+    let mut took_ms = Vec::new();
+    let span = bench.span(
+        // One behind the other.
+        (watch.pid(), 1),
+        |calls, _| calls < CALLS,
+        async || {
+            let said = watch.go().await;
+            let took = said.rsplit(' ').next();
+            took_ms.extend(took.and_then(|took| took.parse::<f64>().ok()));
+        },
+    );
+    let span = span.await;
+    row(
+        "passive declares, 256 at once, and a poll",
+        &span.cost(idle),
+    );
+    let (least, middle) = (
+        took_ms.iter().copied().fold(f64::MAX, f64::min),
+        median(took_ms),
+    );
+    println!(
+        "{:<44} {middle:>7.0} ms for the declares alone, {least:.0} at best",
+        ""
+    );
 }
 
 /// The agent as it is run, with its store and nothing to send to: a poll every five seconds.
@@ -193,44 +261,87 @@ async fn whole_agent(bench: &Bench) {
         .stderr(Stdio::null())
         .spawn()
         .expect("an agent");
-    tokio::time::sleep(WINDOW * 4).await;
-    let (before, resident) = (usage(agent.id()), memory(agent.id()).0);
-    tokio::time::sleep(WINDOW * 12).await;
+    tokio::time::sleep(WINDOW * 2).await;
+    let before = usage(agent.id());
+    tokio::time::sleep(WINDOW * AGENT_POLLS).await;
     let after = usage(agent.id());
     println!(
-        "{:<44} {:>7.1} ms own CPU a poll; {resident:.1} MiB resident after 4 polls, {:.1} after 16",
+        "{:<44} {:>7.1} ms own CPU a poll; {:.1} MiB resident",
         "the whole agent, embedded store, no sinks",
-        (after.cpu_ms - before.cpu_ms) / 12.0,
+        (after.cpu_ms - before.cpu_ms) / f64::from(AGENT_POLLS),
         memory(agent.id()).0,
     );
     agent.kill().expect("it runs");
     agent.wait().expect("its end");
 }
 
+/// The listing as Telegraf asks for it: what it cost, or none if it never came.
+async fn listing(bench: &Bench) -> (Span, Option<u32>) {
+    let mut answers = 0;
+    let span = bench.span(
+        (std::process::id(), CALLS + 1),
+        |calls, passed| calls == 0 || passed < LISTING,
+        async || answers += u32::from(bench.telegraf().await),
+    );
+    let span = span.await;
+    (span, (answers > 0).then_some(answers))
+}
+
 async fn size(number: usize) {
     let bench = Bench::start().await;
     let mut load = Role::start("load", &bench.urls, number);
     load.go().await;
-    // The statistics of all that was just done are still on their way.
-    tokio::time::sleep(WINDOW * 3).await;
-    let ours = polls(&bench, number).await;
-    let times = if number > 2_000 { 3 } else { POLLS };
-    let mut answers = 0;
-    let telegraf = bench.measure(times, std::process::id(), async || {
-        answers += usize::from(bench.telegraf().await);
-    });
-    let telegraf = telegraf.await;
-    row("GET /api/queues, as Telegraf asks", &telegraf);
-    if answers < times {
-        println!("{:<44} {answers} answers to {times} calls", "");
+    let mut watch = Role::start("watch", &bench.urls, number);
+    for _ in 0..FIRST_POLLS {
+        let begun = Instant::now();
+        watch.go().await;
+        until(begun + WINDOW).await;
     }
+    let before = bench.idle().await;
+    let polled = polls(&bench, &mut watch, number).await;
+    drop(watch);
+    let after = bench.idle().await;
+    let idle = median([&before[..], &after[..]].concat());
+    let ours = polled.span.cost(idle);
+    let shown = |rates: &[f64]| {
+        rates
+            .iter()
+            .map(|rate| format!(" {rate:.1}"))
+            .collect::<String>()
+    };
     println!(
-        "{:<44} {:>7.1} times the broker CPU of a poll",
-        "",
-        telegraf.broker_ms / ours.broker_ms
+        "{:<44} {idle:>7.1} ms of CPU a second, before{}, after{}",
+        "the broker by itself",
+        shown(&before),
+        shown(&after)
     );
-    passive_lane(&bench, number).await;
+    row("a poll", &ours);
+    let resident = polled.resident.last().copied().unwrap_or_default();
+    println!(
+        "{:<44} {resident:>7.1} MiB resident, {:.1} at most",
+        "", polled.most
+    );
+    let (listing, answers) = listing(&bench).await;
+    let calls = listing.calls;
+    let theirs = listing.cost(idle);
+    row("GET /api/queues, as Telegraf asks", &theirs);
+    let ratio = theirs.broker_ms / ours.broker_ms;
+    let answered = f64::from(answers.unwrap_or_default());
+    println!(
+        "{:<44} {ratio:>7.1} times the broker CPU of a poll; {answered} answers to {calls} calls",
+        ""
+    );
+    passive_lane(&bench, number, idle).await;
     whole_agent(&bench).await;
+    println!(
+        "| {}, {number} | {:.0} ms | {:.0} ms | {:.1} ms | {resident:.0} MiB | {} | {} |",
+        polled.version,
+        ours.broker_ms,
+        ours.wall_ms,
+        ours.own_ms,
+        answers.map_or("none".to_owned(), |_| format!("{:.0} ms", theirs.broker_ms)),
+        answers.map_or(String::new(), |_| format!("{ratio:.1}")),
+    );
 }
 
 fn main() {
@@ -246,4 +357,5 @@ fn main() {
     for number in sizes {
         runtime.block_on(size(number));
     }
+    runtime.block_on(replay::every_queue_busy());
 }

@@ -87,15 +87,21 @@ pub(crate) async fn run(role: &str) {
         return;
     }
     let mut monitor = monitor(broker(&urls, (role == "watch_names").then_some(number)));
+    let mut version = None;
     while next() {
         let snapshot = monitor.poll_once().await.expect("a snapshot");
         let points = points(&snapshot).count();
+        // Totals are not asked for with every poll.
+        version = snapshot.overview.version.clone().or(version);
+        let peers = snapshot.poll.peers.iter();
+        let took: Duration = peers.filter_map(|peer| peer.duration).sum();
         println!(
-            "{} {} {} {points} {}",
+            "{} {} {} {points} {} {}",
             snapshot.poll.source.as_str(),
             snapshot.queues.len(),
             snapshot.poll.counters.map_or("none", |of| of.as_str()),
-            snapshot.overview.version.as_deref().unwrap_or("?"),
+            version.as_deref().unwrap_or("?"),
+            took.as_millis(),
         );
     }
 }
@@ -141,7 +147,6 @@ async fn fill(url: &str, number: usize) -> (Connection, Vec<lapin::Consumer>) {
         .buffer_unordered(64)
         .collect::<Vec<()>>()
         .await;
-    let mut consumers = Vec::new();
     let mut channels: Vec<Channel> = Vec::new();
     for _ in 0..10 {
         let channel = connection.create_channel().await.expect("a channel");
@@ -151,16 +156,22 @@ async fn fill(url: &str, number: usize) -> (Connection, Vec<lapin::Consumer>) {
             .expect("qos");
         channels.push(channel);
     }
-    for (name, channel) in names(number).zip(channels.iter().cycle()) {
-        let consumer = channel.basic_consume(
-            name.as_str().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        consumers.push(consumer.await.expect("a consumer"));
-    }
+    let consumers = stream::iter(names(number).zip(channels.iter().cycle()))
+        .map(|(name, channel)| consume(channel, name))
+        .buffer_unordered(64)
+        .collect()
+        .await;
     (connection, consumers)
+}
+
+async fn consume(channel: &Channel, name: String) -> lapin::Consumer {
+    let consumer = channel.basic_consume(
+        name.as_str().into(),
+        "".into(),
+        BasicConsumeOptions::default(),
+        FieldTable::default(),
+    );
+    consumer.await.expect("a consumer")
 }
 
 async fn declare(channel: &Channel, name: String) {
