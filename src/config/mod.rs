@@ -100,7 +100,7 @@ pub enum Statistics {
     Never,
 }
 
-/// Which queues have a series: names with `*` and `?`.
+/// Which queues and exchanges have a series: names with `*` and `?`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Virtual hosts that are watched.
@@ -113,7 +113,7 @@ pub struct Selection {
     pub exclude_queues: Vec<String>,
     /// Queues that share one series for each of these names and virtual hosts.
     pub fold_queues: Vec<String>,
-    /// Queues with a series of their own; the deepest first.
+    /// Queues with a series of their own, the deepest first, and exchanges.
     pub max_queues: usize,
 }
 

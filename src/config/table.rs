@@ -129,7 +129,7 @@ const PEERS: &[Key] = &[
         "broker.include_vhosts",
         "*",
         &["RABTRACE_INCLUDE_VHOSTS"],
-        "Virtual hosts that are watched: names with * and ?, with commas between.",
+        "Virtual hosts whose queues, exchanges and bindings are watched: names with * and ?, with commas between.",
         |config, input| {
             let vhosts = &mut config.broker.selection.include_vhosts;
             set(vhosts, name_list(input.text()))
@@ -179,7 +179,7 @@ const PEERS: &[Key] = &[
         "broker.max_queues",
         "20000",
         &["RABTRACE_MAX_QUEUES"],
-        "Queues with a series of their own, the deepest first; the others share the series _other.",
+        "Queues with a series of their own, the deepest first; the others share the series _other.\nAs many exchanges, those first that most is published to.",
         |config, input| {
             let most = &mut config.broker.selection.max_queues;
             set(most, count(input.integer()))

@@ -13,7 +13,7 @@ use crate::model::{
 const DEFAULT_EXCHANGE: &str = "amq.default";
 
 /// Most fields that a queue has.
-const QUEUE_FIELDS: usize = 26;
+const QUEUE_FIELDS: usize = 27;
 
 /// Every queue, exchange and node, the totals and the poll itself, one after the other: of ten
 /// thousand queues all points at once are more than all that is kept of them. What is absent stays
@@ -84,6 +84,7 @@ fn queue_point(snapshot: &BrokerSnapshot, queue: &QueueSample, words: &mut Words
         .int("messages_redeliver", queue.messages_redeliver)
         .float("messages_redeliver_rate", queue.messages_redeliver_rate)
         .int("messages_get_empty", queue.messages_get_empty)
+        .float("messages_get_empty_rate", queue.messages_get_empty_rate)
         .int("messages_deliver_no_ack", queue.messages_deliver_no_ack)
         .int("memory", queue.memory)
         .int("message_bytes", queue.message_bytes)
@@ -128,6 +129,7 @@ fn exchange_point(snapshot: &BrokerSnapshot, exchange: &ExchangeSample) -> Point
         .int("messages_confirmed", exchange.messages_confirmed)
         .int("messages_returned", exchange.messages_returned)
         .int("messages_dropped", exchange.messages_dropped)
+        .int("folded", exchange.folded)
 }
 
 /// What an exchange gives to a queue or an exchange: 1 while it is there, 0 when it is gone.
@@ -212,6 +214,7 @@ fn poll_point(snapshot: &BrokerSnapshot) -> Point {
         .int("bad_rows", Some(poll.bad_rows))
         .int("queues", Some(poll.queues))
         .int("series_cut", Some(poll.series_cut))
+        .int("exchanges_cut", Some(poll.exchanges_cut))
         .text("counters", poll.counters.map(Source::as_str))
 }
 
@@ -227,6 +230,7 @@ fn peer_point(snapshot: &BrokerSnapshot, peer: &PeerSample) -> Point {
         .int("bad_rows", Some(peer.bad_rows))
         .int("skipped", Some(peer.skipped))
         .int("http_status", peer.http_status.map(u64::from))
+        .int("login_refused", Some(u64::from(peer.refuses_login())))
         .text("error", peer.error)
 }
 
@@ -267,6 +271,7 @@ mod tests {
             poll: PollSample {
                 source: Source::Prometheus,
                 counters: None,
+                of_watched: false,
                 up: true,
                 duration: Duration::from_millis(3),
                 bytes: 4,
@@ -274,6 +279,7 @@ mod tests {
                 bad_rows: 6,
                 queues: 1,
                 series_cut: 0,
+                exchanges_cut: 0,
                 staleness: Duration::from_secs(5),
                 peers: Vec::new(),
             },

@@ -16,12 +16,13 @@ use super::listing::reply;
 use super::merge::{Memory, Merged};
 use super::round::{Outcome, Round, Sources};
 use super::select::{Selected, Selector};
+use super::starts::Starts;
 use super::summary::{cluster, globals, nodes, overview};
 use super::watch::{LastPoll, Watch};
 use crate::config::Broker;
 use crate::health::Component;
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::{BrokerSnapshot, PollSample, Source, unix_nano};
+use crate::model::{BrokerSnapshot, NodeSample, PollSample, Source, unix_nano};
 
 /// What a monitor is built from.
 pub struct MonitorSetup {
@@ -48,6 +49,7 @@ pub struct Monitor {
     choice: Choice,
     cluster: Arc<str>,
     selector: Selector,
+    starts: Starts,
     last: LastPoll,
     watch: Option<Watch>,
     watched: (Arc<str>, HashSet<Arc<str>>),
@@ -70,6 +72,7 @@ impl Monitor {
             choice: Choice::default(),
             cluster: Arc::from(""),
             selector: Selector::new(&setup.broker.selection),
+            starts: Starts::default(),
             last,
             watched: watch.watched(),
             watch: Some(watch),
@@ -201,12 +204,18 @@ impl Monitor {
             queues: Vec::new(),
             exchanges: Vec::new(),
             bindings: Vec::new(),
-            nodes: nodes(round),
+            nodes: self.nodes(round, time_unix_nano),
             globals: globals(round),
             overview: overview(round),
             poll: poll_sample(round, (Source::Prometheus, None), duration),
         };
         (snapshot, Some(error))
+    }
+
+    fn nodes(&mut self, round: &Round, time_unix_nano: i64) -> Vec<NodeSample> {
+        let mut nodes = nodes(round);
+        self.starts.tell(&mut nodes, time_unix_nano);
+        nodes
     }
 
     fn snapshot(
@@ -223,10 +232,12 @@ impl Monitor {
             queues: selected,
             cut,
         } = self.selector.select(merged.queues);
+        let (exchanges, exchanges_cut) = self.selector.select_exchanges(merged.exchanges);
         let poll = PollSample {
             up: true,
             queues,
             series_cut: cut,
+            exchanges_cut,
             staleness: merged.staleness,
             ..poll_sample(round, (merged.depth, merged.counters), duration)
         };
@@ -234,9 +245,9 @@ impl Monitor {
             cluster: self.cluster.clone(),
             time_unix_nano,
             queues: selected,
-            exchanges: merged.exchanges,
+            exchanges,
             bindings: merged.bindings,
-            nodes: nodes(round),
+            nodes: self.nodes(round, time_unix_nano),
             globals: globals(round),
             overview: overview(round),
             poll,
@@ -278,6 +289,7 @@ fn poll_sample(
     PollSample {
         source,
         counters,
+        of_watched: false,
         up: false,
         duration,
         bytes: sum(|peer| peer.bytes)
@@ -290,6 +302,7 @@ fn poll_sample(
         bad_rows: sum(|peer| peer.bad_rows) + exchanges.map_or(0, |list| list.bad_rows),
         queues: 0,
         series_cut: 0,
+        exchanges_cut: 0,
         staleness: Duration::ZERO,
         peers: round.peers.clone(),
     }

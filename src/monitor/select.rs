@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::pattern::fits;
 use crate::config::Selection;
-use crate::model::{OTHER, QueueSample};
+use crate::model::{ExchangeSample, OTHER, QueueSample};
 
 /// The word in `fold_queues` for those that belong to one connection.
 const EXCLUSIVE: &str = "(exclusive)";
@@ -33,11 +34,14 @@ impl Selector {
 
     /// Whether a queue is watched at all.
     pub(super) fn admits(&self, vhost: &str, queue: &str) -> bool {
-        let any = |patterns: &[String], name| patterns.iter().any(|pattern| fits(pattern, name));
-        any(&self.0.include_vhosts, vhost)
+        self.admits_vhost(vhost)
             && any(&self.0.include_queues, queue)
-            && !any(&self.0.exclude_vhosts, vhost)
             && !any(&self.0.exclude_queues, queue)
+    }
+
+    /// Whether anything of a virtual host is watched.
+    pub(super) fn admits_vhost(&self, vhost: &str) -> bool {
+        any(&self.0.include_vhosts, vhost) && !any(&self.0.exclude_vhosts, vhost)
     }
 
     /// Folds and caps.
@@ -74,6 +78,40 @@ impl Selector {
         }
     }
 
+    /// Caps exchanges as queues: those stay that most was published to until now, which changes little
+    /// from poll to poll. How many are in the series [`OTHER`].
+    pub(super) fn select_exchanges(
+        &self,
+        mut exchanges: Vec<ExchangeSample>,
+    ) -> (Vec<ExchangeSample>, u64) {
+        let cut = exchanges.len().saturating_sub(self.0.max_queues) as u64;
+        if cut > 0 {
+            exchanges.sort_unstable_by(|a, b| {
+                let names = || (&a.vhost, &a.exchange).cmp(&(&b.vhost, &b.exchange));
+                let published = b.messages_publish_in.cmp(&a.messages_publish_in);
+                published.then_with(names)
+            });
+            let mut other = ExchangeSample {
+                vhost: Arc::from(OTHER),
+                exchange: Arc::from(OTHER),
+                folded: Some(cut),
+                ..ExchangeSample::default()
+            };
+            for exchange in exchanges.drain(self.0.max_queues..) {
+                rate(
+                    &mut other.messages_publish_in_rate,
+                    exchange.messages_publish_in_rate,
+                );
+                rate(
+                    &mut other.messages_publish_out_rate,
+                    exchange.messages_publish_out_rate,
+                );
+            }
+            exchanges.push(other);
+        }
+        (exchanges, cut)
+    }
+
     /// Whether a queue is let in and not folded.
     pub(super) fn has_own_series(&self, queue: &QueueSample) -> bool {
         self.admits(&queue.vhost, &queue.queue) && self.fold_of(queue).is_none()
@@ -92,6 +130,10 @@ impl Selector {
     }
 }
 
+fn any(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| fits(pattern, name))
+}
+
 fn empty(vhost: Arc<str>, queue: Arc<str>) -> QueueSample {
     QueueSample {
         vhost,
@@ -101,12 +143,19 @@ fn empty(vhost: Arc<str>, queue: Arc<str>) -> QueueSample {
     }
 }
 
+fn count(place: &mut Option<u64>, value: Option<u64>) {
+    if let Some(value) = value {
+        *place = Some(place.unwrap_or(0).saturating_add(value));
+    }
+}
+
+fn rate(place: &mut Option<f64>, value: Option<f64>) {
+    if let Some(value) = value {
+        *place = Some(place.unwrap_or(0.0) + value);
+    }
+}
+
 fn add(sum: &mut QueueSample, queue: &QueueSample) {
-    let count = |place: &mut Option<u64>, value: Option<u64>| {
-        if let Some(value) = value {
-            *place = Some(place.unwrap_or(0).saturating_add(value));
-        }
-    };
     count(&mut sum.folded, Some(1));
     count(&mut sum.messages, queue.messages);
     count(&mut sum.messages_ready, queue.messages_ready);
@@ -114,11 +163,6 @@ fn add(sum: &mut QueueSample, queue: &QueueSample) {
     count(&mut sum.consumers, queue.consumers);
     count(&mut sum.memory, queue.memory);
     count(&mut sum.message_bytes, queue.message_bytes);
-    let rate = |place: &mut Option<f64>, value: Option<f64>| {
-        if let Some(value) = value {
-            *place = Some(place.unwrap_or(0.0) + value);
-        }
-    };
     rate(&mut sum.messages_publish_rate, queue.messages_publish_rate);
     rate(
         &mut sum.messages_deliver_get_rate,
@@ -129,51 +173,17 @@ fn add(sum: &mut QueueSample, queue: &QueueSample) {
         &mut sum.messages_redeliver_rate,
         queue.messages_redeliver_rate,
     );
-}
-
-/// Whether a name fits a pattern in which `*` is any text and `?` any one sign.
-fn fits(pattern: &str, name: &str) -> bool {
-    let (mut pattern, mut name) = (pattern, name);
-    // What stands behind the last `*`, and what of the name it has not taken.
-    let mut star: Option<(&str, &str)> = None;
-    loop {
-        let mut signs = pattern.chars();
-        match (signs.next(), name.chars().next()) {
-            (Some('*'), _) => {
-                pattern = signs.as_str();
-                if pattern.is_empty() {
-                    return true;
-                }
-                star = Some((pattern, name));
-            }
-            (None, None) => return true,
-            (Some(wanted), Some(sign)) if wanted == '?' || wanted == sign => {
-                (pattern, name) = (signs.as_str(), behind(name));
-            }
-            _ => {
-                // It takes one sign more, as long as there is one.
-                let Some((behind_star, left)) = star.filter(|(_, left)| !left.is_empty()) else {
-                    return false;
-                };
-                star = Some((behind_star, behind(left)));
-                (pattern, name) = (behind_star, behind(left));
-            }
-        }
-    }
-}
-
-/// A name without its first sign.
-fn behind(name: &str) -> &str {
-    let mut signs = name.chars();
-    signs.next();
-    signs.as_str()
+    rate(
+        &mut sum.messages_get_empty_rate,
+        queue.messages_get_empty_rate,
+    );
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Selector, fits};
+    use super::Selector;
     use crate::config::Selection;
-    use crate::model::{OTHER, QueueSample};
+    use crate::model::{ExchangeSample, OTHER, QueueSample};
     use proptest::prelude::*;
 
     fn selection() -> Selection {
@@ -193,25 +203,6 @@ mod tests {
             messages_publish: Some(3),
             messages_publish_rate: Some(0.5),
             ..QueueSample::default()
-        }
-    }
-
-    #[test]
-    fn patterns() {
-        for (pattern, name, expect) in [
-            ("*", "", true),
-            ("", "", true),
-            ("", "a", false),
-            ("a*", "a", true),
-            ("a*c", "abbc", true),
-            ("a*c", "abcb", false),
-            ("a*b*c", "axbxbxc", true),
-            ("a?c", "a\u{1f600}c", true),
-            ("a?c", "ac", false),
-            ("amq.gen-*", "amq.gen-x/y", true),
-            ("*.dead", "orders.dead", true),
-        ] {
-            assert_eq!(fits(pattern, name), expect, "{pattern:?} {name:?}");
         }
     }
 
@@ -270,6 +261,48 @@ mod tests {
     }
 
     #[test]
+    fn the_exchanges_that_most_goes_through_stay_and_the_others_are_one_series() {
+        let selector = Selector::new(&Selection {
+            max_queues: 2,
+            ..selection()
+        });
+        let exchange = |(name, published): (&str, Option<u64>)| ExchangeSample {
+            vhost: "/".into(),
+            exchange: name.into(),
+            messages_publish_in: published,
+            messages_publish_in_rate: published.map(|_| 0.5),
+            ..ExchangeSample::default()
+        };
+        let few = [("a", Some(1)), ("", Some(9))].map(exchange).to_vec();
+        assert_eq!(selector.select_exchanges(few.clone()), (few, 0));
+        let many = [
+            ("a", Some(1)),
+            ("", Some(9)),
+            ("b", None),
+            ("c", Some(5)),
+            ("d", Some(1)),
+        ];
+        let (exchanges, cut) = selector.select_exchanges(many.map(exchange).to_vec());
+        let seen: Vec<_> = exchanges
+            .iter()
+            .map(|exchange| {
+                (
+                    &*exchange.exchange,
+                    exchange.messages_publish_in,
+                    exchange.messages_publish_in_rate,
+                    exchange.folded,
+                )
+            })
+            .collect();
+        let expect = [
+            ("", Some(9), Some(0.5), None),
+            ("c", Some(5), Some(0.5), None),
+            (OTHER, None, Some(1.0), Some(3)),
+        ];
+        assert_eq!((&seen[..], cut), (&expect[..], 3));
+    }
+
+    #[test]
     fn generated_and_exclusive_queues_share_a_series() {
         let selector = Selector::new(&Selection {
             fold_queues: vec!["amq.gen-*".to_owned(), "(exclusive)".to_owned()],
@@ -310,12 +343,6 @@ mod tests {
             let sum: u64 = selected.queues.iter().filter_map(|queue| queue.messages).sum();
             prop_assert_eq!(sum, depths.iter().sum::<u64>());
             prop_assert_eq!(selected.queues.len(), depths.len().min(most) + usize::from(selected.cut > 0));
-        }
-
-        #[test]
-        fn any_pattern_against_any_name_ends(pattern in "[ab*?]{0,12}", name in "[ab]{0,24}") {
-            let _ = fits(&pattern, &name);
-            prop_assert!(fits(&name, &name));
         }
     }
 }

@@ -165,6 +165,7 @@ impl Watch {
             poll: PollSample {
                 source: Source::Passive,
                 counters: None,
+                of_watched: true,
                 up: true,
                 duration: reply.took,
                 bytes: 0,
@@ -172,6 +173,7 @@ impl Watch {
                 bad_rows: reply.value.missing,
                 queues: rows,
                 series_cut: 0,
+                exchanges_cut: 0,
                 staleness: Duration::ZERO,
                 peers: vec![PeerSample {
                     source: Source::Passive,

@@ -203,7 +203,8 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("messages_ack_rate", "float", "a second"),
             ("messages_redeliver", "int", "count"),
             ("messages_redeliver_rate", "float", "a second"),
-            ("messages_get_empty", "int", "count"),
+            ("messages_get_empty", "int", "count, of `basic.get`"),
+            ("messages_get_empty_rate", "float", "a second"),
             (
                 "messages_deliver_no_ack",
                 "int",
@@ -245,6 +246,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("messages_confirmed", "int", "count, from RabbitMQ 4.0 on"),
             ("messages_returned", "int", "count, from RabbitMQ 4.0 on"),
             ("messages_dropped", "int", "count, from RabbitMQ 4.0 on"),
+            ("folded", "int", "how many exchanges this series stands for"),
         ],
     },
     Measurement {
@@ -334,9 +336,15 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("bad_rows", "int", "that could not be read"),
             ("queues", "int", ""),
             ("series_cut", "int", "queues that are in _other"),
+            ("exchanges_cut", "int", "exchanges that are in _other"),
             ("counters", "string", "where counters came from"),
             ("skipped", "int", "polls that left the peer out"),
             ("http_status", "int", "of a refusal"),
+            (
+                "login_refused",
+                "int",
+                "1 if the peer refused the login, else 0",
+            ),
             ("error", "string", "why it did not answer"),
         ],
     },
