@@ -47,6 +47,7 @@ mod select;
 mod small;
 mod starts;
 mod summary;
+mod ticks;
 mod topology;
 mod totals;
 mod verdict;

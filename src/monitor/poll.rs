@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::choice::Choice;
@@ -18,6 +17,7 @@ use super::round::{Outcome, Round, Sources};
 use super::select::{Selected, Selector};
 use super::starts::Starts;
 use super::summary::{cluster, globals, nodes, overview};
+use super::ticks::Ticks;
 use super::watch::{LastPoll, Watch};
 use crate::config::Broker;
 use crate::health::Component;
@@ -79,7 +79,7 @@ impl Monitor {
         }
     }
 
-    /// Polls every `poll_interval` until `stop`, and sends each snapshot to `out`.
+    /// Polls at once, then every `poll_interval` until `stop`, and sends each snapshot to `out`.
     ///
     /// Polls never overlap; one that would have begun while another ran is skipped and counted. A
     /// snapshot for which `out` has no room is dropped and counted. A broker that is away is asked
@@ -96,8 +96,7 @@ impl Monitor {
     }
 
     async fn poll_on(mut self, out: mpsc::Sender<BrokerSnapshot>, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(self.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut ticks = Ticks::new(self.interval);
         let mut last = None;
         loop {
             let tick = tokio::select! {
