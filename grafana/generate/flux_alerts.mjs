@@ -113,12 +113,32 @@ union(tables: [answered, answers, runs])
   },
   BrokerUnreachable: {
     seconds: 2 * MINUTE,
-    flux: `${from('rabbitmq_poll', ['up'], 'not exists r.node')}
+    flux: `learned = ${from('rabbitmq_poll', ['up'], 'not exists r.node')}
   |> group()
   |> sort(columns: ["_time"])
   |> last()
-  |> filter(fn: (r) => r._value == 0)
-  |> map(fn: (r) => ({_time: now(), _value: float(v: r._value)}))`,
+  |> map(fn: (r) => ({broker: "it", _field: "learned", _value: r._value}))
+refused = ${from('rabbitmq_poll', ['login_refused'])}
+  |> group(columns: ["node", "source"])
+  |> sort(columns: ["_time"])
+  |> last()
+  |> group()
+  |> max()
+  |> map(fn: (r) => ({broker: "it", _field: "refused", _value: r._value}))
+
+union(tables: [learned, refused])
+  |> group(columns: ["broker", "_field"])
+  |> pivot(rowKey: ["broker"], columnKey: ["_field"], valueColumn: "_value")
+  |> filter(fn: (r) => exists r.learned and r.learned == 0 and not (exists r.refused and r.refused == 1))
+  |> group()
+  |> map(fn: (r) => ({_time: now(), _value: float(v: r.learned)}))`,
+  },
+  BrokerLoginRefused: {
+    seconds: 2 * MINUTE,
+    flux: `${from('rabbitmq_poll', ['login_refused'])}
+  |> group(columns: ["node", "source"])
+  |> sort(columns: ["_time"])
+  |> last()` + told('r._value == 1', { node: 'r.node', source: 'r.source' }, 'float(v: r._value)'),
   },
   // The agent tells each poll, whether the broker answers or not: silence is what fires.
   AgentDown: {

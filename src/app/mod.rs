@@ -322,7 +322,8 @@ impl Parts<'_> {
         running: &mut Running,
         ends: Ends,
     ) -> anyhow::Result<mpsc::Sender<(u32, Bytes)>> {
-        let (requests, requests_in) = mpsc::channel(16);
+        // A poll of 20,000 queues and as many exchanges.
+        let (requests, requests_in) = mpsc::channel(24);
         let settings = self.settings.forward();
         let forward = Forward::new(ForwardSetup {
             config: self.config.forward.clone(),

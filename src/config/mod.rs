@@ -100,7 +100,7 @@ pub enum Statistics {
     Never,
 }
 
-/// Which queues have a series: names with `*` and `?`.
+/// Which queues and exchanges have a series: names with `*` and `?`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Virtual hosts that are watched.

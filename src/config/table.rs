@@ -129,7 +129,7 @@ const PEERS: &[Key] = &[
         "broker.include_vhosts",
         "*",
         &["RABTRACE_INCLUDE_VHOSTS"],
-        "Virtual hosts that are watched: names with * and ?, with commas between.",
+        "Virtual hosts whose queues, exchanges and bindings are watched: names with * and ?, with commas between.",
         |config, input| {
             let vhosts = &mut config.broker.selection.include_vhosts;
             set(vhosts, name_list(input.text()))

@@ -18,7 +18,7 @@ use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::{
     Batch, BrokerSnapshot, Point, PointBatch, Receipt, Resume, StoreBatch, unix_nano,
 };
-use crate::monitor;
+use crate::monitor::{self, OtlpMetrics};
 
 /// Points of a poll that are held at once.
 const POINTS: usize = 2_000;
@@ -115,7 +115,7 @@ impl FlowTask {
             resume: std::mem::take(&mut self.resume),
             now_unix_nano: self.now(),
         });
-        let started = self.now().unsigned_abs();
+        let mut otlp = OtlpMetrics::new(self.now().unsigned_abs());
         let (mut handed, mut folding) = (Handed::default(), Folding::default());
         let (mut batches_open, mut polls_open) = (true, true);
         let mut stopping = false;
@@ -136,7 +136,7 @@ impl FlowTask {
                 },
                 polled = self.polls.recv(), if polls_open => match polled {
                     Some(snapshot) => {
-                        self.forward_snapshot(&snapshot, started);
+                        self.forward_snapshot(&snapshot, &mut otlp);
                         flow.take_snapshot(&snapshot);
                         self.hand_over_points(&flow, &snapshot, &mut handed).await
                     }
@@ -181,11 +181,11 @@ impl FlowTask {
 
     /// The monitor's own numbers go to the upstream as OTLP metrics. It polls again soon: numbers
     /// that find no place are dropped.
-    fn forward_snapshot(&self, snapshot: &BrokerSnapshot, started_unix_nano: u64) {
+    fn forward_snapshot(&self, snapshot: &BrokerSnapshot, otlp: &mut OtlpMetrics) {
         let Some(forward) = &self.sinks.forward else {
             return;
         };
-        for request in monitor::otlp_metrics(snapshot, started_unix_nano) {
+        for request in otlp.requests(snapshot) {
             let items = monitor::data_points(&request);
             let payload = Bytes::from(request.encode_to_vec());
             if forward.try_send((items, payload)).is_err() {

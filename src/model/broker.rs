@@ -138,6 +138,7 @@ pub struct QueueSample {
     pub messages_deliver_get_rate: Option<f64>,
     pub messages_ack_rate: Option<f64>,
     pub messages_redeliver_rate: Option<f64>,
+    pub messages_get_empty_rate: Option<f64>,
     /// Bytes of memory that the queue's process holds.
     pub memory: Option<u64>,
     /// Bytes of all message bodies in it.
@@ -152,6 +153,9 @@ pub struct QueueSample {
     pub status: Option<QueueStatus>,
     /// When the monitor first saw it, or saw it again; nanoseconds since the Unix epoch.
     pub first_seen_unix_nano: Option<i64>,
+    /// Since when its counters count without a break: what they had before is not known to have come
+    /// since; nanoseconds since the Unix epoch.
+    pub counted_since_unix_nano: Option<i64>,
     /// How many queues this series stands for, where it stands for several.
     pub folded: Option<u64>,
 }
@@ -174,6 +178,8 @@ pub struct ExchangeSample {
     pub messages_dropped: Option<u64>,
     pub messages_publish_in_rate: Option<f64>,
     pub messages_publish_out_rate: Option<f64>,
+    /// Since when its counters count without a break; nanoseconds since the Unix epoch.
+    pub counted_since_unix_nano: Option<i64>,
     /// How many exchanges this series stands for, if it stands for several.
     pub folded: Option<u64>,
 }
@@ -213,6 +219,8 @@ pub struct NodeSample {
     pub proc_total: Option<u64>,
     pub run_queue: Option<u64>,
     pub uptime: Option<Duration>,
+    /// When it started, by its own uptime; nanoseconds since the Unix epoch.
+    pub started_unix_nano: Option<i64>,
     /// Opened, closed, declared, created and deleted: counts since the node started.
     pub connections_opened: Option<u64>,
     pub connections_closed: Option<u64>,
@@ -284,6 +292,14 @@ pub struct PeerSample {
     pub error: Option<&'static str>,
 }
 
+impl PeerSample {
+    /// Whether it answered, and refused the login.
+    #[must_use]
+    pub fn refuses_login(&self) -> bool {
+        self.error == Some("login")
+    }
+}
+
 /// How the poll itself went.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PollSample {
@@ -291,6 +307,8 @@ pub struct PollSample {
     pub source: Source,
     /// Where the queues' counters came from.
     pub counters: Option<Source>,
+    /// Whether it looked at the watched queues alone, between two polls of all.
+    pub of_watched: bool,
     /// Whether anything was learned of any queue.
     pub up: bool,
     /// From the first request to the last answer.
@@ -305,7 +323,7 @@ pub struct PollSample {
     pub queues: u64,
     /// Queues without a series of their own, as they are beyond the cap.
     pub series_cut: u64,
-    /// Exchanges that are in the series [`OTHER`].
+    /// Exchanges that are in the series `_other`.
     pub exchanges_cut: u64,
     /// How old the numbers may be at most, by the broker's own statistics interval.
     pub staleness: Duration,

@@ -44,6 +44,45 @@ impl Asking {
         })
     }
 
+    /// Asks for each of `paths`, one after the other and all within the time of one; `join` adds what
+    /// another one gave. A virtual host that is not there has nothing, unless none of them is; one
+    /// that refuses the login is a refusal of all.
+    pub(super) async fn get_all<T, E: std::fmt::Display>(
+        self,
+        paths: Vec<String>,
+        parse: fn(&str) -> Result<T, E>,
+        join: fn(&mut T, T),
+    ) -> Outcome<T> {
+        let begun = Instant::now();
+        let mut outcome: Option<Outcome<T>> = None;
+        for path in paths {
+            let asking = Self {
+                timeout: self.timeout.saturating_sub(begun.elapsed()),
+                ..self.clone()
+            };
+            let answer = asking.get(path, parse).await;
+            outcome = Some(match (outcome, answer) {
+                (Some(Ok(all)), Ok(more)) => Ok(all.and(more, join)),
+                (Some(Ok(all)), Err(error)) if error.is_missing() => Ok(all),
+                (Some(Err(error)), answer) if error.is_missing() => answer,
+                (None, answer) => answer,
+                (Some(_), Err(error)) | (Some(Err(error)), _) => Err(error),
+            });
+            if matches!(&outcome, Some(Err(error)) if !error.is_missing()) {
+                break;
+            }
+        }
+        let none = || {
+            Err(self
+                .endpoint
+                .error("", Cause::Url("no virtual host".to_owned())))
+        };
+        let took = begun.elapsed();
+        outcome
+            .unwrap_or_else(none)
+            .map(|all| Reply { took, ..all })
+    }
+
     /// Asks a node for its queues; the answer is read as it comes.
     pub(super) async fn scrape(
         self,
@@ -69,5 +108,63 @@ impl Asking {
             bytes,
             took: at.saturating_duration_since(begun),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::http::{StatusCode, Uri};
+
+    use super::Asking;
+    use crate::config::{Broker, Config, Secret};
+    use crate::monitor::endpoint::Endpoint;
+    use crate::monitor::failure::Cause;
+
+    /// Asks a peer for these paths, which has all but "gone" and refuses "closed".
+    async fn ask(paths: &[&str]) -> Result<Vec<String>, Cause> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let answer = |uri: Uri| async move {
+            match uri.path() {
+                "/gone" => (StatusCode::NOT_FOUND, String::new()),
+                "/closed" => (StatusCode::UNAUTHORIZED, String::new()),
+                "/slow" => std::future::pending().await,
+                path => (StatusCode::OK, path.to_owned()),
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let endpoint = Endpoint::management(&Broker {
+            management_url: Secret::new(url),
+            ..Config::default().broker
+        });
+        let asking = Asking::new(&reqwest::Client::new(), &endpoint, Duration::from_secs(2));
+        let read = |body: &str| Ok::<_, String>(vec![body.to_owned()]);
+        let paths = paths.iter().map(|&path| path.to_owned()).collect();
+        let outcome = asking.get_all(paths, read, |all, more| all.extend(more));
+        let reply = outcome.await.map_err(|error| error.cause)?;
+        let bytes: usize = reply.value.iter().map(String::len).sum();
+        assert_eq!(reply.bytes, bytes as u64);
+        Ok(reply.value)
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_left_out_unless_nothing_is() {
+        let both = Ok(["/a", "/b"].map(str::to_owned).to_vec());
+        assert_eq!(ask(&["/a", "/b"]).await, both);
+        assert_eq!(ask(&["/gone", "/a", "/gone", "/b"]).await, both);
+        assert_eq!(ask(&["/gone", "/gone"]).await, Err(Cause::Status(404)));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_one_of_all_and_all_have_the_time_of_one() {
+        let refused = ask(&["/a", "/closed", "/b"]).await;
+        assert!(matches!(refused, Err(Cause::Login { .. })), "{refused:?}");
+        let late = ask(&["/a", "/slow", "/slow"]).await;
+        assert!(matches!(late, Err(Cause::Timeout(_))), "{late:?}");
     }
 }

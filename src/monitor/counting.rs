@@ -47,7 +47,7 @@ impl Counting<'_> {
     /// Counts one queue; what its age is told from.
     pub(super) fn count(
         &self,
-        now: Instant,
+        (now, unix_nano): (Instant, i64),
         history: &mut History,
         sample: &mut QueueSample,
     ) -> Basis {
@@ -57,7 +57,7 @@ impl Counting<'_> {
                 let said = self.attendance.said(|scrape| counts_of(scrape, sample));
                 let observed = history.totals.observe(said);
                 let has_stranger = self.attendance.has_stranger;
-                history.count(at, (observed, has_stranger), sample);
+                history.count((at, unix_nano), (observed, has_stranger), sample);
                 Basis {
                     at,
                     lag: self.waited,
@@ -68,7 +68,7 @@ impl Counting<'_> {
                 let counts = place.map_or([None; COUNTERS], listed_counts);
                 let said = std::iter::once((0, Said::Counts(counts)));
                 let observed = history.totals.observe(said);
-                history.count(reply.at, (observed, false), sample);
+                history.count((reply.at, unix_nano), (observed, false), sample);
                 Basis {
                     at: reply.at,
                     lag: self.staleness,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::history::When;
 use super::listing::reply;
 use super::management::ExchangeList;
 use super::per_name::PerName;
@@ -10,6 +11,7 @@ use super::prometheus::ScrapedExchange;
 use super::rates::Rates;
 use super::roster::Attendance;
 use super::round::Round;
+use super::select::Selector;
 use super::totals::Totals;
 use crate::model::ExchangeSample;
 
@@ -18,6 +20,9 @@ struct History {
     round: u64,
     totals: Totals<4>,
     rates: Rates<2>,
+    counted_since_unix_nano: Option<i64>,
+    /// What a listing told last.
+    listed: [Option<u64>; 2],
 }
 
 /// What is remembered of exchanges.
@@ -28,31 +33,39 @@ pub(super) struct Exchanges {
     /// Types as they were listed last; none of one that was not listed.
     types: PerName<Option<Arc<str>>>,
     has_untyped: bool,
+    /// Whether the nodes counted last, who count from elsewhere than a listing does.
+    from_nodes: Option<bool>,
 }
 
 impl Exchanges {
-    /// The exchanges of a round; none if no source of it has any.
+    /// The exchanges of a round that `selector` lets in; none if no source of it has any.
     pub(super) fn merge(
         &mut self,
         attendance: &Attendance<'_>,
         round: &Round,
-        now: Instant,
+        (selector, when): (&Selector, When),
     ) -> Vec<ExchangeSample> {
         self.round += 1;
         let mut nodes = attendance.scrapes().peekable();
         let from_nodes = nodes.peek().is_some() && nodes.all(|(_, scrape)| scrape.has_exchanges);
         let listing = reply(round.exchanges.as_ref());
         if let Some(listing) = listing {
-            self.learn(&listing.value);
+            self.learn(&listing.value, selector);
+        }
+        if from_nodes || listing.is_some() {
+            self.stand_on(from_nodes);
         }
         let samples = match (from_nodes, listing) {
-            (true, _) => self.counted(attendance, attendance.at.unwrap_or(now)),
+            (true, _) => self.counted(attendance, selector, when),
             (false, Some(listing)) => {
-                let mut samples = listing.value.exchanges.clone();
+                let listed = listing.value.exchanges.iter();
+                let listed = listed.filter(|exchange| selector.admits_vhost(&exchange.vhost));
+                let mut samples: Vec<ExchangeSample> = listed.cloned().collect();
                 for sample in &mut samples {
                     let history = self.known.shared_entry(&sample.vhost, &sample.exchange);
                     history.round = self.round;
-                    history.rate(listing.at, sample);
+                    history.take_listed(sample);
+                    history.rate((listing.at, when.unix_nano), sample);
                 }
                 samples
             }
@@ -75,17 +88,24 @@ impl Exchanges {
     }
 
     /// What was not listed is gone, or goes soon: it keeps its type, and is not asked for again.
-    fn learn(&mut self, list: &ExchangeList) {
+    fn learn(&mut self, list: &ExchangeList, selector: &Selector) {
         let mut types: PerName<Option<Arc<str>>> = PerName::default();
         for (vhost, exchange, _) in self.known.iter() {
             let before = self.types.get(vhost, exchange).cloned();
             types.insert(vhost, exchange, before.flatten());
         }
-        for exchange in &list.exchanges {
+        let listed = list.exchanges.iter();
+        for exchange in listed.filter(|exchange| selector.admits_vhost(&exchange.vhost)) {
             let kind = exchange.exchange_type.clone();
             types.insert(&exchange.vhost, &exchange.exchange, kind);
         }
         self.types = types;
+    }
+
+    fn stand_on(&mut self, from_nodes: bool) {
+        if self.from_nodes.replace(from_nodes) == Some(!from_nodes) {
+            self.known.values_mut().for_each(History::begin_anew);
+        }
     }
 
     /// No rate spans what comes next.
@@ -95,10 +115,17 @@ impl Exchanges {
             .for_each(|history| history.rates.clear());
     }
 
-    fn counted(&mut self, attendance: &Attendance<'_>, at: Instant) -> Vec<ExchangeSample> {
+    fn counted(
+        &mut self,
+        attendance: &Attendance<'_>,
+        selector: &Selector,
+        when: When,
+    ) -> Vec<ExchangeSample> {
+        let at = attendance.at.unwrap_or(when.at);
         let mut names: PerName<()> = PerName::default();
         for (_, scrape) in attendance.scrapes() {
-            for (vhost, exchange, _) in scrape.exchanges.iter() {
+            let told = scrape.exchanges.iter();
+            for (vhost, exchange, _) in told.filter(|(vhost, ..)| selector.admits_vhost(vhost)) {
                 names.insert(vhost, exchange, ());
             }
         }
@@ -122,7 +149,7 @@ impl Exchanges {
             history.round = self.round;
             let seen = history.totals.observe(said);
             if seen.broken {
-                history.rates.clear();
+                history.begin_anew();
             }
             if !seen.gap && !attendance.has_stranger {
                 [
@@ -131,7 +158,7 @@ impl Exchanges {
                     sample.messages_returned,
                     sample.messages_dropped,
                 ] = seen.totals;
-                history.rate(at, &mut sample);
+                history.rate((at, when.unix_nano), &mut sample);
             }
             sample
         };
@@ -140,7 +167,25 @@ impl Exchanges {
 }
 
 impl History {
-    fn rate(&mut self, at: Instant, sample: &mut ExchangeSample) {
+    /// What comes next cannot be compared with what was before.
+    fn begin_anew(&mut self) {
+        self.rates.clear();
+        self.counted_since_unix_nano = None;
+    }
+
+    /// A listing whose counts fell, or went away, is of an exchange that was made anew.
+    fn take_listed(&mut self, sample: &ExchangeSample) {
+        let now = [sample.messages_publish_in, sample.messages_publish_out];
+        let fell = |(before, now): (&Option<u64>, &Option<u64>)| now < before;
+        if self.listed.iter().zip(&now).any(fell) {
+            self.begin_anew();
+        }
+        self.listed = now;
+    }
+
+    fn rate(&mut self, (at, unix_nano): (Instant, i64), sample: &mut ExchangeSample) {
+        let since = self.counted_since_unix_nano.get_or_insert(unix_nano);
+        sample.counted_since_unix_nano = Some(*since);
         let totals = [sample.messages_publish_in, sample.messages_publish_out];
         [
             sample.messages_publish_in_rate,

@@ -86,6 +86,21 @@ impl RequestError {
         matches!(self.cause, Cause::Refused | Cause::Status(404))
     }
 
+    /// Whether what was asked for is not there.
+    pub(super) const fn is_missing(&self) -> bool {
+        matches!(self.cause, Cause::Status(404))
+    }
+
+    /// Whether a single virtual host was asked for, which is not there or hidden from the user: to
+    /// 4.3 that is the same (404), before it is refused (401).
+    fn is_of_vhost(&self) -> bool {
+        match &self.cause {
+            Cause::Login { reason, .. } => reason.contains("virtual host"),
+            Cause::Status(404) => self.url.contains("/api/queues/"),
+            _ => false,
+        }
+    }
+
     /// Whether the broker is there and refuses the login.
     #[must_use]
     pub fn is_login(&self) -> bool {
@@ -140,6 +155,10 @@ impl RequestError {
     pub fn fix(&self) -> String {
         let (plugin, key, port) = (self.plugin.name(), self.plugin.key(), self.plugin.port());
         match &self.cause {
+            _ if self.is_of_vhost() => "let the user see the virtual hosts of \
+                broker.include_vhosts: `rabbitmqctl set_permissions -p VHOST USER '^$' '^$' '^$'`, \
+                which lets it do nothing there"
+                .to_owned(),
             Cause::Url(_) => format!("set {key} to a URL such as http://rabbit:{port}"),
             Cause::Refused if self.plugin == Plugin::Amqp => {
                 format!("set {key} to where the broker listens")

@@ -46,11 +46,12 @@ pub(super) struct History {
     /// When that was.
     pub(super) seen_at: Option<Instant>,
     first_seen_unix_nano: Option<i64>,
+    counted_since_unix_nano: Option<i64>,
     consumers: Option<(u64, u64)>,
     /// The depth that was known last.
     depth: Option<u64>,
     pub(super) totals: Totals<COUNTERS>,
-    rates: Rates<4>,
+    rates: Rates<5>,
     age: AgeTable,
     verdict: Verdict,
 }
@@ -92,10 +93,10 @@ impl History {
         }
     }
 
-    /// Takes the totals of a round that has counters.
+    /// Takes the totals of a round that has counters, which were read at `at`.
     pub(super) fn count(
         &mut self,
-        at: Instant,
+        (at, unix_nano): (Instant, i64),
         (observed, has_stranger): (Observed<COUNTERS>, bool),
         sample: &mut QueueSample,
     ) {
@@ -118,17 +119,21 @@ impl History {
         if broken {
             self.rates.clear();
             self.age.clear();
+            self.counted_since_unix_nano = None;
         }
         if !gap {
-            let [publish, deliver_get, ack, redeliver, ..] = totals;
+            let since = self.counted_since_unix_nano.get_or_insert(unix_nano);
+            sample.counted_since_unix_nano = Some(*since);
+            let [publish, deliver_get, ack, redeliver, get_empty, _] = totals;
             [
                 sample.messages_publish_rate,
                 sample.messages_deliver_get_rate,
                 sample.messages_ack_rate,
                 sample.messages_redeliver_rate,
+                sample.messages_get_empty_rate,
             ] = self
                 .rates
-                .observe(at, [publish, deliver_get, ack, redeliver]);
+                .observe(at, [publish, deliver_get, ack, redeliver, get_empty]);
         }
     }
 
@@ -169,6 +174,7 @@ impl History {
     /// Counters come from elsewhere: nothing can be compared.
     pub(super) fn forget_counters(&mut self) {
         self.totals = Totals::default();
+        self.counted_since_unix_nano = None;
         self.rates.clear();
         self.age.clear();
         self.verdict.forget_counters();

@@ -22,6 +22,19 @@ pub(super) struct Reply<T> {
     pub(super) took: Duration,
 }
 
+impl<T> Reply<T> {
+    /// This and another one, as `join` puts them together.
+    pub(super) fn and(mut self, other: Self, join: fn(&mut T, T)) -> Self {
+        join(&mut self.value, other.value);
+        Self {
+            at: other.at,
+            bytes: self.bytes + other.bytes,
+            took: self.took + other.took,
+            ..self
+        }
+    }
+}
+
 /// A reply or why there is none.
 pub(super) type Outcome<T> = Result<Reply<T>, RequestError>;
 

@@ -119,11 +119,11 @@ impl Memory {
             let since = self.places.since(&sample.vhost, &sample.queue, now);
             self.changes += u64::from(history.round == 0);
             history.see((self.round, since.max(self.back_at)), when, sample);
-            let basis = counting.count(now, history, sample);
+            let basis = counting.count((now, unix_nano), history, sample);
             history.judge(when, basis, sample);
         }
         self.forget_deleted(now, attendance.is_whole());
-        let exchanges = self.exchanges.merge(&attendance, round, now);
+        let exchanges = self.exchanges.merge(&attendance, round, (selector, when));
         let bindings = self.bindings(round, selector, now);
         Some(Merged {
             queues: found,
@@ -143,7 +143,8 @@ impl Memory {
         let mut topology = std::mem::take(&mut self.topology);
         let has_series = |binding: &&BindingSample| {
             let queue = self.named(&binding.vhost, &binding.destination);
-            &*binding.destination_type != "queue" || selector.has_own_series(&queue)
+            let is_queue = &*binding.destination_type == "queue";
+            selector.admits_vhost(&binding.vhost) && (!is_queue || selector.has_own_series(&queue))
         };
         let listed = list.value.iter().filter(has_series).cloned();
         let changes = topology.changes(listed, selector.most(), now);

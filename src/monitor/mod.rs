@@ -10,7 +10,7 @@
 //!
 //! Input: `rabbitmq_prometheus` of every node, `rabbitmq_management`, AMQP: tried in this order in
 //! every poll. Output: one [`crate::model::BrokerSnapshot`] for each poll; [`points`] and
-//! [`otlp_metrics`] turn it into what the sinks take. When the flow has no room the snapshot is
+//! [`OtlpMetrics`] turn it into what the sinks take. When the flow has no room the snapshot is
 //! dropped and counted; when the broker is away that is said once, and it is asked again at the
 //! next interval; a peer that hangs is waited for until the poll's deadline. A value that no source
 //! has is absent, never zero. `docs/monitor.md` has the sources, fields and their limits.
@@ -34,6 +34,7 @@ mod merge;
 mod narrow;
 mod otlp;
 mod passive;
+mod pattern;
 mod peers;
 mod per_name;
 mod places;
@@ -46,7 +47,9 @@ mod round;
 mod select;
 mod small;
 mod sources;
+mod starts;
 mod summary;
+mod ticks;
 mod topology;
 mod totals;
 mod verdict;
@@ -57,7 +60,7 @@ mod tests;
 
 pub use check::check;
 pub use failure::{Cause, MonitorError, Plugin, RequestError};
-pub use otlp::{data_points, otlp_metrics};
+pub use otlp::{OTLP_METRICS, OtlpKind, OtlpMetric, OtlpMetrics, data_points};
 pub use passive::connect;
 pub use points::points;
 pub use poll::{Monitor, MonitorSetup};

@@ -13,7 +13,7 @@ use crate::model::{
 const DEFAULT_EXCHANGE: &str = "amq.default";
 
 /// Most fields that a queue has.
-const QUEUE_FIELDS: usize = 26;
+const QUEUE_FIELDS: usize = 27;
 
 /// Every queue, exchange and node, the totals and the poll itself, one after the other: of ten
 /// thousand queues all points at once are more than all that is kept of them. What is absent stays
@@ -84,6 +84,7 @@ fn queue_point(snapshot: &BrokerSnapshot, queue: &QueueSample, words: &mut Words
         .int("messages_redeliver", queue.messages_redeliver)
         .float("messages_redeliver_rate", queue.messages_redeliver_rate)
         .int("messages_get_empty", queue.messages_get_empty)
+        .float("messages_get_empty_rate", queue.messages_get_empty_rate)
         .int("messages_deliver_no_ack", queue.messages_deliver_no_ack)
         .int("memory", queue.memory)
         .int("message_bytes", queue.message_bytes)
@@ -229,6 +230,7 @@ fn peer_point(snapshot: &BrokerSnapshot, peer: &PeerSample) -> Point {
         .int("bad_rows", Some(peer.bad_rows))
         .int("skipped", Some(peer.skipped))
         .int("http_status", peer.http_status.map(u64::from))
+        .int("login_refused", Some(u64::from(peer.refuses_login())))
         .text("error", peer.error)
 }
 
@@ -269,6 +271,7 @@ mod tests {
             poll: PollSample {
                 source: Source::Prometheus,
                 counters: None,
+                of_watched: false,
                 up: true,
                 duration: Duration::from_millis(3),
                 bytes: 4,

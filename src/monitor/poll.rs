@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::choice::Choice;
@@ -17,12 +16,14 @@ use super::merge::{Memory, Merged};
 use super::round::{Outcome, Round};
 use super::select::{Selected, Selector};
 use super::sources::Sources;
+use super::starts::Starts;
 use super::summary::{cluster, globals, nodes, overview};
+use super::ticks::Ticks;
 use super::watch::{LastPoll, Watch};
 use crate::config::Broker;
 use crate::health::Component;
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::{BrokerSnapshot, PollSample, Source, unix_nano};
+use crate::model::{BrokerSnapshot, NodeSample, PollSample, Source, unix_nano};
 
 /// What a monitor is built from.
 pub struct MonitorSetup {
@@ -49,6 +50,7 @@ pub struct Monitor {
     choice: Choice,
     cluster: Arc<str>,
     selector: Selector,
+    starts: Starts,
     last: LastPoll,
     watch: Option<Watch>,
     watched: (Arc<str>, HashSet<Arc<str>>),
@@ -71,13 +73,14 @@ impl Monitor {
             choice: Choice::default(),
             cluster: Arc::from(""),
             selector: Selector::new(&setup.broker.selection),
+            starts: Starts::default(),
             last,
             watched: watch.watched(),
             watch: Some(watch),
         }
     }
 
-    /// Polls every `poll_interval` until `stop`, and sends each snapshot to `out`.
+    /// Polls at once, then every `poll_interval` until `stop`, and sends each snapshot to `out`.
     ///
     /// Polls never overlap; one that would have begun while another ran is skipped and counted. A
     /// snapshot for which `out` has no room is dropped and counted. A broker that is away is asked
@@ -94,8 +97,7 @@ impl Monitor {
     }
 
     async fn poll_on(mut self, out: mpsc::Sender<BrokerSnapshot>, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(self.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut ticks = Ticks::new(self.interval);
         let mut last = None;
         loop {
             let tick = tokio::select! {
@@ -202,12 +204,18 @@ impl Monitor {
             queues: Vec::new(),
             exchanges: Vec::new(),
             bindings: Vec::new(),
-            nodes: nodes(round),
+            nodes: self.nodes(round, time_unix_nano),
             globals: globals(round),
             overview: overview(round),
             poll: poll_sample(round, (Source::Prometheus, None), duration),
         };
         (snapshot, Some(error))
+    }
+
+    fn nodes(&mut self, round: &Round, time_unix_nano: i64) -> Vec<NodeSample> {
+        let mut nodes = nodes(round);
+        self.starts.tell(&mut nodes, time_unix_nano);
+        nodes
     }
 
     fn snapshot(
@@ -239,7 +247,7 @@ impl Monitor {
             queues: selected,
             exchanges,
             bindings: merged.bindings,
-            nodes: nodes(round),
+            nodes: self.nodes(round, time_unix_nano),
             globals: globals(round),
             overview: overview(round),
             poll,
@@ -281,6 +289,7 @@ fn poll_sample(
     PollSample {
         source,
         counters,
+        of_watched: false,
         up: false,
         duration,
         bytes: sum(|peer| peer.bytes)

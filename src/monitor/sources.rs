@@ -28,7 +28,7 @@ use super::prometheus::{Consumers, DetailedScrape, NODE_PATH, NodeScrape, Readin
 use super::round::Round;
 use super::topology::Due;
 use crate::config::{Broker, Statistics};
-use crate::model::{BindingSample, NodeSample, PeerSample};
+use crate::model::{BindingSample, NodeSample, PeerSample, Source};
 
 /// A poll waits no longer for what only adds to it.
 const EXTRA_WAIT: Duration = Duration::from_millis(500);
@@ -233,30 +233,43 @@ impl Sources {
         let asking = self.asking();
         if self.bindings_due.is_due(known.changes, now) {
             let get = asking.clone();
+            let paths = management::paths(BINDINGS_PATH, &self.vhosts);
             self.bindings
-                .ask_if_due(get.get(BINDINGS_PATH.to_owned(), management::bindings));
+                .ask_if_due(get.get_all(paths, management::bindings, Vec::extend));
         }
         // Nodes that count exchanges do not say of which type they are.
         let is_due = is_old(self.exchanges_at, NAMES_EVERY, now) && known.has_untyped_exchanges;
         if !self.has_exchanges || is_due {
             self.exchanges_at = Some(now);
-            self.exchanges
-                .ask_if_due(asking.get(EXCHANGES_PATH.to_owned(), management::exchanges));
+            let paths = management::paths(EXCHANGES_PATH, &self.vhosts);
+            self.exchanges.ask_if_due(asking.get_all(
+                paths,
+                management::exchanges,
+                ExchangeList::extend,
+            ));
         }
     }
 
-    fn ask_listings(&mut self) {
+    /// A listing of queues.
+    fn queues_at(
+        &self,
+        path: &str,
+    ) -> impl Future<Output = Outcome<QueueList>> + Send + 'static + use<> {
+        let paths = management::paths(path, &self.vhosts);
         let asking = self.asking();
-        self.totals
-            .ask(asking.get(TOTALS_PATH.to_owned(), management::queues));
+        asking.get_all(paths, management::queues, QueueList::extend)
+    }
+
+    fn ask_listings(&mut self) {
+        let listing = self.queues_at(TOTALS_PATH);
+        self.totals.ask(listing);
         self.ask_statistics();
     }
 
     fn ask_statistics(&mut self) {
         if self.statistics == Statistics::Auto {
-            let asking = self.asking();
-            self.queues
-                .ask_if_due(asking.get(QUEUES_PATH.to_owned(), management::queues));
+            let listing = self.queues_at(QUEUES_PATH);
+            self.queues.ask_if_due(listing);
         }
     }
 
@@ -272,9 +285,8 @@ impl Sources {
         let is_first = has_counters && self.names_at.is_none();
         if is_due && !is_told && (known.has_untyped || is_first) {
             self.names_at = Some(now);
-            let asking = self.asking();
-            self.names
-                .ask_if_due(asking.get(NAMES_PATH.to_owned(), management::queues));
+            let listing = self.queues_at(NAMES_PATH);
+            self.names.ask_if_due(listing);
         }
     }
 
@@ -352,13 +364,9 @@ impl Sources {
             peers.scrape(node.endpoint.host(), &node.detailed, outcome);
         }
         let host = self.management.host();
+        peers.listing((host, Source::Totals), &self.totals, round.totals.as_ref());
         peers.listing(
-            (host, crate::model::Source::Totals),
-            &self.totals,
-            round.totals.as_ref(),
-        );
-        peers.listing(
-            (host, crate::model::Source::Management),
+            (host, Source::Management),
             &self.queues,
             round.queues.as_ref(),
         );

@@ -33,6 +33,7 @@ pub(super) fn nodes(round: &Round) -> Vec<NodeSample> {
             node.version.clone_from(&version);
         }
         if let Some(own) = own().find(|own| own.node == node.node) {
+            node.uptime = node.uptime.or(own.uptime);
             node.connections_opened = own.connections_opened;
             node.connections_closed = own.connections_closed;
             node.channels_opened = own.channels_opened;

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::lane::Reply;
 use super::passive::{Passive, PassiveList};
+use super::ticks::Ticks;
 use crate::config::Broker;
 use crate::metrics::{Loss, Metrics, Stage};
 use crate::model::{
@@ -102,8 +102,7 @@ impl Watch {
         if self.names.is_empty() {
             return;
         }
-        let mut ticks = tokio::time::interval(self.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut ticks = Ticks::new(self.interval);
         let mut is_away = false;
         loop {
             tokio::select! {
@@ -165,6 +164,7 @@ impl Watch {
             poll: PollSample {
                 source: Source::Passive,
                 counters: None,
+                of_watched: true,
                 up: true,
                 duration: reply.took,
                 bytes: 0,

@@ -272,11 +272,18 @@ const POLL: &[Family] = &[gauge(
     "Whether the newest poll of the broker learned anything.",
 )];
 
-const PEER: &[Family] = &[gauge(
-    "rabtrace_broker_peer_up",
-    &[("up", "")],
-    "Whether a node or API of the broker answered when it was last asked.",
-)];
+const PEER: &[Family] = &[
+    gauge(
+        "rabtrace_broker_peer_up",
+        &[("up", "")],
+        "Whether a node or API of the broker answered when it was last asked.",
+    ),
+    gauge(
+        "rabtrace_broker_peer_login_refused",
+        &[("login_refused", "")],
+        "Whether a node or API of the broker refused the login when it was last asked.",
+    ),
+];
 
 const GLOBAL: &[Family] = &[by(
     "reason",

@@ -203,7 +203,8 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("messages_ack_rate", "float", "a second"),
             ("messages_redeliver", "int", "count"),
             ("messages_redeliver_rate", "float", "a second"),
-            ("messages_get_empty", "int", "count"),
+            ("messages_get_empty", "int", "count, of `basic.get`"),
+            ("messages_get_empty_rate", "float", "a second"),
             (
                 "messages_deliver_no_ack",
                 "int",
@@ -339,6 +340,11 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("counters", "string", "where counters came from"),
             ("skipped", "int", "polls that left the peer out"),
             ("http_status", "int", "of a refusal"),
+            (
+                "login_refused",
+                "int",
+                "1 if the peer refused the login, else 0",
+            ),
             ("error", "string", "why it did not answer"),
         ],
     },

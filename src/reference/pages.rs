@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::MEASUREMENTS;
 use crate::config;
 use crate::metrics::{Loss, Metrics, Stage};
+use crate::monitor::OTLP_METRICS;
 use crate::observed;
 
 const MADE: &str = "<!-- Made by `make reference` from the code. -->\n";
@@ -68,7 +69,7 @@ pub fn measurements() -> Result<String, prometheus::Error> {
          counts it. A span's own names are then in its attributes, as `rabtrace.folded.service_name`,\n\
          `.span_name` and `.destination`, and its time is moved by at most half a millisecond where another\n\
          one has it. A series to which nothing came for an hour makes room. Of what the monitor tells, queues\n\
-         are capped by `broker.max_queues`.\n\n## InfluxDB\n"
+         and exchanges are capped by `broker.max_queues`.\n\n## InfluxDB\n"
     );
     for measurement in MEASUREMENTS {
         let _ = write!(
@@ -102,9 +103,35 @@ pub fn measurements() -> Result<String, prometheus::Error> {
             metric_of.help,
         );
     }
+    otlp(&mut page);
     stages(&mut page);
     losses(&mut page);
     Ok(page)
+}
+
+/// What the monitor tells an upstream.
+fn otlp(page: &mut String) {
+    page.push_str(
+        "\n## OTLP\n\n\
+         What the monitor tells the upstream of `forward.endpoint`, beside what came in by OTLP. Every queue,\n\
+         exchange and node is a resource: `rabbitmq.vhost.name`, `rabbitmq.queue.name`, `rabbitmq.queue.type`;\n\
+         `rabbitmq.vhost.name`, `rabbitmq.exchange.name`, `rabbitmq.exchange.type`; `rabbitmq.node.name`; each\n\
+         with `rabbitmq.cluster.name` and `messaging.system`. Sums are cumulative; they count since their\n\
+         `start_time_unix_nano`, which docs/monitor.md explains.\n\n\
+         | of | metric | type | unit | attributes | |\n|---|---|---|---|---|---|\n",
+    );
+    for metric in OTLP_METRICS {
+        let _ = writeln!(
+            page,
+            "| {} | `{}` | {} | {} | {} | {} |",
+            metric.of,
+            metric.name,
+            metric.kind.as_str(),
+            metric.unit,
+            metric.attributes,
+            cell(metric.about)
+        );
+    }
 }
 
 /// What goes through the agent, by stage.

@@ -9,19 +9,23 @@ mod counted;
 mod judged;
 mod passive;
 mod recovery;
+mod selected;
 mod setup;
 
-use lapin::options::{BasicAckOptions, BasicRejectOptions, QueueBindOptions};
+use std::cell::Cell;
+
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions, QueueBindOptions};
 use lapin::types::FieldTable;
 use rabtrace::config::{self, Secret};
 use rabtrace::demo::broker::{Broker, Options};
 use rabtrace::health::Status;
 use rabtrace::model::{BindingSample, Source};
-use rabtrace::monitor::{MonitorError, check, otlp_metrics, points};
+use rabtrace::monitor::{MonitorError, check, points};
 
 use setup::{
     ODD_VHOST, broker_config, channel, client, declare, depths, fill, find, get, listed, nowhere,
-    odd_names, poll_until, publish, watch,
+    odd_names, otlp_resources, poll_until, publish, watch,
 };
 
 #[tokio::test]
@@ -73,9 +77,10 @@ async fn depths_are_those_of_rabbitmqctl_whatever_the_names_and_the_source() {
         assert_eq!(watched.health.overall(), Status::Healthy, "{what}");
         assert!(points(&snapshot).count() > expect.len(), "{what}");
         assert_eq!(
-            otlp_metrics(&snapshot, 1)
-                .map(|request| request.resource_metrics.len())
-                .sum::<usize>(),
+            otlp_resources(&snapshot)
+                .iter()
+                .filter(|resource| resource.contains_key("rabbitmq.queue.name"))
+                .count(),
             expect.len(),
             "{what}"
         );
@@ -87,6 +92,15 @@ async fn depths_are_those_of_rabbitmqctl_whatever_the_names_and_the_source() {
     assert!(fine && findings.len() == 2, "{findings:?}");
 }
 
+/// Gets from the queue "empty".
+async fn get_nothing(channel: &Channel, times: usize) {
+    for _ in 0..times {
+        let options = BasicGetOptions::default();
+        let got = channel.basic_get("empty".into(), options).await.unwrap();
+        assert!(got.is_none());
+    }
+}
+
 #[tokio::test]
 async fn counters_and_rates_are_those_of_what_was_done() {
     let broker = Broker::start().await.unwrap();
@@ -96,7 +110,9 @@ async fn counters_and_rates_are_those_of_what_was_done() {
     publish(&channel, "counted", 4).await;
     let first = poll_until("the first publishes", &mut monitor, |snapshot| {
         let queue = find(snapshot, "/", "counted")?;
-        (queue.messages_publish == Some(4)).then(|| queue.clone())
+        // Whoever goes on at once has no poll yet from which a rate may span.
+        let seen = (queue.messages_publish, queue.messages_publish_rate);
+        (seen == (Some(4), Some(0.0))).then(|| queue.clone())
     })
     .await;
     assert_eq!(first.messages_ack, None, "absent is not zero");
@@ -114,13 +130,11 @@ async fn counters_and_rates_are_those_of_what_was_done() {
         message.ack(BasicAckOptions::default()).await.unwrap();
     }
     // On a busy machine the rate is over before the last counter is there.
-    let most = std::cell::Cell::new(0.0_f64);
+    let most = Cell::new(0.0_f64);
     let (source, counted, exchange) = poll_until("all counters", &mut monitor, |snapshot| {
         let queue = find(snapshot, "/", "counted")?;
-        most.set(
-            most.get()
-                .max(queue.messages_publish_rate.unwrap_or_default()),
-        );
+        let rate = queue.messages_publish_rate.unwrap_or_default();
+        most.set(most.get().max(rate));
         let totals = (
             queue.messages_publish,
             queue.messages_deliver_get,
@@ -151,6 +165,29 @@ async fn counters_and_rates_are_those_of_what_was_done() {
     assert!(counted.memory > Some(1000), "{counted:?}");
     assert_eq!(counted.head_message_timestamp, Some(1_700_000_000));
     assert_eq!(exchange.messages_publish_out, Some(10));
+}
+
+#[tokio::test]
+async fn gets_that_find_nothing_are_counted_and_have_a_rate() {
+    let broker = Broker::start().await.unwrap();
+    let (_connection, channel) = channel(&broker, "/").await;
+    declare(&channel, "empty").await;
+    let mut monitor = watch(broker_config(&broker)).monitor;
+    get_nothing(&channel, 2).await;
+    poll_until("a rate of none", &mut monitor, |snapshot| {
+        let queue = find(snapshot, "/", "empty")?;
+        let seen = (queue.messages_get_empty, queue.messages_get_empty_rate);
+        (seen == (Some(2), Some(0.0))).then_some(())
+    })
+    .await;
+    get_nothing(&channel, 6).await;
+    let rate = poll_until("a rate of some", &mut monitor, |snapshot| {
+        let queue = find(snapshot, "/", "empty")?;
+        let rate = queue.messages_get_empty_rate.filter(|rate| *rate > 0.0)?;
+        (queue.messages_get_empty == Some(8)).then_some(rate)
+    })
+    .await;
+    assert!(rate <= 6.0 / 4.7, "{rate}");
 }
 
 #[tokio::test]

@@ -8,9 +8,24 @@
 mod json;
 mod samples;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 pub(super) use samples::{
     Cluster, ExchangeList, QueueList, bindings, exchanges, nodes, overview, queues,
 };
+
+/// The paths that ask for a listing: that of all virtual hosts, or that of each of `vhosts`.
+pub(super) fn paths(path: &str, vhosts: &[String]) -> Vec<String> {
+    if vhosts.is_empty() {
+        return vec![path.to_owned()];
+    }
+    let (resource, query) = path.split_once('?').unwrap_or((path, ""));
+    let of = |vhost| {
+        let vhost = utf8_percent_encode(vhost, NON_ALPHANUMERIC);
+        format!("{resource}/{vhost}?{query}")
+    };
+    vhosts.iter().map(|vhost| of(vhost)).collect()
+}
 
 /// Every queue with its depth: a seventh and less of the work of the statistics.
 pub(super) const TOTALS_PATH: &str = "/api/queues?disable_stats=true&enable_queue_totals=true";
@@ -33,3 +48,22 @@ pub(super) const BINDINGS_PATH: &str =
 /// Every exchange.
 pub(super) const EXCHANGES_PATH: &str = "/api/exchanges?columns=vhost,name,type,\
     message_stats.publish_in,message_stats.publish_out";
+
+#[cfg(test)]
+mod tests {
+    use super::{EXCHANGES_PATH, TOTALS_PATH, paths};
+
+    #[test]
+    fn a_virtual_host_is_asked_for_by_its_name() {
+        assert_eq!(paths(TOTALS_PATH, &[]), [TOTALS_PATH]);
+        let vhosts = ["/", "a b/\u{e9}"].map(str::to_owned);
+        assert_eq!(
+            paths(TOTALS_PATH, &vhosts),
+            [
+                "/api/queues/%2F?disable_stats=true&enable_queue_totals=true",
+                "/api/queues/a%20b%2F%C3%A9?disable_stats=true&enable_queue_totals=true",
+            ]
+        );
+        assert!(paths(EXCHANGES_PATH, &vhosts)[0].starts_with("/api/exchanges/%2F?columns="));
+    }
+}

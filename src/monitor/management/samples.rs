@@ -23,6 +23,22 @@ pub(crate) struct ExchangeList {
     pub(crate) bad_rows: u64,
 }
 
+impl QueueList {
+    /// Adds those of another virtual host.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.queues.extend(other.queues);
+        self.bad_rows += other.bad_rows;
+    }
+}
+
+impl ExchangeList {
+    /// Adds those of another virtual host.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.exchanges.extend(other.exchanges);
+        self.bad_rows += other.bad_rows;
+    }
+}
+
 /// The totals and the name of the cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cluster {

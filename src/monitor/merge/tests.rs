@@ -292,3 +292,79 @@ fn without_any_source_there_is_nothing() {
     };
     assert!(merge(&mut Memory::default(), &round, Instant::now()).is_none());
 }
+
+/// Since when a queue is seen and its counters count, in seconds, after a round at that second.
+fn since(
+    memory: &mut Memory,
+    (begun, second): (Instant, u64),
+    round: &Round,
+) -> Option<(Option<i64>, Option<i64>)> {
+    let at = begun + Duration::from_secs(second);
+    let all = Selection {
+        include_vhosts: vec!["*".to_owned()],
+        include_queues: vec!["*".to_owned()],
+        ..Selection::default()
+    };
+    let nanos = i64::try_from(second).unwrap() * 1_000_000_000;
+    let merged = memory.merge(round, &Selector::new(&all), (at, nanos))?;
+    let queue = merged.queues.first()?;
+    let seconds = |nanos: Option<i64>| nanos.map(|nanos| nanos / 1_000_000_000);
+    Some((
+        seconds(queue.first_seen_unix_nano),
+        seconds(queue.counted_since_unix_nano),
+    ))
+}
+
+#[test]
+fn counters_count_since_they_were_first_read_and_anew_after_each_break() {
+    let mut memory = Memory::default();
+    let said = |published: Option<&[(&str, u64)]>| Round {
+        scrapes: vec![ok(node("a", &[("q", 1)], published), Instant::now())],
+        ..Round::default()
+    };
+    let begun = Instant::now();
+    let mut at = |second, round: &Round| since(&mut memory, (begun, second), round);
+    // Nothing was counted yet: what comes is counted since then.
+    assert_eq!(at(100, &said(Some(&[]))), Some((Some(100), Some(100))));
+    let some = said(Some(&[("q", 5)]));
+    assert_eq!(at(105, &some), Some((Some(100), Some(100))));
+    // A count that fell, of a queue that was made anew between two polls.
+    let fewer = said(Some(&[("q", 2)]));
+    assert_eq!(at(110, &fewer), Some((Some(100), Some(110))));
+    assert_eq!(at(115, &some), Some((Some(100), Some(110))));
+    // It is gone, and another one of its name comes.
+    let none = Round {
+        scrapes: vec![ok(node("a", &[], Some(&[])), Instant::now())],
+        ..Round::default()
+    };
+    assert_eq!(at(120, &none), None);
+    assert_eq!(at(125, &some), Some((Some(125), Some(125))));
+}
+
+#[test]
+fn counters_of_another_source_count_since_it_answers_and_a_gap_is_no_break() {
+    let mut memory = Memory::default();
+    let at_node = |name, scrape| match scrape {
+        true => ok(node(name, &[("q", 1)], Some(&[("q", 5)])), Instant::now()),
+        false => refused(),
+    };
+    let both = |one, other| Round {
+        scrapes: vec![at_node("a", one), at_node("b", other)],
+        ..Round::default()
+    };
+    let begun = Instant::now();
+    let mut at = |second, round: &Round| since(&mut memory, (begun, second), round);
+    assert_eq!(at(100, &both(true, true)), Some((Some(100), Some(100))));
+    assert_eq!(
+        at(105, &both(true, false)),
+        Some((Some(100), None)),
+        "a gap"
+    );
+    assert_eq!(at(110, &both(true, true)), Some((Some(100), Some(100))));
+    let listed = Round {
+        queues: Some(ok(listing(vec![listed("q", 1, 3)]), Instant::now())),
+        ..Round::default()
+    };
+    assert_eq!(at(115, &listed), Some((Some(100), Some(115))));
+    assert_eq!(at(120, &both(true, true)), Some((Some(100), Some(120))));
+}

@@ -12,11 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+mod of_3_13;
+
 use super::{Monitor, MonitorSetup, skipped};
 use crate::config::{Broker, Config, Secret};
 use crate::health::{Health, Status};
 use crate::metrics::Metrics;
-use crate::model::{BrokerSnapshot, PeerSample, Source};
+use crate::model::{BrokerSnapshot, FieldValue, PeerSample, Point, Source};
 use crate::monitor::failure::{Cause, MonitorError};
 
 const DETAILED: &str = include_str!("../fixtures/detailed-4.0.5.txt");
@@ -296,8 +298,19 @@ async fn a_poll_that_learned_nothing_is_a_snapshot_of_that_and_a_refused_login_i
         (totals.up, totals.http_status, totals.error),
         (false, Some(401), Some("login"))
     );
-    let mut points = crate::monitor::points(&snapshot);
-    assert!(points.all(|point| point.measurement == "rabbitmq_poll"));
+    let points: Vec<Point> = crate::monitor::points(&snapshot).collect();
+    let mut of_poll = points.iter();
+    assert!(of_poll.all(|point| point.measurement == "rabbitmq_poll"));
+    let refused = |source: &str| {
+        let mut points = points.iter();
+        let tag = ("source", Arc::from(source));
+        let of_peer = points.find(|point| point.tags.contains(&tag) && point.tags.len() == 3);
+        let mut fields = of_peer.unwrap().fields.iter();
+        fields.find(|(name, _)| *name == "login_refused").cloned()
+    };
+    let told = |value| Some(("login_refused", FieldValue::Int(value)));
+    assert_eq!(refused("totals"), told(1));
+    assert_eq!(refused("prometheus"), told(0), "nobody is there to refuse");
 }
 
 #[tokio::test]

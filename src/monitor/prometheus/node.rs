@@ -171,6 +171,7 @@ impl NodeScrape {
             proc_total: self.count("erlang_processes_limit"),
             run_queue: self.count("erlang_scheduler_run_queue"),
             uptime: uptime.and_then(|seconds| Duration::try_from_secs_f64(*seconds).ok()),
+            started_unix_nano: None,
             connections_opened: self.count("connections_opened_total"),
             connections_closed: self.count("connections_closed_total"),
             channels_opened: self.count("channels_opened_total"),

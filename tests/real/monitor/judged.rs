@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
+    BasicQosOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Consumer};
 use rabtrace::config;
 use rabtrace::demo::broker::Broker;
 use rabtrace::model::{AgeMethod, BrokerSnapshot, QueueStatus};
+use tokio::task::JoinSet;
 
 use super::setup::{
-    broker_config, channel, declare, declare_quorum, find, poll_until, publish, watch,
+    broker_config, channel, declare, declare_quorum, find, get, poll_until, publish, watch,
 };
 
 /// When each message that is still in the queue was published, the oldest first.
@@ -95,7 +98,7 @@ impl Played {
         let beyond = self.errors.iter().find(|(error, bound)| error > bound);
         assert_eq!(beyond, None, "{}: an error beyond its bound", self.queue);
         assert!(
-            at(50) < median.as_secs_f64(),
+            at(50) <= median.as_secs_f64(),
             "{}: {:?}",
             self.queue,
             self.errors
@@ -127,6 +130,18 @@ async fn lay_out(channel: &Channel) -> Consumer {
 fn playtime() -> u64 {
     let text = std::env::var("RABTRACE_TEST_AGE_SECONDS");
     text.map_or(60, |text| text.parse().unwrap())
+}
+
+/// Whether more than two tasks wait for each processor, so that what a broker says is late by more
+/// than is to be shown here. With `RABTRACE_TEST_AGE_STRICT=1` that is no excuse.
+fn is_loaded() -> bool {
+    if std::env::var("RABTRACE_TEST_AGE_STRICT").is_ok_and(|strict| strict == "1") {
+        return false;
+    }
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let of_last_minute: f64 = text.split(' ').next().unwrap().parse().unwrap();
+    let processors = std::thread::available_parallelism().unwrap().get();
+    of_last_minute > 2.0 * processors as f64
 }
 
 #[tokio::test]
@@ -163,18 +178,64 @@ async fn the_age_of_the_oldest_message_is_what_a_script_knows() {
             .iter_mut()
             .for_each(|played| played.compare(&snapshot));
     }
-    println!("counters from {counters:?}");
+    let is_loaded = is_loaded();
+    println!("counters from {counters:?}, machine is loaded: {is_loaded}");
     for played in played {
         assert!(played.errors.len() > 5, "{:?}", played.errors);
-        println!("{}", played.judge(Duration::from_secs(5)));
+        let median = match (played.queue, is_loaded) {
+            ("quorum", false) => Duration::from_millis(200),
+            (_, false) => Duration::from_secs(2),
+            (_, true) => Duration::from_secs(5),
+        };
+        println!("{}", played.judge(median));
+    }
+}
+
+/// Publishes `come` and takes `go` of a queue for good, every 100 ms.
+async fn shift(channel: Channel, queue: &'static str, (come, go): (usize, usize)) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        ticks.tick().await;
+        publish(&channel, queue, come).await;
+        for _ in 0..go {
+            let message = get(&channel, queue).await;
+            message.ack(BasicAckOptions::default()).await.unwrap();
+        }
+    }
+}
+
+/// Gives back whatever it gets, ten a second: none of it is ever done.
+async fn give_back(channel: Channel, queue: &'static str) {
+    let one = channel.basic_qos(1, BasicQosOptions::default());
+    one.await.unwrap();
+    let consume = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(
+        queue.into(),
+        "gives-back".into(),
+        consume,
+        FieldTable::default(),
+    );
+    let mut consumer = consumer.await.unwrap();
+    while let Some(delivery) = consumer.next().await {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let again = BasicNackOptions {
+            requeue: true,
+            ..BasicNackOptions::default()
+        };
+        delivery.unwrap().acker.nack(again).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn status_is_what_the_script_did() {
     let broker = Broker::start().await.unwrap();
-    let (_connection, channel) = channel(&broker, "/").await;
+    let (connection, channel) = channel(&broker, "/").await;
     let _consumer = lay_out(&channel).await;
+    let filled = [("growing", 20), ("shrinking", 3_000), ("bouncing", 5)];
+    for (queue, messages) in filled {
+        declare(&channel, queue).await;
+        publish(&channel, queue, usize::try_from(messages).unwrap()).await;
+    }
     let config = config::Broker {
         poll_interval: Duration::from_secs(1),
         ..broker_config(&broker)
@@ -182,27 +243,44 @@ async fn status_is_what_the_script_did() {
     // Statistics are late: whoever looks too early sees empty queues, and is right to call them well.
     let mut before = watch(config.clone());
     poll_until("the depths", &mut before.monitor, |snapshot| {
-        let depth = |queue| find(snapshot, "/", queue)?.messages;
-        (depth("lonely") == Some(3) && depth("stuck") == Some(3)).then_some(())
+        let depth = |queue: &str| find(snapshot, "/", queue)?.messages;
+        let others = [("lonely", 3), ("stuck", 3)];
+        let mut all = filled.into_iter().chain(others);
+        let is_there = |(queue, messages)| depth(queue) == Some(messages);
+        all.all(is_there).then_some(())
     })
     .await;
-    let mut watched = watch(config);
-    let mut statuses: BTreeMap<&str, QueueStatus> = BTreeMap::new();
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    for _ in 0..40 {
-        ticks.tick().await;
-        let Ok(snapshot) = watched.monitor.poll_once().await else {
-            continue;
-        };
-        for queue in ["lonely", "stuck", "idle"] {
-            let status = find(&snapshot, "/", queue).and_then(|queue| queue.status);
-            statuses.extend(status.map(|status| (queue, status)));
-        }
+    let mut scripts = JoinSet::new();
+    for (queue, share) in [("growing", (3, 1)), ("shrinking", (0, 2))] {
+        let channel = connection.create_channel().await.unwrap();
+        scripts.spawn(shift(channel, queue, share));
     }
-    let expect = [
+    let other = connection.create_channel().await.unwrap();
+    scripts.spawn(give_back(other, "bouncing"));
+    let expect = BTreeMap::from([
+        ("bouncing", QueueStatus::Poison),
+        ("growing", QueueStatus::FallingBehind),
         ("idle", QueueStatus::Ok),
         ("lonely", QueueStatus::NoConsumer),
+        ("shrinking", QueueStatus::Draining),
         ("stuck", QueueStatus::Stalled),
-    ];
-    assert_eq!(statuses, BTreeMap::from(expect));
+    ]);
+    let mut monitor = watch(config).monitor;
+    let mut statuses: BTreeMap<&str, QueueStatus> = BTreeMap::new();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let begun = Instant::now();
+    // The script goes on for as long as there are messages to take.
+    while statuses != expect && begun.elapsed() < Duration::from_secs(100) {
+        ticks.tick().await;
+        let Ok(snapshot) = monitor.poll_once().await else {
+            continue;
+        };
+        for queue in expect.keys() {
+            let status = find(&snapshot, "/", queue).and_then(|queue| queue.status);
+            statuses.extend(status.map(|status| (*queue, status)));
+        }
+    }
+    assert_eq!(statuses, expect);
+    assert_eq!(scripts.len(), 3);
+    assert!(scripts.try_join_next().is_none(), "a script ended");
 }

@@ -10,12 +10,13 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use rabtrace::config::{self, Config, Secret};
 use rabtrace::demo::broker::Broker;
 use rabtrace::health::Health;
 use rabtrace::metrics::Metrics;
 use rabtrace::model::{BrokerSnapshot, QueueSample};
-use rabtrace::monitor::{Monitor, MonitorSetup};
+use rabtrace::monitor::{Monitor, MonitorSetup, OtlpMetrics};
 
 use crate::support::{eventually, free_port};
 
@@ -252,4 +253,18 @@ pub(super) async fn fill(broker: &Broker) -> (Connection, Channel, Consumer) {
         .unwrap();
     consumer.next().await.unwrap().unwrap();
     (connection, channel, consumer)
+}
+
+/// Attributes of the resources of which a snapshot tells by OTLP.
+pub(super) fn otlp_resources(snapshot: &BrokerSnapshot) -> Vec<BTreeMap<String, String>> {
+    let mut otlp = OtlpMetrics::new(1);
+    let requests = otlp.requests(snapshot);
+    let resources = requests.flat_map(|request| request.resource_metrics);
+    resources
+        .map(|of| {
+            let attributes = of.resource.unwrap().attributes;
+            let pair = |pair: KeyValue| (pair.key, format!("{:?}", pair.value.unwrap().value));
+            attributes.into_iter().map(pair).collect()
+        })
+        .collect()
 }
