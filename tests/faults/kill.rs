@@ -237,8 +237,12 @@ async fn a_backlog_does_not_hold_the_start_up() {
     fill(&spool, bytes).await;
     let forward = Sink::start();
     forward.answer_by(Mode::Refuse(503));
-    let setup = Setup::new(folder.path()).set("forward.endpoint", forward.url());
-    let agent = setup.set("forward.protocol", "http/protobuf").start().await;
+    let agent = Setup::new(folder.path())
+        .set("forward.endpoint", forward.url())
+        .set("forward.protocol", "http/protobuf")
+        .set("broker.poll_interval", "1h")
+        .start()
+        .await;
     let found = eventually("the backlog is counted", PATIENCE, || async {
         let metrics = agent.metrics().await;
         metrics
@@ -252,7 +256,8 @@ async fn a_backlog_does_not_hold_the_start_up() {
         "memory_mib": agent.memory().1 >> 20,
     });
     report("backlog", length, &figures);
-    assert_eq!(whole(found), (bytes >> 16) / 32 * 32);
+    let more = whole(found) - (bytes >> 16) / 32 * 32;
+    assert!(more <= 1, "{more}: what the monitor's first poll told is one");
     if length != Length::Short {
         assert!(agent.ready_after <= Duration::from_secs(1), "{figures}");
         assert!(agent.memory().1 <= 128 << 20, "{figures}");
