@@ -257,7 +257,10 @@ async fn a_backlog_does_not_hold_the_start_up() {
     });
     report("backlog", length, &figures);
     let more = whole(found) - (bytes >> 16) / 32 * 32;
-    assert!(more <= 1, "{more}: what the monitor's first poll told is one");
+    assert!(
+        more <= 1,
+        "{more}: what the monitor's first poll told is one"
+    );
     if length != Length::Short {
         assert!(agent.ready_after <= Duration::from_secs(1), "{figures}");
         assert!(agent.memory().1 <= 128 << 20, "{figures}");
