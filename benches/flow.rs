@@ -80,17 +80,10 @@ fn records(hash: u64, end: u64) -> [PathRecord; 3] {
 
 fn batch(checkpoints: u64, end: u64) -> Batch {
     Batch {
-        signal: Signal::Metrics,
-        payload: Bytes::new(),
-        spans: Vec::new(),
-        metrics: Vec::new(),
         paths: (1..=checkpoints)
             .flat_map(|hash| records(hash, end))
             .collect(),
-        receipt: None,
-        points_receipt: None,
-        share: None,
-        held: None,
+        ..Batch::new(Signal::Metrics, Bytes::new())
     }
 }
 

@@ -34,15 +34,8 @@ fn flow_of(instance: &str, resume: Resume) -> Flow {
 
 fn batch(spans: Vec<crate::model::Span>) -> Batch {
     Batch {
-        signal: Signal::Traces,
-        payload: Bytes::from_static(b"otlp"),
         spans,
-        metrics: Vec::new(),
-        paths: Vec::new(),
-        receipt: None,
-        points_receipt: None,
-        share: None,
-        held: None,
+        ..Batch::new(Signal::Traces, Bytes::from_static(b"otlp"))
     }
 }
 

@@ -238,6 +238,22 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// One in which nothing is, and for which nobody waits.
+    #[must_use]
+    pub const fn new(signal: Signal, payload: Bytes) -> Self {
+        Self {
+            signal,
+            payload,
+            spans: Vec::new(),
+            metrics: Vec::new(),
+            paths: Vec::new(),
+            receipt: None,
+            points_receipt: None,
+            held: None,
+            share: None,
+        }
+    }
+
     /// How many spans and data points the flow gets.
     #[must_use]
     pub fn items(&self) -> u64 {

@@ -42,37 +42,44 @@ pub(super) fn read(
     body: Bytes,
     (budget, held): (&Budget, &mut Held),
 ) -> Result<Decoded, Refusal> {
-    if let (Signal::Traces, Encoding::Protobuf) = (signal, encoding)
-        && let Some(spans) = read_at_once(&body, held)
-    {
-        return Ok(traces(body, spans, 0));
+    let mut tried = 0;
+    if let (Signal::Traces, Encoding::Protobuf) = (signal, encoding) {
+        match read_at_once(&body, held) {
+            Ok(spans) => return Ok(traces(body, spans, 0)),
+            Err(room) => tried = room,
+        }
     }
-    let items = find_room(signal, encoding, &body, (budget, held))?;
+    let (decoded_bytes, items) = find_room(signal, encoding, &body, (budget, held))?;
     match signal {
-        Signal::Traces => decode_traces(encoding, body),
+        // There was room enough: it is not as SDKs write it, and left to `prost`.
+        Signal::Traces if decoded_bytes <= tried => decode_traces(encoding, body),
+        Signal::Traces => read_traces(encoding, body),
         Signal::Metrics => decode_metrics(encoding, body, items),
     }
 }
 
-/// The spans of a request that is as most are: as SDKs write it, and not larger than is guessed.
-fn read_at_once(body: &[u8], held: &mut Held) -> Option<Vec<Span>> {
+/// The spans of a request that is as most are: as SDKs write it, and not larger than is guessed. Else
+/// the room with which that was tried.
+fn read_at_once(body: &[u8], held: &mut Held) -> Result<Vec<Span>, u64> {
     let body_bytes = body.len() as u64;
     let room = body_bytes * TIMES;
-    held.grow_to(body_bytes + room).ok()?;
+    if held.grow_to(body_bytes + room).is_err() {
+        return Err(0);
+    }
     let read = decode::spans_of_bytes(body, room);
     let used = read.as_ref().map_or(0, |(_, used)| *used);
     held.shrink_to(body_bytes + used);
-    read.map(|(spans, _)| spans)
+    read.map(|(spans, _)| spans).ok_or(room)
 }
 
-/// Takes room for what the body becomes; gives its spans or data points, where the scan counts
-/// them.
+/// Takes room for what the body becomes, and says how much; gives its spans or data points, where the
+/// scan counts them.
 fn find_room(
     signal: Signal,
     encoding: Encoding,
     body: &[u8],
     (budget, held): (&Budget, &mut Held),
-) -> Result<Option<u64>, Refusal> {
+) -> Result<(u64, Option<u64>), Refusal> {
     let body_bytes = body.len() as u64;
     let left = budget.max_request_bytes().saturating_sub(body_bytes);
     let (decoded_bytes, items) = match encoding {
@@ -83,15 +90,20 @@ fn find_room(
         Encoding::Json => (json::scan(body, left)?, None),
     };
     held.grow_to(body_bytes.saturating_add(decoded_bytes))?;
-    Ok(items)
+    Ok((decoded_bytes, items))
 }
 
-fn decode_traces(encoding: Encoding, body: Bytes) -> Result<Decoded, Refusal> {
+/// Traces that have their room and were not read yet.
+fn read_traces(encoding: Encoding, body: Bytes) -> Result<Decoded, Refusal> {
     if encoding == Encoding::Protobuf
         && let Some((spans, _)) = decode::spans_of_bytes(&body, u64::MAX)
     {
         return Ok(traces(body, spans, 0));
     }
+    decode_traces(encoding, body)
+}
+
+fn decode_traces(encoding: Encoding, body: Bytes) -> Result<Decoded, Refusal> {
     let mut request: ExportTraceServiceRequest = match encoding {
         Encoding::Protobuf => ExportTraceServiceRequest::decode(body.clone())?,
         Encoding::Json => json::decode(&body)?,
@@ -112,15 +124,8 @@ fn traces(payload: Bytes, spans: Vec<Span>, rejected: u64) -> Decoded {
         unreadable: 0,
         unused: 0,
         batch: Batch {
-            signal: Signal::Traces,
-            payload,
             spans,
-            metrics: Vec::new(),
-            paths: Vec::new(),
-            receipt: None,
-            points_receipt: None,
-            share: None,
-            held: None,
+            ..Batch::new(Signal::Traces, payload)
         },
     }
 }
@@ -145,15 +150,9 @@ fn decode_metrics(encoding: Encoding, body: Bytes, items: Option<u64>) -> Result
         unreadable: numbers.paths.unreadable,
         unused: numbers.unused,
         batch: Batch {
-            signal: Signal::Metrics,
-            payload,
-            spans: Vec::new(),
             metrics: numbers.points,
             paths: numbers.paths.records,
-            receipt: None,
-            points_receipt: None,
-            share: None,
-            held: None,
+            ..Batch::new(Signal::Metrics, payload)
         },
     })
 }

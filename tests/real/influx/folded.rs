@@ -47,15 +47,8 @@ async fn none_of_the_spans_is_missing_that_share_a_series() {
     });
     let taken = flow.take_batch(
         Batch {
-            signal: Signal::Traces,
-            payload: Bytes::new(),
             spans: (0..SPANS).map(span).collect(),
-            metrics: Vec::new(),
-            paths: Vec::new(),
-            receipt: None,
-            points_receipt: None,
-            share: None,
-            held: None,
+            ..Batch::new(Signal::Traces, Bytes::new())
         },
         TIME.cast_signed(),
     );

@@ -288,20 +288,15 @@ fn histogram(values: impl IntoIterator<Item = f64>) -> Histogram {
 }
 
 fn batch(spans: Vec<Span>, paths: Vec<PathRecord>) -> Batch {
+    let signal = if paths.is_empty() {
+        Signal::Traces
+    } else {
+        Signal::Metrics
+    };
     Batch {
-        signal: if paths.is_empty() {
-            Signal::Traces
-        } else {
-            Signal::Metrics
-        },
-        payload: Bytes::new(),
         spans,
-        metrics: Vec::new(),
         paths,
-        receipt: None,
-        points_receipt: None,
-        share: None,
-        held: None,
+        ..Batch::new(signal, Bytes::new())
     }
 }
 
