@@ -41,6 +41,12 @@ pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
+/// The mean of some figures.
+pub(crate) fn mean(figures: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let number = f64::from(u32::try_from(figures.len()).unwrap_or(u32::MAX));
+    figures.sum::<f64>() / number
+}
+
 /// Waits until `at`.
 pub(crate) async fn until(at: Instant) {
     tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;

@@ -2,11 +2,12 @@
 //!
 //! Broker, load, monitor and agent are processes of their own; what each uses is what the kernel
 //! says that its threads ran. The broker's is read around each call. What it does by itself, mostly
-//! to renew its statistics every five seconds, is measured before and after all calls, and taken
-//! off; each call of twelve comes a twelfth of those five seconds later than the one before, and is
-//! measured for whole twelfths, so that together they see of that what there is. The monitor polls
-//! about as often as it does by default, for a minute: that is as long as it takes to ask for
-//! everything, consumers, nodes and totals too.
+//! to renew its statistics every five seconds, is taken off: of a poll what it did five seconds
+//! before, in a time as long; of the other calls what it does in the mean before and after all polls.
+//! Each call comes a twelfth of those five seconds later than the one before, and is measured for
+//! whole twelfths, so that together they see of that what there is. The monitor polls about as often
+//! as it does by default, for two minutes: it asks for everything meanwhile, consumers, nodes and
+//! totals too.
 //! `RABTRACE_BENCH_QUEUES=1000` measures one size alone; `RABTRACE_TEST_BROKER_TREE` names the tree
 //! of another version of RabbitMQ, as `scripts/matrix.sh` builds it; `RABTRACE_BENCH_AGENT` another
 //! agent than that of this build.
@@ -14,6 +15,7 @@
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
 mod account;
+mod polled;
 mod replay;
 mod roles;
 
@@ -21,15 +23,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use account::{median, memory, until, usage};
+use polled::polls;
 use rabtrace::demo::broker::{Broker, Options};
 use roles::{ROLE, Role, TIMEOUT};
 
 /// How often the monitor polls by default, and the broker renews its statistics.
 const WINDOW: Duration = Duration::from_secs(5);
-/// Calls that are measured.
-const CALLS: u32 = 12;
-/// What each comes later by, within that time.
-const PHASE: Duration = WINDOW.checked_div(CALLS).expect("twelve");
+/// What each call comes later by, within that time.
+const PHASE: Duration = WINDOW.checked_div(12).expect("twelve");
+/// Rounds of passive declares that are.
+const ROUNDS: u32 = 12;
 /// Polls before those that are measured: while a monitor is new it asks for more.
 const FIRST_POLLS: u32 = 7;
 /// For how many windows the broker is left alone before and after.
@@ -110,6 +113,18 @@ impl Bench {
         rates
     }
 
+    /// CPU of the broker during a call, in milliseconds, and during how many seconds: whole phases.
+    async fn used(&self, mut call: impl AsyncFnMut()) -> (f64, f64) {
+        let before = usage(self.pid);
+        call().await;
+        next(before.at, PHASE).await;
+        let after = usage(self.pid);
+        (
+            after.cpu_ms - before.cpu_ms,
+            (after.at - before.at).as_secs_f64(),
+        )
+    }
+
     /// Calls again and again, each time as many phases after the last one as `apart` says, as long as
     /// `goes_on` says by the number of calls and the time. `caller` is the process that works.
     async fn span<F: AsyncFnMut()>(
@@ -122,15 +137,17 @@ impl Bench {
         let (mut calls, mut wall_ms) = (0, Vec::new());
         let (mut broker_ms, mut seconds) = (0.0, 0.0);
         while goes_on(calls, begun.elapsed()) {
-            let before = usage(self.pid);
-            call().await;
-            wall_ms.push(before.at.elapsed().as_secs_f64() * 1e3);
+            let begun = Instant::now();
+            let used = self
+                .used(async || {
+                    call().await;
+                    wall_ms.push(begun.elapsed().as_secs_f64() * 1e3);
+                })
+                .await;
             calls += 1;
-            next(before.at, PHASE).await;
-            let after = usage(self.pid);
-            broker_ms += after.cpu_ms - before.cpu_ms;
-            seconds += (after.at - before.at).as_secs_f64();
-            next(before.at, PHASE * apart).await;
+            broker_ms += used.0;
+            seconds += used.1;
+            next(begun, PHASE * apart).await;
         }
         Span {
             calls: calls.into(),
@@ -167,42 +184,6 @@ fn row(what: &str, cost: &Cost) {
     );
 }
 
-/// What a monitor in a process of its own costs, and how much memory it has.
-struct Polled {
-    version: String,
-    span: Span,
-    resident: Vec<f64>,
-    most: f64,
-}
-
-async fn polls(bench: &Bench, watch: &mut Role, number: usize) -> Polled {
-    let said = watch.go().await;
-    let words: Vec<&str> = said.split(' ').collect();
-    assert_eq!(words[..2], ["prometheus", &*number.to_string()], "{said}");
-    println!(
-        "\nRabbitMQ {}: {number} classic queues, a consumer each",
-        words[4]
-    );
-    let pid = watch.pid();
-    let mut resident = Vec::new();
-    let every = (pid, CALLS + 1);
-    let span = bench.span(
-        every,
-        |calls, _| calls < CALLS,
-        async || {
-            watch.go().await;
-            resident.push(memory(pid).0);
-        },
-    );
-    let span = span.await;
-    Polled {
-        version: words[4].to_owned(),
-        span,
-        resident,
-        most: memory(pid).1,
-    }
-}
-
 /// The same queues over AMQP alone: what the declares took, without what is made of the answers.
 async fn passive_lane(bench: &Bench, number: usize, idle: f64) {
     let mut watch = Role::start("watch_names", &bench.urls, number);
@@ -212,10 +193,10 @@ async fn passive_lane(bench: &Bench, number: usize, idle: f64) {
     let span = bench.span(
         // One behind the other.
         (watch.pid(), 1),
-        |calls, _| calls < CALLS,
+        |calls, _| calls < ROUNDS,
         async || {
             let said = watch.go().await;
-            let took = said.rsplit(' ').next();
+            let took = said.split(' ').nth(5);
             took_ms.extend(took.and_then(|took| took.parse::<f64>().ok()));
         },
     );
@@ -279,7 +260,7 @@ async fn whole_agent(bench: &Bench) {
 async fn listing(bench: &Bench) -> (Span, Option<u32>) {
     let mut answers = 0;
     let span = bench.span(
-        (std::process::id(), CALLS + 1),
+        (std::process::id(), 13),
         |calls, passed| calls == 0 || passed < LISTING,
         async || answers += u32::from(bench.telegraf().await),
     );
@@ -302,7 +283,7 @@ async fn size(number: usize) {
     drop(watch);
     let after = bench.idle().await;
     let idle = median([&before[..], &after[..]].concat());
-    let ours = polled.span.cost(idle);
+    let ours = polled.cost();
     let shown = |rates: &[f64]| {
         rates
             .iter()
@@ -316,7 +297,8 @@ async fn size(number: usize) {
         shown(&after)
     );
     row("a poll", &ours);
-    let resident = polled.resident.last().copied().unwrap_or_default();
+    polled.show();
+    let resident = polled.resident;
     println!(
         "{:<44} {resident:>7.1} MiB resident, {:.1} at most",
         "", polled.most

@@ -92,11 +92,17 @@ pub(crate) async fn run(role: &str) {
         let snapshot = monitor.poll_once().await.expect("a snapshot");
         let points = points(&snapshot).count();
         // Totals are not asked for with every poll.
+        let totals = snapshot
+            .overview
+            .version
+            .as_ref()
+            .map_or("none", |_| "totals");
         version = snapshot.overview.version.clone().or(version);
         let peers = snapshot.poll.peers.iter();
-        let took: Duration = peers.filter_map(|peer| peer.duration).sum();
+        let took: Duration = peers.clone().filter_map(|peer| peer.duration).sum();
+        let bytes: u64 = peers.map(|peer| peer.bytes).sum();
         println!(
-            "{} {} {} {points} {} {}",
+            "{} {} {} {points} {} {} {bytes} {totals}",
             snapshot.poll.source.as_str(),
             snapshot.queues.len(),
             snapshot.poll.counters.map_or("none", |of| of.as_str()),

@@ -1,0 +1,104 @@
+//! What the polls of a monitor cost, by what was asked for in them.
+
+use std::time::Instant;
+
+use super::account::{mean, median, memory, until, usage};
+use super::roles::Role;
+use super::{Bench, Cost, PHASE, WINDOW};
+
+/// Polls that are measured.
+const POLLS: usize = 24;
+/// What a poll with consumers has to read, of one without, at least.
+const WITH_CONSUMERS: f64 = 1.05;
+
+/// One poll: CPU of the broker less what it does by itself, time, and what was asked for.
+struct Poll {
+    broker_ms: f64,
+    wall_ms: f64,
+    bytes: f64,
+    has_totals: bool,
+}
+
+/// What a monitor in a process of its own costs, and how much memory it has.
+pub(crate) struct Polled {
+    pub(crate) version: String,
+    polls: Vec<Poll>,
+    own_ms: f64,
+    pub(crate) resident: f64,
+    pub(crate) most: f64,
+}
+
+impl Polled {
+    pub(crate) fn cost(&self) -> Cost {
+        Cost {
+            broker_ms: mean(self.polls.iter().map(|poll| poll.broker_ms)),
+            own_ms: self.own_ms,
+            wall_ms: median(self.polls.iter().map(|poll| poll.wall_ms).collect()),
+        }
+    }
+
+    /// The polls by what was asked for in them.
+    pub(crate) fn show(&self) {
+        let least = self.polls.iter().filter(|poll| !poll.has_totals);
+        let least = least.map(|poll| poll.bytes).fold(f64::MAX, f64::min);
+        let kind = |poll: &Poll| match poll {
+            poll if poll.has_totals => 2,
+            poll if poll.bytes > least * WITH_CONSUMERS => 1,
+            _ => 0,
+        };
+        let names = [
+            "of depths and counters",
+            "of consumers too",
+            "of nodes and totals too",
+        ];
+        for (index, name) in names.iter().enumerate() {
+            let of_kind = self.polls.iter().filter(|poll| kind(poll) == index);
+            let costs: Vec<f64> = of_kind.map(|poll| poll.broker_ms).collect();
+            println!(
+                "  {name:<42} {:>7.1} ms broker CPU, {} of {} polls",
+                mean(costs.iter().copied()),
+                costs.len(),
+                self.polls.len()
+            );
+        }
+    }
+}
+
+pub(crate) async fn polls(bench: &Bench, watch: &mut Role, number: usize) -> Polled {
+    let said = watch.go().await;
+    let words: Vec<&str> = said.split(' ').collect();
+    assert_eq!(words[..2], ["prometheus", &*number.to_string()], "{said}");
+    println!(
+        "\nRabbitMQ {}: {number} classic queues, a consumer each",
+        words[4]
+    );
+    let pid = watch.pid();
+    let (mut polls, own) = (Vec::new(), usage(pid));
+    while polls.len() < POLLS {
+        let begun = Instant::now();
+        let (alone_ms, alone_seconds) = bench.used(async || until(begun + PHASE / 2).await).await;
+        until(begun + WINDOW).await;
+        let (asked, mut said, mut wall_ms) = (Instant::now(), String::new(), 0.0);
+        let (used_ms, seconds) = bench
+            .used(async || {
+                said = watch.go().await;
+                wall_ms = asked.elapsed().as_secs_f64() * 1e3;
+            })
+            .await;
+        let words: Vec<&str> = said.split(' ').collect();
+        polls.push(Poll {
+            broker_ms: used_ms - alone_ms * seconds / alone_seconds,
+            wall_ms,
+            bytes: words[6].parse().expect("bytes"),
+            has_totals: words[7] == "totals",
+        });
+    }
+    let calls = f64::from(u32::try_from(polls.len()).expect("a few"));
+    Polled {
+        version: words[4].to_owned(),
+        polls,
+        own_ms: (usage(pid).cpu_ms - own.cpu_ms) / calls,
+        resident: memory(pid).0,
+        most: memory(pid).1,
+    }
+}
