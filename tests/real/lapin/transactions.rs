@@ -1,11 +1,21 @@
 //! Publishes in a transaction end with it.
 
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::poll;
 use opentelemetry_sdk::trace::SpanData;
 use rabtrace::demo::broker::Broker;
 use rabtrace_lapin::lapin::options::QueuePurgeOptions;
 use rabtrace_lapin::lapin::types::FieldTable;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
 use super::service::{Service, attribute, broker, outcome};
+use crate::support::eventually;
 
 #[tokio::test]
 async fn publishes_end_with_their_transaction() {
@@ -61,26 +71,63 @@ async fn committed_and_rolled_back(broker: &Broker) {
     service.assert_nothing_kept();
 }
 
-/// The broker closes the channel at the first publish.
+/// The broker closes the channel at the first publish; the answer is held back until the transaction
+/// was committed, or is there before.
 async fn lost(broker: &Broker) {
-    let service = service(broker).await;
-    let confirm = service.publish("missing", "orders").await.unwrap();
-    drop(confirm);
-    service.channel.tx_commit().await.unwrap_err();
-    let shown = shown(&service.take());
-    // Where the close was faster than the commit, lapin knows of the channel's state alone.
-    let is_late = shown[0] == "commit  InvalidChannelState";
-    let cause = if is_late {
-        "InvalidChannelState"
-    } else {
-        "NOT_FOUND"
-    };
-    let expect = [
-        format!("commit  {cause}"),
-        format!("publish channel_lost {cause}"),
-    ];
-    assert_eq!(shown, expect);
-    service.assert_nothing_kept();
+    let (url, answers) = held(broker).await;
+    for (is_late, cause) in [(true, "NOT_FOUND"), (false, "InvalidChannelState")] {
+        let service = Service::connect_to(&url, "gateway").await;
+        service.channel.tx_select().await.unwrap();
+        answers.send_replace(!is_late);
+        let confirm = service.publish("missing", "orders").await.unwrap();
+        drop(confirm);
+        if !is_late {
+            let is_closed = async || (!service.channel.status().connected()).then_some(());
+            eventually("the channel closes", Duration::from_secs(10), is_closed).await;
+        }
+        // It is sent when it is first looked at.
+        let mut commit = pin!(service.channel.tx_commit());
+        let ended = poll!(commit.as_mut());
+        answers.send_replace(true);
+        let ended = match ended {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => commit.await,
+        };
+        ended.unwrap_err();
+        let expect = [
+            format!("commit  {cause}"),
+            format!("publish channel_lost {cause}"),
+        ];
+        assert_eq!(shown(&service.take()), expect);
+        service.assert_nothing_kept();
+    }
+}
+
+/// The broker behind a relay that hands its answers on only while it is told to.
+async fn held(broker: &Broker) -> (String, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("amqp://guest:guest@{address}");
+    let broker = broker.amqp_url();
+    let to = broker.rsplit('@').next().unwrap().to_owned();
+    let (answers, told) = watch::channel(true);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let server = TcpStream::connect(&to).await.unwrap();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+            let mut told = told.clone();
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 << 10];
+                while let Ok(length @ 1..) = from_server.read(&mut bytes).await {
+                    told.wait_for(|is_told| *is_told).await.unwrap();
+                    to_client.write_all(&bytes[..length]).await.unwrap();
+                }
+            });
+        }
+    });
+    (url, answers)
 }
 
 async fn never_ended(broker: &Broker) {
