@@ -89,7 +89,9 @@ impl Run {
             .set("influx.url", influx.url())
             .set("influx.flush_interval", "100ms")
             .set("forward.endpoint", upstream.url())
-            .set("forward.protocol", "http/protobuf");
+            .set("forward.protocol", "http/protobuf")
+            // What polls tell the upstream is not of the load.
+            .set("broker.poll_interval", "1h");
         Self {
             agent: setup.start().await,
             _folder: folder,
