@@ -4,14 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use rabtrace::metrics::{Metrics, Stage};
-use rabtrace::spool::{Limits, Spool, SpoolSetup};
 use serde_json::json;
 
 use crate::harness::{
-    Agent, Kind, Length, Load, Mode, Setup, Sink, Verdict, eventually, judge, judge_store, report,
-    whole,
+    Agent, Kind, Length, Load, Mode, Setup, Sink, Verdict, judge, judge_store, report,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -198,71 +194,4 @@ async fn rows_that_are_taken_away_are_found_out() {
     .await;
     println!("{verdict:?}");
     assert!(verdict.lost > 0);
-}
-
-/// Fills the upstream's spool with so many bytes that do not pack.
-async fn fill(folder: &Path, bytes: u64) {
-    let setup = SpoolSetup {
-        folder: folder.to_owned(),
-        sink: Stage::Forward,
-        limits: Limits::default(),
-        metrics: Metrics::new().unwrap(),
-    };
-    let (writer, reader) = Spool::open(setup).unwrap();
-    let payload: Bytes = std::iter::repeat_with(|| fastrand::u8(..))
-        .take(64 << 10)
-        .collect();
-    let number = bytes / payload.len() as u64;
-    let write = |_| {
-        let (writer, payload) = (writer.clone(), payload.clone());
-        async move {
-            for _ in 0..number / 32 {
-                writer.append(0, 1, payload.clone()).await.unwrap();
-            }
-        }
-    };
-    futures_util::future::join_all((0..32).map(write)).await;
-    let spool = writer.spool();
-    drop((writer, reader));
-    spool.closed().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backlog_does_not_hold_the_start_up() {
-    let length = Length::chosen();
-    let bytes = length.of(64 << 20, 2 << 30, 2 << 30);
-    let folder = tempfile::tempdir().unwrap();
-    let spool = folder.path().join("state/store/spool/forward");
-    std::fs::create_dir_all(&spool).unwrap();
-    fill(&spool, bytes).await;
-    let forward = Sink::start();
-    forward.answer_by(Mode::Refuse(503));
-    let agent = Setup::new(folder.path())
-        .set("forward.endpoint", forward.url())
-        .set("forward.protocol", "http/protobuf")
-        .set("broker.poll_interval", "1h")
-        .start()
-        .await;
-    let found = eventually("the backlog is counted", PATIENCE, || async {
-        let metrics = agent.metrics().await;
-        metrics
-            .get("rabtrace_spool_records{sink=\"forward\"}")
-            .copied()
-    })
-    .await;
-    let figures = json!({
-        "backlog_bytes": bytes,
-        "ready_ms": u64::try_from(agent.ready_after.as_millis()).unwrap(),
-        "memory_mib": agent.memory().1 >> 20,
-    });
-    report("backlog", length, &figures);
-    let more = whole(found) - (bytes >> 16) / 32 * 32;
-    assert!(
-        more <= 1,
-        "{more}: what the monitor's first poll told is one"
-    );
-    if length != Length::Short {
-        assert!(agent.ready_after <= Duration::from_secs(1), "{figures}");
-        assert!(agent.memory().1 <= 128 << 20, "{figures}");
-    }
 }

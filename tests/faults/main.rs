@@ -11,6 +11,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a row prints its figures")]
 
+mod backlog;
 mod broker;
 mod clock;
 mod connections;

@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     keys: Vec<(String, String)>,
     environment: Vec<(OsString, OsString)>,
     small_disk: Option<String>,
+    held_up: Duration,
     token: String,
 }
 
@@ -49,6 +50,7 @@ impl Setup {
             keys: Vec::new(),
             environment: Vec::new(),
             small_disk: None,
+            held_up: Duration::ZERO,
             token: String::new(),
         };
         let store = folder.join("state/store").display().to_string();
@@ -80,6 +82,12 @@ impl Setup {
     /// Its state on a file system of this size, which nobody else sees.
     pub(crate) fn on_small_disk(mut self, size: &str) -> Self {
         self.small_disk = Some(size.to_owned());
+        self
+    }
+
+    /// Stopped for that long as soon as it is there.
+    pub(crate) fn held_up(mut self, time: Duration) -> Self {
+        self.held_up = time;
         self
     }
 
@@ -138,6 +146,11 @@ impl Setup {
             client: rabtrace::app::direct_http_client().unwrap(),
             token: self.token.clone(),
         };
+        if !self.held_up.is_zero() {
+            agent.signal(Signal::STOP);
+            tokio::time::sleep(self.held_up).await;
+            agent.signal(Signal::CONT);
+        }
         agent.otlp = agent.listens("receiver.http_listen").await;
         agent.grpc = agent.listens("receiver.grpc_listen").await;
         agent.api = agent.listens("api.listen").await;
