@@ -1,7 +1,10 @@
-//! Batches of 1,000 spans into the embedded store: one transaction each, on a temporary folder.
+//! Batches of 1,000 spans into the embedded store: one transaction each, on a temporary folder. Beside
+//! it what a step of its index by trace id takes, and to find a trace in a busy hour.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on says why")]
 
+use std::cell::RefCell;
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,9 +14,13 @@ use rabtrace::model::{
     AttributeValue, Attributes, Direction, EdgeKind, Hop, PathStep, Span, SpanId, SpanKind,
     SpanStatus, StoreBatch, TraceId,
 };
-use rabtrace::store::Store;
+use rabtrace::store::{Done, Store};
 
 const SPANS: u64 = 1_000;
+/// Batches of a run of the index, and some spans more.
+const RUN: usize = 66;
+/// Runs of the hour in which a trace is looked for.
+const RUNS: usize = 16;
 
 fn text(text: &str) -> AttributeValue {
     AttributeValue::Text(Arc::from(text))
@@ -76,15 +83,19 @@ fn batch(resource: &Arc<Attributes>) -> StoreBatch {
     }
 }
 
-fn insert(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+fn open(folder: &Path) -> Store {
     let config = config::Store {
-        folder: folder.path().to_owned(),
+        folder: folder.to_owned(),
         retention: Duration::from_secs(86_400),
         max_bytes: 1 << 40,
         spans: true,
     };
-    let mut store = Store::open(&config, SystemTime::now).expect("a new store");
+    Store::open(&config, SystemTime::now).expect("a new store")
+}
+
+fn insert(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut store = open(folder.path());
     let resource = Arc::new(vec![(Arc::from("host.name"), text("host"))]);
     let mut group = criterion.benchmark_group("store_insert");
     group.throughput(Throughput::Elements(SPANS));
@@ -101,5 +112,46 @@ fn insert(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, insert);
+/// A run of the index as a step makes it; then a trace that is in one of them, and one behind them.
+fn index(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = RefCell::new(open(folder.path()));
+    let resource = Arc::new(vec![(Arc::from("host.name"), text("host"))]);
+    let fill = || {
+        let mut last = None;
+        for _ in 0..RUN {
+            let batch = batch(&resource);
+            last = batch.hops.last().map(|hop| hop.span.trace_id);
+            store.borrow_mut().write(&[batch]).expect("written");
+        }
+        last.expect("a span").to_string()
+    };
+    let mut group = criterion.benchmark_group("store_index");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(3));
+    group.bench_function("run", |bencher| {
+        bencher.iter_batched(
+            fill,
+            |_| assert_eq!(store.borrow_mut().step().expect("a step"), Done::Part),
+            BatchSize::PerIteration,
+        );
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    store.replace(open(folder.path()));
+    let traces: Vec<String> = (0..RUNS).map(|_| fill()).collect();
+    while store.borrow_mut().step().expect("a step") != Done::Nothing {}
+    let reader = store.borrow().reader().expect("a reader");
+    for (name, trace) in [
+        ("trace_in_a_run", &traces[0]),
+        ("trace_behind", &traces[RUNS - 1]),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| reader.trace(trace).expect("read").expect("a trace"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, insert, index);
 criterion_main!(benches);

@@ -98,7 +98,7 @@ pub async fn run() -> ExitCode {
     }
     let result = match cli.command {
         Command::Agent => Ok(ExitCode::SUCCESS),
-        Command::Demo(demo) => demo.run(loaded).await,
+        Command::Demo(demo) => Box::pin(demo.run(loaded)).await,
         Command::Check(check) => check.run(&loaded).await,
         Command::Paths(paths) => paths.run(&loaded).await,
         Command::Queues(queues) => queues.run(&loaded).await,

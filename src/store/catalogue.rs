@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
-use super::schema::{Kind, is_plain, parse, series_table, trace_index};
+use super::schema::{Kind, is_plain, parse, series_table, summing};
 
 /// Measurements at most; a point of a further one is refused.
 const MAX_MEASUREMENTS: usize = 100;
@@ -21,15 +21,26 @@ pub(super) struct Measurement {
     pub(super) fields: Vec<String>,
 }
 
+/// An hour with spans.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SpanHour {
+    /// Whether it has its table of traces: it comes with the first run.
+    pub(super) has_traces: bool,
+    /// Whether it ended, and all of its spans are known to be in that table.
+    pub(super) is_whole: bool,
+}
+
 /// What the file has.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Catalogue {
-    /// Hours with spans, and whether they have their index.
-    pub(super) spans: BTreeMap<i64, bool>,
+    /// Hours with spans.
+    pub(super) spans: BTreeMap<i64, SpanHour>,
     /// Hours with path statistics.
     pub(super) flow: BTreeSet<i64>,
     /// Those of them that have sums of 5 minutes.
     pub(super) flow_sums: BTreeSet<i64>,
+    /// Those that have a part of them, of no use to anybody.
+    pub(super) flow_parts: BTreeSet<i64>,
     pub(super) measurements: BTreeMap<String, Measurement>,
     /// Views that no longer show what there is.
     pub(super) stale_views: BTreeSet<String>,
@@ -39,19 +50,16 @@ impl Catalogue {
     /// Reads the schema of the file.
     pub(super) fn read(database: &Connection) -> rusqlite::Result<Self> {
         let mut catalogue = Self::default();
-        let mut names =
-            database.prepare("SELECT type, name FROM sqlite_schema WHERE type <> 'view'")?;
+        let mut names = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
         let mut rows = names.query([])?;
-        let mut indexes = BTreeSet::new();
         while let Some(row) = rows.next()? {
-            let name: String = row.get(1)?;
-            if row.get_ref(0)?.as_str()? == "index" {
-                indexes.insert(name);
-                continue;
-            }
+            let name: String = row.get(0)?;
             match parse(&name) {
                 Some((hour, Kind::Spans)) => {
-                    catalogue.spans.insert(hour, false);
+                    catalogue.spans.entry(hour).or_default();
+                }
+                Some((hour, Kind::Traces)) => {
+                    catalogue.spans.entry(hour).or_default().has_traces = true;
                 }
                 Some((hour, Kind::Flow)) => {
                     catalogue.flow.insert(hour);
@@ -70,8 +78,14 @@ impl Catalogue {
                 Some((_, Kind::Details)) | None => {}
             }
         }
-        for (hour, indexed) in &mut catalogue.spans {
-            *indexed = indexes.contains(&trace_index(*hour));
+        let mut parts = database.prepare("SELECT 1 FROM flow_meta WHERE name = ?1")?;
+        for hour in std::mem::take(&mut catalogue.flow_sums) {
+            let is_part = parts.exists([summing(hour)])?;
+            let set = match is_part {
+                true => &mut catalogue.flow_parts,
+                false => &mut catalogue.flow_sums,
+            };
+            set.insert(hour);
         }
         for (name, measurement) in &mut catalogue.measurements {
             measurement.tags = columns(database, &series_table(name), "tag_")?;
@@ -95,12 +109,13 @@ impl Catalogue {
 
     /// Sees to it that spans of that hour can be written.
     pub(super) fn open_spans(&mut self, database: &Connection, hour: i64) -> rusqlite::Result<()> {
-        if self.spans.contains_key(&hour) {
+        if let Some(known) = self.spans.get_mut(&hour) {
+            known.is_whole = false;
             return Ok(());
         }
         Kind::Spans.create(database, hour, &[])?;
         Kind::Details.create(database, hour, &[])?;
-        self.spans.insert(hour, false);
+        self.spans.insert(hour, SpanHour::default());
         self.stale_views.insert("spans".to_owned());
         Ok(())
     }
@@ -200,14 +215,17 @@ impl Catalogue {
     /// Drops everything of one hour.
     pub(super) fn drop_hour(&mut self, database: &Connection, hour: i64) -> rusqlite::Result<()> {
         let mut tables = Vec::new();
-        if self.spans.remove(&hour).is_some() {
+        if let Some(spans) = self.spans.remove(&hour) {
             tables.extend([Kind::Spans.table(hour), Kind::Details.table(hour)]);
+            tables.extend(spans.has_traces.then(|| Kind::Traces.table(hour)));
             self.stale_views.insert("spans".to_owned());
         }
         if self.flow.remove(&hour) {
             tables.push(Kind::Flow.table(hour));
-            if self.flow_sums.remove(&hour) {
+            let has_part = self.flow_parts.remove(&hour);
+            if self.flow_sums.remove(&hour) || has_part {
                 tables.push(Kind::FlowSums.table(hour));
+                database.execute("DELETE FROM flow_meta WHERE name = ?1", [summing(hour)])?;
             }
             self.stale_views.insert("message_flow".to_owned());
         }

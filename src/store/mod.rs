@@ -11,9 +11,9 @@
 //!
 //! One table per hour and kind, dropped whole by retention (age, then bytes). Names, services,
 //! destinations, paths, tag sets and resources are small integer keys into dictionaries that
-//! shrink with the hours. The index by trace id is made when an hour is closed, so that inserting
-//! stays cheap. `paths` reads the 10 s roll-ups, never the spans; those of a closed hour are summed
-//! for 5 minutes as well.
+//! shrink with the hours. Spans are indexed by trace id in runs, and the 10 s roll-ups of a closed
+//! hour, which are what `paths` reads, are summed for 5 minutes: both in steps between the batches,
+//! none of which holds the writer for long.
 //!
 //! What the flow goes on from after a restart is written in the same transaction as the windows:
 //! the newest point of every series of path metrics, and the steps of paths. A receipt that a
@@ -25,6 +25,7 @@
 
 mod catalogue;
 mod error;
+mod housekeeping;
 mod open;
 mod query;
 mod reader;
@@ -32,11 +33,13 @@ mod resume;
 mod retention;
 mod schema;
 mod sums;
+mod traces;
 mod views;
 mod write;
 mod writer;
 
 pub use error::StoreError;
+pub use housekeeping::Done;
 pub use open::Store;
 pub use query::{
     Compared, DiffAsked, ErrorRow, ErrorType, HopChange, HopRow, PathChange, PathDetail, PathEnd,
@@ -44,6 +47,6 @@ pub use query::{
     SlowRow, SqlLimits, SqlResult, StoreStats, Times, Trace, TraceSpan,
 };
 pub use reader::Reader;
-pub use retention::Maintained;
+pub use retention::Dropped;
 pub use write::Written;
 pub use writer::Writer;

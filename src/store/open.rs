@@ -13,6 +13,7 @@ use super::catalogue::Catalogue;
 use super::error::{StoreError, of_open};
 use super::reader::Reader;
 use super::schema::{APPLICATION_ID, MAX_HOURS, VERSION, initialise};
+use super::sums::Summing;
 use super::write::Dictionaries;
 use super::{Writer, views};
 use crate::config;
@@ -25,6 +26,8 @@ pub struct Store {
     pub(super) database: Connection,
     pub(super) catalogue: Catalogue,
     pub(super) dictionaries: Dictionaries,
+    /// The hour whose sums are in the making.
+    pub(super) summing: Option<Summing>,
     /// Whether catalogue and dictionaries must be read again, after a transaction that failed.
     pub(super) stale: bool,
     pub(super) config: config::Store,
@@ -66,6 +69,7 @@ impl Store {
             database,
             catalogue,
             dictionaries: Dictionaries::default(),
+            summing: None,
             stale: false,
             config,
             clock,

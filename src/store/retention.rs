@@ -1,29 +1,23 @@
-//! Closing hours and dropping them: by age, then by bytes.
+//! Dropping hours: by age, then by bytes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::error::StoreError;
-use super::schema::{Kind, hour_of, start_of, trace_index};
+use super::schema::{hour_of, start_of};
 use super::write::Dictionaries;
 use super::{Store, views};
 
-/// How long after its end an hour is closed: late spans come in until then.
-const LATE_NANOS: i64 = 5 * 60 * 1_000_000_000;
 /// Pages that go back to the disk in one go.
 const VACUUM_PAGES: u32 = 20_000;
 
-/// What one round of maintenance did.
+/// What one round of retention did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Maintained {
-    /// Hours that got their index by trace id.
-    pub hours_closed: u64,
-    /// Hours that got their sums of path statistics.
-    pub hours_summed: u64,
+pub struct Dropped {
     /// Hours dropped because they were too old.
-    pub hours_dropped_by_age: u64,
+    pub hours_by_age: u64,
     /// Hours dropped because the file was too large.
-    pub hours_dropped_by_size: u64,
+    pub hours_by_size: u64,
 }
 
 impl Store {
@@ -33,20 +27,20 @@ impl Store {
         self.config.max_bytes = max_bytes;
     }
 
-    /// Indexes and sums hours that ended, drops those that are too old, and the oldest ones while the file
-    /// is too large: closed hours first, then, if it must be, the open one. Blocks.
+    /// Drops hours that are too old, and the oldest ones while the file is too large: closed hours
+    /// first, then, if it must be, the open one. Blocks.
     ///
     /// # Errors
     /// If SQLite fails; what was done before stays done.
-    pub fn maintain(&mut self) -> Result<Maintained, StoreError> {
-        let done = self.maintain_all();
+    pub fn retain(&mut self) -> Result<Dropped, StoreError> {
+        let done = self.drop_what_must();
         self.stale |= done.is_err();
         Ok(done?)
     }
 
-    fn maintain_all(&mut self) -> rusqlite::Result<Maintained> {
+    fn drop_what_must(&mut self) -> rusqlite::Result<Dropped> {
         self.refresh()?;
-        let mut done = Maintained::default();
+        let mut done = Dropped::default();
         let now = self.now();
         let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
         let limit = now.saturating_sub(retention);
@@ -56,7 +50,7 @@ impl Store {
             .into_iter()
             .filter(|hour| start_of(hour + 1) <= limit)
             .collect();
-        done.hours_dropped_by_age = count(&old);
+        done.hours_by_age = count(&old);
         self.drop_hours(&old)?;
         while self.used_bytes()? > self.config.max_bytes {
             let Some(oldest) = self.catalogue.hours().first().copied() else {
@@ -66,38 +60,17 @@ impl Store {
                 break;
             };
             self.drop_hours(&BTreeSet::from([oldest]))?;
-            done.hours_dropped_by_size += 1;
+            done.hours_by_size += 1;
         }
-        if done.hours_dropped_by_age + done.hours_dropped_by_size > 0 {
+        if done.hours_by_age + done.hours_by_size > 0 {
             self.shrink()?;
             tracing::info!(
-                by_age = done.hours_dropped_by_age,
-                by_size = done.hours_dropped_by_size,
+                by_age = done.hours_by_age,
+                by_size = done.hours_by_size,
                 "retention dropped hours of the store"
             );
         }
-        let open = hour_of(now.saturating_sub(LATE_NANOS));
-        done.hours_closed = self.close_hours(open)?;
-        done.hours_summed = self.sum_hours(open)?;
         Ok(done)
-    }
-
-    /// Indexes the hours before `open`.
-    fn close_hours(&mut self, open: i64) -> rusqlite::Result<u64> {
-        let mut closed = 0;
-        for (hour, indexed) in self.catalogue.spans.range_mut(..open) {
-            if *indexed {
-                continue;
-            }
-            self.database.execute_batch(&format!(
-                "CREATE INDEX {} ON {} (trace)",
-                trace_index(*hour),
-                Kind::Spans.table(*hour)
-            ))?;
-            *indexed = true;
-            closed += 1;
-        }
-        Ok(closed)
     }
 
     fn drop_hours(&mut self, hours: &BTreeSet<i64>) -> rusqlite::Result<()> {

@@ -68,6 +68,9 @@ pub(super) enum Kind<'a> {
     Spans,
     /// The wide rest of a span, by the same id, so that scans stay narrow.
     Details,
+    /// Where the spans of a trace are: their ids by run and trace id. A run is named by the last id
+    /// in it.
+    Traces,
     /// Path statistics of 10 s windows; rows of one window and checkpoint add up.
     Flow,
     /// The same summed for 5 minutes, once the hour is closed.
@@ -91,6 +94,7 @@ impl Kind<'_> {
         match self {
             Self::Spans => format!("hour_{hour}_spans"),
             Self::Details => format!("hour_{hour}_details"),
+            Self::Traces => format!("hour_{hour}_traces"),
             Self::Flow => format!("hour_{hour}_flow"),
             Self::FlowSums => format!("hour_{hour}_flow_sums"),
             Self::Points(measurement) => format!("hour_{hour}_points_{measurement}"),
@@ -107,6 +111,10 @@ impl Kind<'_> {
             }
             Self::Details => {
                 "id INTEGER PRIMARY KEY, message TEXT, attributes TEXT, events TEXT, links TEXT"
+            }
+            Self::Traces => {
+                "run INTEGER NOT NULL, trace BLOB NOT NULL, id INTEGER NOT NULL, \
+                 PRIMARY KEY (run, trace, id)"
             }
             Self::Flow | Self::FlowSums => {
                 "id INTEGER PRIMARY KEY, time INTEGER NOT NULL, width INTEGER NOT NULL, \
@@ -141,7 +149,11 @@ impl Kind<'_> {
         for column in more {
             columns.push_str(&format!(", \"{column}\""));
         }
-        database.execute_batch(&format!("CREATE TABLE \"{table}\" ({columns})"))
+        let rowid = match self {
+            Self::Traces => "WITHOUT ROWID",
+            _ => "",
+        };
+        database.execute_batch(&format!("CREATE TABLE \"{table}\" ({columns}) {rowid}"))
     }
 }
 
@@ -151,6 +163,7 @@ pub(super) fn parse(table: &str) -> Option<(i64, Kind<'_>)> {
     let kind = match kind {
         "spans" => Kind::Spans,
         "details" => Kind::Details,
+        "traces" => Kind::Traces,
         "flow" => Kind::Flow,
         "flow_sums" => Kind::FlowSums,
         other => Kind::Points(other.strip_prefix("points_")?),
@@ -158,9 +171,9 @@ pub(super) fn parse(table: &str) -> Option<(i64, Kind<'_>)> {
     Some((hour.parse().ok()?, kind))
 }
 
-/// The index by trace id of a closed hour.
-pub(super) fn trace_index(hour: i64) -> String {
-    format!("hour_{hour}_by_trace")
+/// What stands in `flow_meta` while an hour has its sums in part only.
+pub(super) fn summing(hour: i64) -> String {
+    format!("summing_{hour}")
 }
 
 /// The dictionary of the tag sets of a measurement.

@@ -1,4 +1,4 @@
-//! The store as a task: takes batches, writes them in few transactions, keeps house once a minute.
+//! The store as a task: takes batches, writes them in few transactions, keeps house in between.
 //!
 //! Input: a bounded channel of batches. Output: the file; counters `spans_stored` and
 //! `points_stored`; the component's health. When the disk fails or is full, the batches at hand
@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{StoreError, is_transient};
-use super::{Store, Written};
+use super::{Done, Store, Written};
 use crate::config;
 use crate::health::Component;
 use crate::metrics::{Loss, Metrics, Stage};
@@ -25,8 +25,10 @@ use crate::model::{FlowWindow, Hop, Point, Receipt, SeriesState, StoreBatch};
 const MAX_ROWS: usize = 20_000;
 /// Longest time that a batch for which nobody waits does so for others to share its transaction.
 const GATHER: Duration = Duration::from_millis(250);
-/// Time between two rounds of maintenance.
-const MAINTENANCE: Duration = Duration::from_secs(60);
+/// Time between two rounds of retention.
+const RETENTION: Duration = Duration::from_secs(60);
+/// Time between two steps of house-keeping, at least: batches come in between.
+const STEP: Duration = Duration::from_millis(250);
 /// Pauses between attempts: from the first to the longest, doubling. A disk that has room again is
 /// soon found out.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
@@ -41,8 +43,10 @@ pub struct Writer {
     store: Option<Store>,
     metrics: Metrics,
     component: Component,
-    /// When the last round of maintenance began.
-    maintained: Instant,
+    /// When the last round of retention began.
+    retained: Instant,
+    /// Whether there may be something to index or to sum.
+    has_steps: bool,
     followed: Option<watch::Receiver<config::Store>>,
 }
 
@@ -52,12 +56,13 @@ impl Writer {
             store: Some(store),
             metrics,
             component,
-            maintained: Instant::now(),
+            retained: Instant::now(),
+            has_steps: true,
             followed: None,
         }
     }
 
-    /// The same, and each round of maintenance keeps to the retention and size of `settings`.
+    /// The same, and each round of retention keeps to the retention and size of `settings`.
     #[must_use]
     pub fn following(self, settings: watch::Receiver<config::Store>) -> Self {
         Self {
@@ -69,13 +74,16 @@ impl Writer {
     /// Runs until all senders are gone, or until `stop`; then takes what is still handed over
     /// within 5 s, and moves the log into the file.
     pub async fn run(mut self, mut batches: Receiver<StoreBatch>, stop: CancellationToken) {
-        let mut maintenance = tokio::time::interval(MAINTENANCE);
-        maintenance.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut retention = tokio::time::interval(RETENTION);
+        retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut steps = tokio::time::interval(STEP);
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.store.is_some() {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = maintenance.tick() => self.maintain().await,
+                _ = retention.tick() => self.retain().await,
+                _ = steps.tick(), if self.has_steps => self.step().await,
                 first = batches.recv() => match first {
                     Some(first) => self.take(first, &mut batches, &stop).await,
                     None => break,
@@ -126,6 +134,7 @@ impl Writer {
             taken.push(next);
         }
         self.write(Arc::new(taken), stop).await;
+        self.has_steps = true;
     }
 
     /// Writes, again and again while the disk fails. Whether no more can be done: it is written,
@@ -160,8 +169,8 @@ impl Writer {
                 () = stop.cancelled(), if last_attempts == 0 => {}
             }
             // Retention may make the room that is missing.
-            if self.maintained.elapsed() >= MAINTENANCE {
-                self.maintain().await;
+            if self.retained.elapsed() >= RETENTION {
+                self.retain().await;
             }
             let longest = if last_attempts == 0 {
                 PAUSES.1
@@ -206,23 +215,36 @@ impl Writer {
         done
     }
 
-    async fn maintain(&mut self) {
-        self.maintained = Instant::now();
+    async fn retain(&mut self) {
+        self.retained = Instant::now();
+        // An hour may have ended.
+        self.has_steps = true;
         let limits = self.followed.as_ref().map(|limits| {
             let limits = limits.borrow();
             (limits.retention, limits.max_bytes)
         });
-        let maintain = move |store: &mut Store| {
+        let retain = move |store: &mut Store| {
             if let Some((retention, max_bytes)) = limits {
                 store.keep(retention, max_bytes);
             }
-            store.maintain()
+            store.retain()
         };
-        if let Some(Err(error)) = self.blocking(maintain).await {
-            self.metrics.error("store");
-            self.component
-                .degraded(&format!("maintenance failed: {error}"));
+        if let Some(Err(error)) = self.blocking(retain).await {
+            self.fail("retention", &error);
         }
+    }
+
+    async fn step(&mut self) {
+        let done = self.blocking(Store::step).await;
+        self.has_steps = matches!(done, Some(Ok(step)) if step != Done::Nothing);
+        if let Some(Err(error)) = done {
+            self.fail("indexing or summing", &error);
+        }
+    }
+
+    fn fail(&self, what: &str, error: &StoreError) {
+        self.metrics.error("store");
+        self.component.degraded(&format!("{what} failed: {error}"));
     }
 
     fn count(&self, written: &Written, rows: u64, latency: Duration) {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rabtrace::model::{
     Direction, EdgeKind, FlowWindow, Receipt, SeriesState, Slowest, StepRow, StoreBatch,
 };
-use rabtrace::store::{SqlLimits, Store};
+use rabtrace::store::{Done, SqlLimits, Store};
 use serde_json::{Value, json};
 
-use crate::support::{BASE, HOUR, SECOND, open, set_clock, trace_id, window};
+use crate::support::{BASE, HOUR, SECOND, open, set_clock, settle, trace_id, window};
 
 fn step(hash: u64, parent: Option<u64>) -> StepRow {
     StepRow {
@@ -162,10 +162,9 @@ fn a_closed_hour_is_summed_and_late_rows_are_in_it_too() {
     set_clock(3600);
     let mut store = open(folder.path());
     an_hour(&mut store);
-    assert_eq!(store.maintain().unwrap().hours_summed, 0, "it is open");
+    assert_eq!(settle(&mut store), [], "it is open");
     set_clock(3600 + 301);
-    assert_eq!(store.maintain().unwrap().hours_summed, 1);
-    assert_eq!(store.maintain().unwrap().hours_summed, 0);
+    assert_eq!(settle(&mut store), [Done::HourSummed]);
     let sums = format!("hour_{}_flow_sums", BASE / HOUR);
     let text = format!(
         "SELECT count(*), sum(count), sum(errors), max(max_attempt), min(width), \
@@ -192,13 +191,82 @@ fn a_closed_hour_is_summed_and_late_rows_are_in_it_too() {
         ..StoreBatch::default()
     };
     store.write(&[late]).unwrap();
-    assert_eq!(store.maintain().unwrap().hours_summed, 1);
+    assert_eq!(settle(&mut store), [Done::HourSummed]);
     assert_eq!(asked(&store, &text)[0][1], json!(721));
     // They go with their hour.
     set_clock(26 * 3600);
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_age, 1);
+    assert_eq!(store.retain().unwrap().hours_by_age, 1);
     let left = "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%flow_sums'";
     assert_eq!(asked(&store, left), json!([[0]]));
+}
+
+/// Rows of an hour that are more than one step sums: so many for each of its windows.
+fn a_busy_hour(store: &mut Store) {
+    let windows = (0..360_u32).flat_map(|at| {
+        let start = BASE + i64::from(at) * 10 * SECOND;
+        (1..=70).map(move |hash| window(hash, start, &[0.5]))
+    });
+    let batch = StoreBatch {
+        windows: windows.collect(),
+        ..StoreBatch::default()
+    };
+    store.write(&[batch]).unwrap();
+}
+
+#[test]
+fn a_busy_hour_is_summed_in_steps_and_from_the_beginning_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    set_clock(3600 + 301);
+    let mut store = open(folder.path());
+    a_busy_hour(&mut store);
+    let sums = format!("hour_{}_flow_sums", BASE / HOUR);
+    let text = format!("SELECT count(*), sum(count) FROM {sums}");
+    let paths = |store: &Store| {
+        let rows = store.reader().unwrap().paths(0, BASE + HOUR, 100).unwrap();
+        rows.iter().map(|row| row.count).sum::<u64>()
+    };
+    for is_new in [false, true] {
+        assert_eq!(store.step().unwrap(), Done::Part);
+        let part = asked(&store, &text)[0][1].as_u64().unwrap();
+        assert!((1..25_200).contains(&part), "{part} of 25,200 rows");
+        assert_eq!(paths(&store), 25_200, "a part is of no use");
+        if is_new {
+            // What comes meanwhile is in it.
+            let late = StoreBatch {
+                windows: vec![window(1, BASE, &[0.5])],
+                ..StoreBatch::default()
+            };
+            store.write(&[late]).unwrap();
+        } else {
+            drop(store);
+            store = open(folder.path());
+        }
+    }
+    assert_eq!(store.step().unwrap(), Done::HourSummed);
+    assert_eq!(store.step().unwrap(), Done::Nothing);
+    // The late one is a row of its own.
+    let whole = json!([[70 * 12 + 1, 25_201]]);
+    assert_eq!(asked(&store, &text), whole);
+    assert_eq!(paths(&store), 25_201);
+    drop(store);
+    let mut store = open(folder.path());
+    assert_eq!(store.step().unwrap(), Done::Nothing);
+    assert_eq!(asked(&store, &text), whole);
+}
+
+#[test]
+fn sums_in_part_go_with_their_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    set_clock(3600 + 301);
+    let mut store = open(folder.path());
+    a_busy_hour(&mut store);
+    assert_eq!(store.step().unwrap(), Done::Part);
+    set_clock(26 * 3600);
+    assert_eq!(store.retain().unwrap().hours_by_age, 1);
+    assert_eq!(settle(&mut store), []);
+    let left = "SELECT (SELECT count(*) FROM sqlite_schema WHERE name LIKE '%flow_sums'), \
+                (SELECT count(*) FROM flow_meta)";
+    assert_eq!(asked(&store, left), json!([[0, 0]]));
 }
 
 #[test]
@@ -242,7 +310,7 @@ fn steps_stay_while_what_goes_on_from_them_is_used() {
     };
     store.write(&[later]).unwrap();
     set_clock(30 * 3600);
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_age, 1);
+    assert_eq!(store.retain().unwrap().hours_by_age, 1);
     let kept = store.resume(TEN, true).unwrap().steps;
     let kept: Vec<u64> = kept.iter().map(|step| step.hash).collect();
     assert_eq!(kept, [1, 2, 3], "nobody used the other one");

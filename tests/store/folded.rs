@@ -58,7 +58,7 @@ fn texts_that_are_larger_than_the_file_may_be_go_with_the_last_hour() {
     store
         .write(&[spans((0..20_000).map(named).collect())])
         .unwrap();
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_size, 1);
+    assert_eq!(store.retain().unwrap().hours_by_size, 1);
     let number = |table: &str| -> i64 {
         let file = rusqlite::Connection::open(small.file()).unwrap();
         let text = format!("SELECT count(*) FROM {table}");

@@ -1,11 +1,12 @@
 //! Hours: closing them, dropping them, reading across them.
 
 use rabtrace::model::{Point, StoreBatch};
-use rabtrace::store::{SqlLimits, Store};
+use rabtrace::store::{Done, SqlLimits, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::support::{
-    BASE, HOUR, SECOND, clock, config, hop, open, path, set_clock, spans, trace_id, window,
+    BASE, HOUR, SECOND, clock, config, hop, open, path, set_clock, settle, span_id, spans,
+    trace_id, window,
 };
 
 /// A span, a window and a point of that time.
@@ -51,10 +52,9 @@ fn an_hour_is_closed_minutes_after_its_end_and_its_traces_are_found() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = three_hours(folder.path());
     // 1 minute into the third hour the second one is still open.
-    assert_eq!(store.maintain().unwrap().hours_closed, 1);
+    assert_eq!(settle(&mut store), [Done::HourIndexed, Done::HourSummed]);
     set_clock(2 * 3600 + 301);
-    assert_eq!(store.maintain().unwrap().hours_closed, 1);
-    assert_eq!(store.maintain().unwrap().hours_closed, 0);
+    assert_eq!(settle(&mut store), [Done::HourIndexed, Done::HourSummed]);
     // One trace in an open and in a closed hour; late data comes into a closed one.
     let late = hop(50, BASE + 2 * SECOND);
     let mut later = hop(50, BASE + 2 * HOUR);
@@ -77,40 +77,81 @@ fn an_hour_is_closed_minutes_after_its_end_and_its_traces_are_found() {
             "{number}"
         );
     }
+    // The late one is indexed too, and which hours are is known after a new start.
+    assert_eq!(settle(&mut store), [Done::HourIndexed]);
     drop(store);
-    // Which hours are closed is known after a new start.
-    assert_eq!(open(folder.path()).maintain().unwrap().hours_closed, 0);
+    assert_eq!(settle(&mut open(folder.path())), []);
 }
 
+/// Spans of a run of the index.
+const RUN: u64 = 65_536;
+
 #[test]
-fn a_closed_hour_is_searched_by_its_index() {
+fn a_busy_hour_is_indexed_while_it_is_open() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = three_hours(folder.path());
-    let hour = BASE / HOUR;
-    let text = format!("EXPLAIN QUERY PLAN SELECT * FROM hour_{hour}_spans WHERE trace = x'00'");
-    let plan = |store: &Store| {
-        let answer = store
-            .reader()
-            .unwrap()
-            .sql(&text, SqlLimits::default())
-            .unwrap();
-        json!(answer.rows).to_string()
+    set_clock(60);
+    let mut store = open(folder.path());
+    // Each trace has a span in both halves.
+    let half = |at: u64| {
+        let spans = (0..RUN / 2 + 10).map(move |number| {
+            let mut hop = hop(number, BASE + SECOND);
+            hop.span.span_id = span_id(1 + number + at * RUN);
+            hop
+        });
+        spans.collect::<Vec<_>>()
     };
-    assert!(plan(&store).contains("SCAN"), "{}", plan(&store));
-    store.maintain().unwrap();
-    assert!(plan(&store).contains("USING INDEX"), "{}", plan(&store));
+    store.write(&[spans(half(0))]).unwrap();
+    assert_eq!(settle(&mut store), []);
+    let hour = BASE / HOUR;
+    let tables = format!("sqlite_schema WHERE name = 'hour_{hour}_traces'");
+    assert_eq!(count(&store, &tables), json!(0), "there is no run yet");
+    let found = |store: &Store, text: &str| {
+        let trace = store.reader().unwrap().trace(text).unwrap();
+        trace.map_or(0, |trace| trace.spans.len())
+    };
+    let last = trace_id(RUN / 2 + 9).to_string();
+    assert_eq!(found(&store, &last), 1);
+    store.write(&[spans(half(1))]).unwrap();
+    assert_eq!(found(&store, &last), 2);
+    assert_eq!(store.step().unwrap(), Done::Part);
+    assert_eq!(store.step().unwrap(), Done::Nothing);
+    let traces = format!("hour_{hour}_traces");
+    assert_eq!(count(&store, &traces), json!(RUN));
+    // The second span of the last trace is behind the run, that of the first one in it.
+    assert_eq!(found(&store, &last), 2);
+    assert_eq!(found(&store, &trace_id(0).to_string()), 2);
+    let several = store.reader().unwrap().trace(&last[..31]).unwrap_err();
+    let StoreError::AmbiguousTrace { candidates, .. } = several else {
+        panic!("{several}");
+    };
+    assert_eq!(candidates.len(), 5);
+    // The run is what is read, not the spans.
+    let database = rusqlite::Connection::open(folder.path().join("rabtrace.db")).unwrap();
+    let removed = format!("DELETE FROM {traces} WHERE trace = ?1");
+    let removed = |number| {
+        let id = trace_id(number);
+        database.execute(&removed, [&id.as_bytes()[..]]).unwrap()
+    };
+    assert_eq!((removed(RUN / 2 + 9), removed(0)), (1, 2));
+    assert_eq!(
+        (
+            found(&store, &last),
+            found(&store, &trace_id(0).to_string())
+        ),
+        (1, 0)
+    );
 }
 
 #[test]
 fn age_drops_whole_hours_and_what_only_they_used() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = three_hours(folder.path());
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_age, 0);
+    assert_eq!(store.retain().unwrap().hours_by_age, 0);
     // 24 h after the end of the first hour, not before.
     set_clock(25 * 3600 - 1);
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_age, 0);
+    assert_eq!(store.retain().unwrap().hours_by_age, 0);
     set_clock(25 * 3600);
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_age, 1);
+    assert_eq!(store.retain().unwrap().hours_by_age, 1);
     for table in ["spans", "message_flow", "rabbitmq_queue"] {
         assert_eq!(count(&store, table), json!(2), "{table}");
     }
@@ -141,7 +182,7 @@ fn age_drops_whole_hours_and_what_only_they_used() {
     );
     // Everything goes at last, and the views stay.
     set_clock(100 * 3600);
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_age, 3);
+    assert_eq!(store.retain().unwrap().hours_by_age, 3);
     assert_eq!(
         (count(&store, "spans"), count(&store, "message_flow")),
         (json!(0), json!(0))
@@ -164,7 +205,7 @@ fn bytes_drop_the_oldest_hour_first_and_the_open_one_last() {
     let mut limits = config(folder.path());
     limits.max_bytes = used - 400_000;
     let mut store = Store::open(&limits, clock).unwrap();
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_size, 1);
+    assert_eq!(store.retain().unwrap().hours_by_size, 1);
     assert_eq!(count(&store, "spans"), json!(2));
     let stats = store.reader().unwrap().stats().unwrap();
     assert_eq!(
@@ -182,7 +223,7 @@ fn bytes_drop_the_oldest_hour_first_and_the_open_one_last() {
 
     limits.max_bytes = 1;
     let mut store = Store::open(&limits, clock).unwrap();
-    assert_eq!(store.maintain().unwrap().hours_dropped_by_size, 2);
+    assert_eq!(store.retain().unwrap().hours_by_size, 2);
     assert_eq!(count(&store, "spans"), json!(0));
     // Late data of an hour that was dropped has its names again.
     for _ in 0..2 {
@@ -192,7 +233,7 @@ fn bytes_drop_the_oldest_hour_first_and_the_open_one_last() {
         assert_eq!(trace.spans[0].span_name, "only in 0");
         assert_eq!(reader.queues(BASE + SECOND).unwrap()[0].queue, "q0");
         assert_eq!(reader.paths(0, BASE, 5).unwrap()[0].path, "path 0");
-        assert_eq!(store.maintain().unwrap().hours_dropped_by_size, 1);
+        assert_eq!(store.retain().unwrap().hours_by_size, 1);
     }
 }
 

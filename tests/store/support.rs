@@ -11,7 +11,7 @@ use rabtrace::model::{
     AttributeValue, Direction, EdgeKind, FlowWindow, Histogram, Hop, PathStep, PathText, Span,
     SpanId, SpanKind, SpanStatus, StoreBatch, TraceId,
 };
-use rabtrace::store::Store;
+use rabtrace::store::{Done, Store};
 
 /// The first second of an hour: where the clock of each test begins.
 pub(crate) const BASE_SECONDS: u64 = 1_800_000_000;
@@ -45,6 +45,13 @@ pub(crate) fn config(folder: &Path) -> config::Store {
 
 pub(crate) fn open(folder: &Path) -> Store {
     Store::open(&config(folder), clock).unwrap()
+}
+
+/// Does all there is to do; the steps that were the last of something.
+pub(crate) fn settle(store: &mut Store) -> Vec<Done> {
+    let steps = std::iter::from_fn(|| Some(store.step().unwrap()));
+    let steps = steps.take_while(|step| *step != Done::Nothing);
+    steps.filter(|step| *step != Done::Part).collect()
 }
 
 pub(crate) fn trace_id(number: u64) -> TraceId {

@@ -1,6 +1,6 @@
 //! The store as a task: nothing is lost under back-pressure or at the stop, readers do not wait.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rabtrace::health::{Health, Status};
 use rabtrace::metrics::Metrics;
@@ -9,7 +9,7 @@ use rabtrace::store::SqlLimits;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{BASE, hop, open, window};
+use crate::support::{BASE, HOUR, SECOND, hop, open, window};
 
 fn batch(number: u64) -> StoreBatch {
     StoreBatch {
@@ -71,6 +71,54 @@ async fn a_full_channel_holds_back_and_loses_nothing() {
     assert_eq!(health.overall(), Status::Healthy);
     let log = std::fs::metadata(folder.path().join("rabtrace.db-wal"));
     assert!(log.is_ok_and(|log| log.len() == 0) || !folder.path().join("rabtrace.db-wal").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_hour_that_ended_is_indexed_and_summed_between_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let reader = store.reader().unwrap();
+    let metrics = Metrics::new().unwrap();
+    let writer = store.writer(metrics.clone(), Health::default().component("store"));
+    let (sender, receiver) = mpsc::channel(1);
+    let task = tokio::spawn(writer.run(receiver, CancellationToken::new()));
+    // More rows than one step sums.
+    let ended = BASE - 2 * HOUR;
+    let windows = (0..360).flat_map(|at| {
+        let start = ended + at * 10 * SECOND;
+        (1..=70).map(move |hash| window(hash, start, &[0.1]))
+    });
+    let old = StoreBatch {
+        hops: vec![hop(1, ended)],
+        windows: windows.collect(),
+        ..StoreBatch::default()
+    };
+    sender.send(old).await.unwrap();
+    let hour = ended / HOUR;
+    let tables = format!(
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('hour_{hour}_traces', \
+         'hour_{hour}_flow_sums') AND NOT EXISTS (SELECT 1 FROM flow_meta WHERE name LIKE 'summing%')"
+    );
+    let begun = Instant::now();
+    let mut number = 0;
+    loop {
+        sender.send(batch(number)).await.unwrap();
+        number += 1;
+        let asked = (reader.clone(), tables.clone());
+        let asking = move || asked.0.sql(&asked.1, SqlLimits::default());
+        let answer = tokio::task::spawn_blocking(asking).await.unwrap().unwrap();
+        if answer.rows[0][0] == 2 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not done");
+    }
+    drop(sender);
+    task.await.unwrap();
+    let text = format!("SELECT sum(count) FROM hour_{hour}_flow_sums");
+    let sums = reader.sql(&text, SqlLimits::default()).unwrap();
+    assert_eq!(sums.rows[0][0], 25_200);
+    assert_eq!(reader.stats().unwrap().spans, 1 + 10 * number);
+    assert_eq!(metrics.dropped_total(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

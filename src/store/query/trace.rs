@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::rows::{Trace, TraceSpan};
 use super::{Snapshot, hex, ms};
 use crate::model::{Hop, OTHER};
+use crate::store::catalogue::SpanHour;
 use crate::store::schema::Kind;
 use crate::store::{Reader, StoreError};
 
@@ -48,8 +49,8 @@ impl Reader {
             }
         };
         let mut spans = Vec::new();
-        for hour in snapshot.catalogue.spans.keys() {
-            read(&snapshot, *hour, &id, &mut spans)?;
+        for (hour, of) in &snapshot.catalogue.spans {
+            read(&snapshot, (*hour, *of), &id, &mut spans)?;
         }
         if spans.is_empty() {
             return Ok(None);
@@ -89,10 +90,10 @@ fn candidates(
     high: &[u8; 16],
 ) -> rusqlite::Result<BTreeSet<[u8; 16]>> {
     let mut found = BTreeSet::new();
-    for hour in snapshot.catalogue.spans.keys() {
+    for (hour, of) in &snapshot.catalogue.spans {
+        let ids = matching(*hour, *of, "trace BETWEEN ?1 AND ?2");
         let mut statement = snapshot.database.prepare(&format!(
-            "SELECT DISTINCT trace FROM {} WHERE trace BETWEEN ?1 AND ?2 LIMIT {MAX_CANDIDATES}",
-            Kind::Spans.table(*hour)
+            "SELECT DISTINCT trace FROM ({ids}) LIMIT {MAX_CANDIDATES}"
         ))?;
         let mut rows = statement.query([low, high])?;
         while let Some(row) = rows.next()? {
@@ -105,9 +106,25 @@ fn candidates(
     Ok(found)
 }
 
+/// Trace and id of the spans of an hour that match: those of every run, and those behind the last.
+fn matching(hour: i64, of: SpanHour, condition: &str) -> String {
+    let spans = Kind::Spans.table(hour);
+    if !of.has_traces {
+        return format!("SELECT trace, id FROM {spans} WHERE {condition}");
+    }
+    let traces = Kind::Traces.table(hour);
+    format!(
+        "WITH RECURSIVE runs (run) AS (SELECT min(run) FROM {traces} UNION ALL \
+         SELECT (SELECT min(run) FROM {traces} WHERE run > runs.run) FROM runs \
+         WHERE run IS NOT NULL) \
+         SELECT trace, id FROM runs CROSS JOIN {traces} USING (run) WHERE {condition} UNION ALL \
+         SELECT trace, id FROM {spans} WHERE id > (SELECT max(run) FROM {traces}) AND {condition}"
+    )
+}
+
 fn read(
     snapshot: &Snapshot,
-    hour: i64,
+    (hour, of): (i64, SpanHour),
     id: &[u8; 16],
     spans: &mut Vec<TraceSpan>,
 ) -> rusqlite::Result<()> {
@@ -119,9 +136,10 @@ fn read(
          FROM {} s JOIN dictionary_operations o ON o.id = s.operation \
          LEFT JOIN dictionary_paths p ON p.id = s.path LEFT JOIN {} d ON d.id = s.id \
          LEFT JOIN dictionary_resources r ON r.id = s.resource \
-         WHERE s.trace = ?1 LIMIT {}",
+         WHERE s.id IN (SELECT id FROM ({})) LIMIT {}",
         Kind::Spans.table(hour),
         Kind::Details.table(hour),
+        matching(hour, of, "trace = ?1"),
         MAX_SPANS + 1
     ))?;
     for span in statement.query_map([id], span)? {

@@ -116,6 +116,7 @@ impl Store {
     pub(super) fn refresh(&mut self) -> rusqlite::Result<()> {
         if self.stale {
             self.dictionaries = Dictionaries::default();
+            self.summing = None;
             self.catalogue = Catalogue::read(&self.database)?;
             self.stale = false;
         }
