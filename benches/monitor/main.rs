@@ -2,8 +2,8 @@
 //!
 //! Broker, load, monitor and agent are processes of their own; what each uses is what the kernel
 //! says that its threads ran. The broker's is read around each call. What it does by itself, mostly
-//! to renew its statistics every five seconds, is taken off: of a poll what it did five seconds
-//! before, in a time as long; of the other calls what it does in the mean before and after all polls.
+//! to renew its statistics every five seconds, is taken off: of a poll what it does five seconds
+//! later, in a time as long; of the other calls what it does in the mean before and after all polls.
 //! Each call comes a twelfth of those five seconds later than the one before, and is measured for
 //! whole twelfths, so that together they see of that what there is. The monitor polls about as often
 //! as it does by default, for two minutes: it asks for everything meanwhile, consumers, nodes and
@@ -31,7 +31,7 @@ use roles::{ROLE, Role, TIMEOUT};
 const WINDOW: Duration = Duration::from_secs(5);
 /// What each call comes later by, within that time.
 const PHASE: Duration = WINDOW.checked_div(12).expect("twelve");
-/// Rounds of passive declares that are.
+/// Rounds of passive declares that are measured.
 const ROUNDS: u32 = 12;
 /// Polls before those that are measured: while a monitor is new it asks for more.
 const FIRST_POLLS: u32 = 7;

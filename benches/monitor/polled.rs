@@ -1,6 +1,6 @@
 //! What the polls of a monitor cost, by what was asked for in them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::account::{mean, median, memory, until, usage};
 use super::roles::Role;
@@ -54,6 +54,9 @@ impl Polled {
         for (index, name) in names.iter().enumerate() {
             let of_kind = self.polls.iter().filter(|poll| kind(poll) == index);
             let costs: Vec<f64> = of_kind.map(|poll| poll.broker_ms).collect();
+            if costs.is_empty() {
+                continue;
+            }
             println!(
                 "  {name:<42} {:>7.1} ms broker CPU, {} of {} polls",
                 mean(costs.iter().copied()),
@@ -75,16 +78,28 @@ pub(crate) async fn polls(bench: &Bench, watch: &mut Role, number: usize) -> Pol
     let pid = watch.pid();
     let (mut polls, own) = (Vec::new(), usage(pid));
     while polls.len() < POLLS {
-        let begun = Instant::now();
-        let (alone_ms, alone_seconds) = bench.used(async || until(begun + PHASE / 2).await).await;
-        until(begun + WINDOW).await;
-        let (asked, mut said, mut wall_ms) = (Instant::now(), String::new(), 0.0);
+        let (begun, mut said, mut wall_ms) = (Instant::now(), String::new(), 0.0);
         let (used_ms, seconds) = bench
             .used(async || {
                 said = watch.go().await;
-                wall_ms = asked.elapsed().as_secs_f64() * 1e3;
+                wall_ms = begun.elapsed().as_secs_f64() * 1e3;
             })
             .await;
+        // The same phases of the broker's five seconds, one time later.
+        until(begun + WINDOW).await;
+        let alone = Instant::now() + Duration::from_secs_f64(seconds) - PHASE / 2;
+        let (alone_ms, alone_seconds) = bench.used(async || until(alone).await).await;
+        // Which the next one is by one phase behind, however long this one took.
+        until(
+            begun
+                + if seconds < PHASE.as_secs_f64() * 1.5 {
+                    WINDOW
+                } else {
+                    WINDOW * 2
+                }
+                + PHASE,
+        )
+        .await;
         let words: Vec<&str> = said.split(' ').collect();
         polls.push(Poll {
             broker_ms: used_ms - alone_ms * seconds / alone_seconds,
