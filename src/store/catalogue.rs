@@ -26,7 +26,7 @@ pub(super) struct Measurement {
 pub(super) struct SpanHour {
     /// Whether it has its table of traces: it comes with the first run.
     pub(super) has_traces: bool,
-    /// Whether it ended, and all of its spans are known to be in that table.
+    /// Whether it ended, and is known to need no further run.
     pub(super) is_whole: bool,
 }
 
@@ -126,7 +126,7 @@ impl Catalogue {
             Kind::Flow.create(database, hour, &[])?;
             self.stale_views.insert("message_flow".to_owned());
         } else if self.flow_sums.remove(&hour) {
-            // What comes late is not in them: the next round of maintenance makes them anew.
+            // What comes late is not in them: they are made anew.
             let table = Kind::FlowSums.table(hour);
             database.execute_batch(&format!("DROP TABLE \"{table}\""))?;
         }

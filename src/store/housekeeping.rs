@@ -12,11 +12,9 @@ const LATE_NANOS: i64 = 5 * 60 * 1_000_000_000;
 pub enum Done {
     /// There is nothing to do for now.
     Nothing,
-    /// A part of an hour.
+    /// A part of what an hour needs.
     Part,
-    /// The rest of an hour that ended: all of its spans are found by their trace id.
-    HourIndexed,
-    /// The rest of an hour that ended: its path statistics are summed.
+    /// The last part of the sums of an hour that ended.
     HourSummed,
 }
 

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::catalogue::Catalogue;
 use super::error::{StoreError, of_open};
 use super::reader::Reader;
-use super::schema::{APPLICATION_ID, MAX_HOURS, VERSION, initialise};
+use super::schema::{APPLICATION_ID, MAX_HOURS, VERSION, VERSION_BEFORE, initialise};
 use super::sums::Summing;
 use super::write::Dictionaries;
 use super::{Writer, views};
@@ -217,7 +217,7 @@ fn connect(file: &Path) -> Result<Connection, StoreError> {
     }
     let prepared = prepare(&database).and_then(|()| match fresh {
         true => initialise(&database),
-        false => Ok(()),
+        false => database.pragma_update(None, "user_version", VERSION),
     });
     prepared.map_err(|error| of_open(file, error))?;
     Ok(database)
@@ -228,7 +228,7 @@ pub(super) fn check_version(database: &Connection, file: &Path) -> Result<(), St
     let number = |pragma: &str| database.query_row(pragma, [], |row| row.get::<_, i32>(0));
     let version = number("PRAGMA user_version").map_err(|error| of_open(file, error))?;
     let program = number("PRAGMA application_id").map_err(|error| of_open(file, error))?;
-    if (version, program) == (VERSION, APPLICATION_ID) {
+    if program == APPLICATION_ID && [VERSION, VERSION_BEFORE].contains(&version) {
         return Ok(());
     }
     let why = if program == APPLICATION_ID {

@@ -88,6 +88,7 @@ impl Store {
         views::rebuild(&transaction, &mut self.catalogue)?;
         transaction.commit()?;
         self.dictionaries = Dictionaries::default();
+        self.summing = None;
         Ok(())
     }
 

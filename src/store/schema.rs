@@ -5,8 +5,11 @@
 
 use rusqlite::Connection;
 
-/// `PRAGMA user_version` of files that this code reads and writes.
-pub(super) const VERSION: i32 = 2;
+/// `PRAGMA user_version` of files that this code writes.
+pub(super) const VERSION: i32 = 3;
+/// That of files which are read as well: they have neither tables of traces nor sums in part, which
+/// a program of that version would not know.
+pub(super) const VERSION_BEFORE: i32 = 2;
 /// `PRAGMA application_id`: "rabt".
 pub(super) const APPLICATION_ID: i32 = 0x7261_6274;
 /// Hours that views show at most: SQLite takes 500 terms in one compound SELECT.
@@ -50,7 +53,8 @@ CREATE TABLE dictionary_resources (
 ";
 
 /// What the flow knows beyond its windows: the newest point of every series of path metrics (its
-/// value only where it is cumulative), and until when windows were handed to InfluxDB.
+/// value only where it is cumulative), until when windows were handed to InfluxDB, and which hours are
+/// summed in part.
 const FLOW_STATE: &str = "
 CREATE TABLE flow_series (
     series BLOB PRIMARY KEY, instance INTEGER NOT NULL, start INTEGER NOT NULL,

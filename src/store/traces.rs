@@ -1,6 +1,6 @@
 //! Where the spans of a trace are: an index that grows in runs, so that nobody waits for it long.
 //!
-//! Input: the spans of an hour, by ids that only grow. Output: its table of traces. A run has
+//! Input: the spans of an hour, by ids that only grow. Output: its table of traces. A run has up to
 //! [`RUN`] spans, sorted by trace id; who looks for a trace asks every run, and reads the spans
 //! behind the last one. An index of SQLite's own over an hour holds the writer for as long as it is
 //! made, and costs each insert more than the insert if it is there from the beginning.
@@ -9,11 +9,14 @@ use super::Store;
 use super::housekeeping::Done;
 use super::schema::Kind;
 
-/// Spans of a run: so many are read, at most, that no run has yet.
+/// Spans of a run.
 const RUN: i64 = 65_536;
+/// Spans of the last run of an hour that ended: fewer are soon read, and runs of few spans would be
+/// many.
+const REST: i64 = 4_096;
 
 impl Store {
-    /// Adds a run to an hour that is behind by one, or that ended before the hour `open`.
+    /// Adds a run to an hour that is behind by one: by a smaller one if it is before `open`.
     pub(super) fn index(&mut self, open: i64) -> rusqlite::Result<Done> {
         let hours = self.catalogue.spans.iter();
         let hours: Vec<i64> = hours
@@ -23,17 +26,13 @@ impl Store {
         for hour in hours {
             let (covered, last) = self.covered(hour)?;
             let has_ended = hour < open;
-            let number = (last - covered).min(RUN);
-            if number == RUN || (has_ended && number > 0) {
-                let run = covered + number;
-                self.add_run(hour, covered, run)?;
-                self.set_whole(hour, has_ended && run == last);
-                return Ok(match has_ended && run == last {
-                    true => Done::HourIndexed,
-                    false => Done::Part,
-                });
+            if last - covered >= if has_ended { REST } else { RUN } {
+                self.add_run(hour, covered)?;
+                return Ok(Done::Part);
             }
-            self.set_whole(hour, has_ended);
+            if let Some(of) = self.catalogue.spans.get_mut(&hour) {
+                of.is_whole = has_ended;
+            }
         }
         Ok(Done::Nothing)
     }
@@ -56,8 +55,8 @@ impl Store {
         Ok((covered, highest("id", Kind::Spans)?))
     }
 
-    /// Makes the spans behind `covered` up to `run` a run.
-    fn add_run(&mut self, hour: i64, covered: i64, run: i64) -> rusqlite::Result<()> {
+    /// Makes the next spans behind `covered` a run.
+    fn add_run(&mut self, hour: i64, covered: i64) -> rusqlite::Result<()> {
         let transaction = self.database.unchecked_transaction()?;
         let Some(of) = self.catalogue.spans.get_mut(&hour) else {
             return Ok(());
@@ -65,21 +64,18 @@ impl Store {
         if !of.has_traces {
             Kind::Traces.create(&transaction, hour, &[])?;
         }
+        let (traces, spans) = (Kind::Traces.table(hour), Kind::Spans.table(hour));
         let text = format!(
-            "INSERT INTO \"{}\" (run, trace, id) SELECT ?2, trace, id FROM \"{}\" \
-             WHERE id > ?1 AND id <= ?2 ORDER BY trace, id",
-            Kind::Traces.table(hour),
-            Kind::Spans.table(hour)
+            "SELECT max(id) FROM (SELECT id FROM \"{spans}\" WHERE id > ?1 ORDER BY id LIMIT {RUN})"
+        );
+        let run: i64 = transaction.query_row(&text, [covered], |row| row.get(0))?;
+        let text = format!(
+            "INSERT INTO \"{traces}\" (run, trace, id) SELECT ?2, trace, id FROM \"{spans}\" \
+             WHERE id > ?1 AND id <= ?2 ORDER BY trace, id"
         );
         transaction.execute(&text, [covered, run])?;
         transaction.commit()?;
         of.has_traces = true;
         Ok(())
-    }
-
-    fn set_whole(&mut self, hour: i64, is_whole: bool) {
-        if let Some(of) = self.catalogue.spans.get_mut(&hour) {
-            of.is_whole = is_whole;
-        }
     }
 }

@@ -27,7 +27,7 @@ const MAX_ROWS: usize = 20_000;
 const GATHER: Duration = Duration::from_millis(250);
 /// Time between two rounds of retention.
 const RETENTION: Duration = Duration::from_secs(60);
-/// Time between two steps of house-keeping, at least: batches come in between.
+/// Time from a step of house-keeping to the next, at least: batches come in between.
 const STEP: Duration = Duration::from_millis(250);
 /// Pauses between attempts: from the first to the longest, doubling. A disk that has room again is
 /// soon found out.
@@ -37,6 +37,16 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Attempts after the stop signal.
 const LAST_ATTEMPTS: u32 = 4;
 
+/// Whether there may be something to index or to sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Steps {
+    Due,
+    /// Not before more is written.
+    Idle,
+    /// Not before the next round of retention, which may make the room that is missing.
+    Failed,
+}
+
 /// Writes what comes over a channel.
 pub struct Writer {
     /// None after the blocking thread panicked.
@@ -45,8 +55,7 @@ pub struct Writer {
     component: Component,
     /// When the last round of retention began.
     retained: Instant,
-    /// Whether there may be something to index or to sum.
-    has_steps: bool,
+    steps: Steps,
     followed: Option<watch::Receiver<config::Store>>,
 }
 
@@ -57,7 +66,7 @@ impl Writer {
             metrics,
             component,
             retained: Instant::now(),
-            has_steps: true,
+            steps: Steps::Due,
             followed: None,
         }
     }
@@ -83,7 +92,10 @@ impl Writer {
                 biased;
                 () = stop.cancelled() => break,
                 _ = retention.tick() => self.retain().await,
-                _ = steps.tick(), if self.has_steps => self.step().await,
+                _ = steps.tick(), if self.steps == Steps::Due => {
+                    self.step().await;
+                    steps.reset();
+                }
                 first = batches.recv() => match first {
                     Some(first) => self.take(first, &mut batches, &stop).await,
                     None => break,
@@ -134,7 +146,9 @@ impl Writer {
             taken.push(next);
         }
         self.write(Arc::new(taken), stop).await;
-        self.has_steps = true;
+        if self.steps == Steps::Idle {
+            self.steps = Steps::Due;
+        }
     }
 
     /// Writes, again and again while the disk fails. Whether no more can be done: it is written,
@@ -218,7 +232,7 @@ impl Writer {
     async fn retain(&mut self) {
         self.retained = Instant::now();
         // An hour may have ended.
-        self.has_steps = true;
+        self.steps = Steps::Due;
         let limits = self.followed.as_ref().map(|limits| {
             let limits = limits.borrow();
             (limits.retention, limits.max_bytes)
@@ -235,11 +249,14 @@ impl Writer {
     }
 
     async fn step(&mut self) {
-        let done = self.blocking(Store::step).await;
-        self.has_steps = matches!(done, Some(Ok(step)) if step != Done::Nothing);
-        if let Some(Err(error)) = done {
-            self.fail("indexing or summing", &error);
-        }
+        self.steps = match self.blocking(Store::step).await {
+            Some(Ok(Done::Nothing)) | None => Steps::Idle,
+            Some(Ok(_)) => Steps::Due,
+            Some(Err(error)) => {
+                self.fail("indexing or summing", &error);
+                Steps::Failed
+            }
+        };
     }
 
     fn fail(&self, what: &str, error: &StoreError) {

@@ -267,6 +267,16 @@ fn sums_in_part_go_with_their_hour() {
     let left = "SELECT (SELECT count(*) FROM sqlite_schema WHERE name LIKE '%flow_sums'), \
                 (SELECT count(*) FROM flow_meta)";
     assert_eq!(asked(&store, left), json!([[0, 0]]));
+    // The same hour again: what was summed before it went is not in it.
+    set_clock(3600 + 301);
+    let late = StoreBatch {
+        windows: vec![window(1, BASE, &[0.5])],
+        ..StoreBatch::default()
+    };
+    store.write(&[late]).unwrap();
+    assert_eq!(store.step().unwrap(), Done::HourSummed);
+    let sums = format!("SELECT sum(count) FROM hour_{}_flow_sums", BASE / HOUR);
+    assert_eq!(asked(&store, &sums), json!([[1]]));
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use rabtrace::store::{Reader, SqlLimits, Store, StoreError};
+use rabtrace::store::{Done, Reader, SqlLimits, Store, StoreError};
 
-use crate::support::{BASE, child, childs_folder, clock, config, hop, open, spans, told, trace_id};
+use crate::support::{
+    BASE, HOUR, child, childs_folder, clock, config, hop, open, set_clock, spans, told, trace_id,
+};
 
 /// The four parts of an error that a person can act on.
 fn check_told(error: &StoreError, path: &Path, needles: &[&str]) {
@@ -93,6 +95,37 @@ fn another_version_and_another_program_are_told() {
         &file,
         &["another program", "mv "],
     );
+}
+
+/// A file of the version before: an index of SQLite's own, and no table of traces.
+#[test]
+fn a_file_of_the_version_before_is_read_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rabtrace.db");
+    set_clock(3600 + 301);
+    let mut store = open(folder.path());
+    let hops = (0..5_000).map(|number| hop(number, BASE));
+    store.write(&[spans(hops.collect())]).unwrap();
+    drop(store);
+    let database = rusqlite::Connection::open(&file).unwrap();
+    let hour = BASE / HOUR;
+    let before = format!(
+        "PRAGMA user_version = 2; CREATE INDEX hour_{hour}_by_trace ON hour_{hour}_spans (trace)"
+    );
+    database.execute_batch(&before).unwrap();
+    let check = |reader: &Reader| {
+        let trace = reader.trace(&trace_id(4_999).to_string()).unwrap();
+        assert_eq!(trace.unwrap().spans.len(), 1);
+    };
+    check(&Reader::open(&file).unwrap());
+    let mut store = open(folder.path());
+    assert_eq!(store.step().unwrap(), Done::Part);
+    check(&store.reader().unwrap());
+    let version = database.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0));
+    assert_eq!(version.unwrap(), 3, "which a program before does not touch");
+    // It goes with its hour.
+    set_clock(26 * 3600);
+    assert_eq!(store.retain().unwrap().hours_by_age, 1);
 }
 
 #[test]

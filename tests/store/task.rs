@@ -1,10 +1,11 @@
 //! The store as a task: nothing is lost under back-pressure or at the stop, readers do not wait.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rabtrace::health::{Health, Status};
 use rabtrace::metrics::Metrics;
-use rabtrace::model::{Point, StoreBatch};
+use rabtrace::model::{Point, Receipt, StoreBatch};
 use rabtrace::store::SqlLimits;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -74,7 +75,7 @@ async fn a_full_channel_holds_back_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_hour_that_ended_is_indexed_and_summed_between_batches() {
+async fn an_hour_that_ended_is_summed_between_batches() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let reader = store.reader().unwrap();
@@ -96,22 +97,35 @@ async fn an_hour_that_ended_is_indexed_and_summed_between_batches() {
     sender.send(old).await.unwrap();
     let hour = ended / HOUR;
     let tables = format!(
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('hour_{hour}_traces', \
-         'hour_{hour}_flow_sums') AND NOT EXISTS (SELECT 1 FROM flow_meta WHERE name LIKE 'summing%')"
+        "SELECT (SELECT count(*) FROM sqlite_schema WHERE name = 'hour_{hour}_flow_sums'), \
+         (SELECT count(*) FROM flow_meta WHERE name LIKE 'summing%'), (SELECT count(*) FROM spans)"
     );
     let begun = Instant::now();
-    let mut number = 0;
+    let (mut number, mut meanwhile) = (0, BTreeSet::new());
     loop {
-        sender.send(batch(number)).await.unwrap();
+        let (receipt, mut pending) = Receipt::pair();
+        let urgent = StoreBatch {
+            receipts: vec![receipt],
+            ..batch(number)
+        };
+        sender.send(urgent).await.unwrap();
+        assert!(pending.stored().await);
         number += 1;
         let asked = (reader.clone(), tables.clone());
         let asking = move || asked.0.sql(&asked.1, SqlLimits::default());
         let answer = tokio::task::spawn_blocking(asking).await.unwrap().unwrap();
-        if answer.rows[0][0] == 2 {
-            break;
+        let [has_sums, is_part, spans] = [0, 1, 2].map(|at| answer.rows[0][at].as_u64().unwrap());
+        match (has_sums, is_part) {
+            (1, 0) => break,
+            (1, _) => _ = meanwhile.insert(spans),
+            _ => {}
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "it is not done");
     }
+    assert!(
+        meanwhile.len() > 1,
+        "{meanwhile:?}: no batch came between two steps"
+    );
     drop(sender);
     task.await.unwrap();
     let text = format!("SELECT sum(count) FROM hour_{hour}_flow_sums");

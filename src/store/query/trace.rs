@@ -118,7 +118,8 @@ fn matching(hour: i64, of: SpanHour, condition: &str) -> String {
          SELECT (SELECT min(run) FROM {traces} WHERE run > runs.run) FROM runs \
          WHERE run IS NOT NULL) \
          SELECT trace, id FROM runs CROSS JOIN {traces} USING (run) WHERE {condition} UNION ALL \
-         SELECT trace, id FROM {spans} WHERE id > (SELECT max(run) FROM {traces}) AND {condition}"
+         SELECT trace, id FROM {spans} WHERE id > (SELECT ifnull(max(run), 0) FROM {traces}) \
+         AND {condition}"
     )
 }
 
@@ -136,7 +137,7 @@ fn read(
          FROM {} s JOIN dictionary_operations o ON o.id = s.operation \
          LEFT JOIN dictionary_paths p ON p.id = s.path LEFT JOIN {} d ON d.id = s.id \
          LEFT JOIN dictionary_resources r ON r.id = s.resource \
-         WHERE s.id IN (SELECT id FROM ({})) LIMIT {}",
+         WHERE s.id IN (SELECT id FROM ({}) LIMIT {})",
         Kind::Spans.table(hour),
         Kind::Details.table(hour),
         matching(hour, of, "trace = ?1"),

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Steps;
 use crate::config;
 use crate::health::{Health, Status};
 use crate::metrics::Metrics;
-use crate::model::{Point, Receipt, StoreBatch};
+use crate::model::{Checkpoint, Direction, EdgeKind, FlowWindow, Point, Receipt, StoreBatch};
+use crate::store::schema::hour_of;
 use crate::store::{Reader, Store};
 
 fn clock() -> SystemTime {
@@ -124,6 +126,46 @@ async fn a_lock_of_another_program_is_waited_for() {
     drop(sender);
     task.await.unwrap();
     assert_eq!((points(&reader), metrics.dropped_total()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_step_that_failed_is_not_tried_again_with_every_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
+    let config = config::Store {
+        folder: folder.path().to_owned(),
+        retention: Duration::from_secs(24 * 3600),
+        max_bytes: 1 << 30,
+        spans: true,
+    };
+    let store = Store::open(&config, clock).unwrap();
+    // What the sums of an hour that ended are to be called is the name of something else.
+    let ended = 1_800_000_000_000_000_000 - 7_200_000_000_000;
+    let taken = format!("CREATE VIEW hour_{}_flow_sums AS SELECT 1", hour_of(ended));
+    store.database.execute_batch(&taken).unwrap();
+    let checkpoint = Checkpoint {
+        hash: 1,
+        kind: EdgeKind::Forward,
+        service: "a".into(),
+        direction: Direction::In,
+        destination: "q".into(),
+        sampled: false,
+    };
+    let windows = StoreBatch {
+        windows: vec![FlowWindow::new(checkpoint, ended, Duration::from_secs(10))],
+        ..StoreBatch::default()
+    };
+    let mut writer = store.writer(metrics, health.component("store"));
+    let (_sender, mut batches) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    writer.take(windows, &mut batches, &stop).await;
+    assert_eq!(writer.steps, Steps::Due);
+    writer.step().await;
+    assert_eq!(health.overall(), Status::Degraded);
+    writer.take(batch(1), &mut batches, &stop).await;
+    assert_eq!(writer.steps, Steps::Failed);
+    writer.retain().await;
+    assert_eq!(writer.steps, Steps::Due);
 }
 
 #[tokio::test]
