@@ -6,7 +6,8 @@
 //! - Full: at half of `max_bytes` the file becomes `dead_letter.1.ndjson`, and what that held is
 //!   gone.
 //! - Failing, or slower than what comes: what is not written is not kept, and counted as that in
-//!   `rabtrace_dead_letters_total`. The sink does not notice. Nothing is synced: after a power cut
+//!   `rabtrace_dead_letters_total`. A server that refuses everything is not worth a processor and a
+//!   disk: [`RATE`] is written in a second. The sink does not notice. Nothing is synced: after a power cut
 //!   the newest may be missing.
 
 mod file;
@@ -14,10 +15,11 @@ mod file;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::file::Pair;
 use crate::metrics::Metrics;
@@ -25,6 +27,11 @@ use crate::model::{rfc3339, unix_nano};
 
 /// Letters that wait to be written at most, and bytes of their contents.
 const QUEUE: (usize, usize) = (256, 8 << 20);
+
+/// Bytes of contents that are written in a second, after as many at once.
+const RATE: f64 = 1_048_576.0;
+/// How often one that waits looks whether all ways into the file are gone.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What [`DeadLetter::open`] needs.
 pub struct DeadLetterSetup {
@@ -175,8 +182,14 @@ impl DeadLetterTask {
     /// Writes what comes until all ways into the file are gone.
     pub async fn run(mut self) {
         let mut failing = false;
+        // When all that was written would be, at that rate.
+        let mut even = Instant::now();
         while let Some((unix_nano, letter)) = self.letters.recv().await {
             let size = letter.size;
+            while even > Instant::now() + Duration::from_secs(1) && !self.letters.is_closed() {
+                tokio::time::sleep(LOOK).await;
+            }
+            even = even.max(Instant::now()) + cost(size);
             let mut pair = self.pair;
             let sink = self.file.0.sink;
             let written = tokio::task::spawn_blocking(move || {
@@ -222,6 +235,12 @@ impl DeadLetterTask {
         }
         *failing = result.is_err();
     }
+}
+
+/// How long so many bytes take at [`RATE`].
+#[expect(clippy::cast_precision_loss, reason = "to the microsecond is enough")]
+fn cost(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / RATE)
 }
 
 /// The letter as a line of JSON.

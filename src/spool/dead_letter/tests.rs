@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
@@ -105,6 +105,37 @@ async fn two_files_take_turns_and_the_newest_are_kept() {
         (counted(&metrics, "kept"), counted(&metrics, "not_kept")),
         (100, 1)
     );
+}
+
+#[tokio::test]
+async fn so_much_is_written_in_a_second_and_the_rest_at_the_end() {
+    let (folder, metrics) = (tempfile::tempdir().unwrap(), Metrics::new().unwrap());
+    let (dead_letter, task) = open(folder.path(), 64 << 20, &metrics);
+    let running = tokio::spawn(task.run());
+    let keep = |numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            dead_letter.keep(letter(number, 200_000));
+        }
+    };
+    let begun = Instant::now();
+    keep(0..12);
+    while counted(&metrics, "kept") < 12 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The first 1,048,576 of 2,400,000 bytes wait for nobody, nor does anybody for the last letter.
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(1), "{took:?}");
+    keep(12..40);
+    let begun = Instant::now();
+    drop(dead_letter);
+    running.await.unwrap();
+    let took = begun.elapsed();
+    assert!(
+        took < Duration::from_secs(4),
+        "{took:?}, of 5.3 s at that rate"
+    );
+    let outcomes = ["kept", "not_kept"].map(|outcome| counted(&metrics, outcome));
+    assert_eq!(outcomes, [40, 0]);
 }
 
 #[test]
