@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::account::{mean, median, memory, until, usage};
 use super::roles::Role;
-use super::{Bench, Cost, PHASE, WINDOW};
+use super::{Bench, Cost, PHASE, Span, WINDOW, row};
 
 /// Polls that are measured.
 const POLLS: usize = 24;
+/// Polls one right behind the other.
+const BURST: u32 = 120;
 /// What a poll with consumers has to read, of one without, at least.
 const WITH_CONSUMERS: f64 = 1.05;
 
@@ -26,6 +28,7 @@ pub(crate) struct Polled {
     own_ms: f64,
     pub(crate) resident: f64,
     pub(crate) most: f64,
+    burst: Span,
 }
 
 impl Polled {
@@ -37,8 +40,9 @@ impl Polled {
         }
     }
 
-    /// The polls by what was asked for in them.
-    pub(crate) fn show(&self) {
+    /// The polls by what was asked for in them, and one right behind the other, where the broker by
+    /// itself uses `idle` milliseconds a second.
+    pub(crate) fn show(&self, idle: f64) {
         let least = self.polls.iter().filter(|poll| !poll.has_totals);
         let least = least.map(|poll| poll.bytes).fold(f64::MAX, f64::min);
         let kind = |poll: &Poll| match poll {
@@ -64,6 +68,25 @@ impl Polled {
                 self.polls.len()
             );
         }
+        row("  one right behind the other", &self.burst.cost(idle));
+    }
+}
+
+/// Polls without a pause: consumers in every third, seldom nodes and totals.
+async fn burst(bench: &Bench, watch: &mut Role) -> Span {
+    let pid = watch.pid();
+    let (begun, own) = (usage(bench.pid), usage(pid));
+    for _ in 0..BURST {
+        watch.go().await;
+    }
+    let ended = usage(bench.pid);
+    let seconds = (ended.at - begun.at).as_secs_f64();
+    Span {
+        calls: BURST.into(),
+        broker_ms: ended.cpu_ms - begun.cpu_ms,
+        seconds,
+        own_ms: usage(pid).cpu_ms - own.cpu_ms,
+        wall_ms: seconds * 1e3 / f64::from(BURST),
     }
 }
 
@@ -109,11 +132,14 @@ pub(crate) async fn polls(bench: &Bench, watch: &mut Role, number: usize) -> Pol
         });
     }
     let calls = f64::from(u32::try_from(polls.len()).expect("a few"));
+    let own_ms = (usage(pid).cpu_ms - own.cpu_ms) / calls;
+    let (resident, most) = memory(pid);
     Polled {
         version: words[4].to_owned(),
         polls,
-        own_ms: (usage(pid).cpu_ms - own.cpu_ms) / calls,
-        resident: memory(pid).0,
-        most: memory(pid).1,
+        own_ms,
+        resident,
+        most,
+        burst: burst(bench, watch).await,
     }
 }
