@@ -86,7 +86,6 @@ impl Writer {
         let mut retention = tokio::time::interval(RETENTION);
         retention.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut steps = tokio::time::interval(STEP);
-        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.store.is_some() {
             tokio::select! {
                 biased;
