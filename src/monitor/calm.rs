@@ -1,11 +1,14 @@
 //! When nodes and totals are asked for: seldom while all is well, else with every poll.
 //!
-//! A node whose plugin is asked is seen to fail by that. The listing of nodes is what tells of
-//! those that are not asked, so while there is one it is asked for with every poll.
+//! A node whose plugin is asked is seen to fail by that, and to have too little memory or disk. The
+//! listing of nodes is what tells of those that are not asked, and of alarms, so while there is one
+//! of either it is asked for with every poll.
 
 use std::time::{Duration, Instant};
 
+use super::lane::Outcome;
 use super::listing::reply;
+use super::prometheus::DetailedScrape;
 use super::round::Round;
 use super::sources::is_old;
 use crate::model::NodeSample;
@@ -26,14 +29,17 @@ pub(super) struct Calm {
 impl Calm {
     /// Whether it is time to ask; then it counts as asked.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let is_calm = self
-            .since
-            .is_some_and(|since| is_old(Some(since), EVERY, now));
-        let is_due = !is_calm || is_old(self.asked, EVERY, now);
+        let is_due = !self.is_calm(now) || is_old(self.asked, EVERY, now);
         if is_due {
             self.asked = Some(now);
         }
         is_due
+    }
+
+    /// Whether all was well for a while.
+    pub(super) fn is_calm(&self, now: Instant) -> bool {
+        let since = self.since;
+        since.is_some_and(|since| is_old(Some(since), EVERY, now))
     }
 
     /// Takes in how a round was.
@@ -46,8 +52,11 @@ impl Calm {
             };
             self.has_others = listing.value.iter().any(is_other);
         }
-        let is_well =
-            round.has_totals && !self.has_others && round.scrapes.iter().all(Result::is_ok);
+        let has_enough = |scrape: &Outcome<DetailedScrape>| {
+            let reply = scrape.as_ref();
+            reply.is_ok_and(|reply| !reply.value.is_short())
+        };
+        let is_well = round.has_totals && !self.has_others && round.scrapes.iter().all(has_enough);
         self.since = is_well.then(|| self.since.unwrap_or(now));
     }
 }
@@ -145,6 +154,34 @@ mod tests {
         ]
         .concat();
         assert_eq!(asked, expect);
+    }
+
+    #[test]
+    fn a_node_with_too_little_is_told_of_with_every_poll_for_its_alarms() {
+        let scrape = |memory: u64, disk: u64| {
+            let text = format!(
+                "# TYPE rabbitmq_detailed_queue_messages gauge\n\
+                 rabbitmq_detailed_process_resident_memory_bytes {memory}\n\
+                 rabbitmq_detailed_resident_memory_limit_bytes 1000\n\
+                 rabbitmq_detailed_disk_space_available_bytes {disk}\n\
+                 rabbitmq_detailed_disk_space_available_limit_bytes 2.0e3\n\
+                 rabbitmq_identity_info{{rabbitmq_node=\"a\"}} 1\n"
+            );
+            Ok(reply(DetailedScrape::parse(&text).unwrap()))
+        };
+        for short in [(1000, 2001), (999, 2000)] {
+            let asked = play(30, |number, is_due| {
+                let is_short = (13..15).contains(&number);
+                let (memory, disk) = if is_short { short } else { (999, 2001) };
+                let nodes: &[_] = &[("a", true)];
+                round(vec![scrape(memory, disk)], is_due.then_some(nodes))
+            });
+            let expect = [
+                &[0, 1, 2, 3, 4, 5, 11][..],
+                &[14, 15, 16, 17, 18, 19, 20, 26],
+            ];
+            assert_eq!(asked, expect.concat(), "{short:?}");
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ use crate::model::{BindingSample, NodeSample, PeerSample, Source};
 
 /// A poll waits no longer for what only adds to it.
 const EXTRA_WAIT: Duration = Duration::from_millis(500);
-/// How often the aggregated numbers of a node are asked for, where other sources tell of nodes.
+/// How often a node's aggregated numbers and the listing of nodes are asked for while all is well:
+/// most of a node is in each of its answers.
 const NODE_EVERY: Duration = Duration::from_secs(60);
 /// Least time between two listings of names, or of exchanges for their types.
 const NAMES_EVERY: Duration = Duration::from_secs(15);
@@ -225,8 +226,10 @@ impl Sources {
         let get = asking.clone();
         self.overview
             .ask_if_due(get.get(OVERVIEW_PATH.to_owned(), management::overview));
-        self.node_list
-            .ask_if_due(asking.get(NODES_PATH.to_owned(), management::nodes));
+        if is_due || !self.calm.is_calm(now) {
+            self.node_list
+                .ask_if_due(asking.get(NODES_PATH.to_owned(), management::nodes));
+        }
     }
 
     fn ask_management(&mut self, known: &Known<'_>, now: Instant) {

@@ -16,35 +16,56 @@ pub(super) fn cluster(round: &Round) -> Option<Arc<str>> {
     overview.or_else(scrapes)
 }
 
-/// The nodes as the management API lists them, else as they tell of themselves; how many
-/// connections, channels and queues came and went only they tell.
+/// The nodes as the management API lists them, and what only they themselves tell; in a round
+/// without a listing, those that answered.
 pub(super) fn nodes(round: &Round) -> Vec<NodeSample> {
-    let own = || {
-        let replies = round.node_scrapes.iter().flatten();
-        replies.map(|reply| reply.value.node())
-    };
-    let Some(listing) = reply(round.nodes.as_ref()) else {
-        return own().collect();
-    };
-    let version = overview(round).version;
-    let mut nodes = listing.value.clone();
-    for node in &mut nodes {
-        if node.version.is_none() {
-            node.version.clone_from(&version);
-        }
-        if let Some(own) = own().find(|own| own.node == node.node) {
-            node.uptime = node.uptime.or(own.uptime);
-            node.connections_opened = own.connections_opened;
-            node.connections_closed = own.connections_closed;
-            node.channels_opened = own.channels_opened;
-            node.channels_closed = own.channels_closed;
-            node.queues_declared = own.queues_declared;
-            node.queues_created = own.queues_created;
-            node.queues_deleted = own.queues_deleted;
-            node.unreachable_peers = own.unreachable_peers;
+    let listing = reply(round.nodes.as_ref());
+    let mut nodes = listing.map_or_else(Vec::new, |listing| listing.value.clone());
+    let aggregated = round.node_scrapes.iter().flatten();
+    let aggregated = aggregated.map(|reply| reply.value.node());
+    let detailed = round.scrapes.iter().flatten();
+    let detailed = detailed.filter_map(|reply| reply.value.own());
+    for own in aggregated.chain(detailed) {
+        match nodes.iter_mut().find(|node| node.node == own.node) {
+            Some(node) => fill(node, own),
+            None => nodes.push(own),
         }
     }
+    let version = overview(round).version;
+    for node in nodes.iter_mut().filter(|node| node.version.is_none()) {
+        node.version.clone_from(&version);
+    }
     nodes
+}
+
+/// Takes from another sample of the node what this one does not have.
+fn fill(node: &mut NodeSample, other: NodeSample) {
+    node.running = node.running.or(other.running);
+    node.mem_used = node.mem_used.or(other.mem_used);
+    node.mem_limit = node.mem_limit.or(other.mem_limit);
+    node.mem_alarm = node.mem_alarm.or(other.mem_alarm);
+    node.disk_free = node.disk_free.or(other.disk_free);
+    node.disk_free_limit = node.disk_free_limit.or(other.disk_free_limit);
+    node.disk_free_alarm = node.disk_free_alarm.or(other.disk_free_alarm);
+    node.fd_used = node.fd_used.or(other.fd_used);
+    node.fd_total = node.fd_total.or(other.fd_total);
+    node.sockets_used = node.sockets_used.or(other.sockets_used);
+    node.sockets_total = node.sockets_total.or(other.sockets_total);
+    node.proc_used = node.proc_used.or(other.proc_used);
+    node.proc_total = node.proc_total.or(other.proc_total);
+    node.run_queue = node.run_queue.or(other.run_queue);
+    node.uptime = node.uptime.or(other.uptime);
+    node.connections_opened = node.connections_opened.or(other.connections_opened);
+    node.connections_closed = node.connections_closed.or(other.connections_closed);
+    node.channels_opened = node.channels_opened.or(other.channels_opened);
+    node.channels_closed = node.channels_closed.or(other.channels_closed);
+    node.queues_declared = node.queues_declared.or(other.queues_declared);
+    node.queues_created = node.queues_created.or(other.queues_created);
+    node.queues_deleted = node.queues_deleted.or(other.queues_deleted);
+    node.unreachable_peers = node.unreachable_peers.or(other.unreachable_peers);
+    if node.version.is_none() {
+        node.version = other.version;
+    }
 }
 
 /// What each node counted over all of its queues, in a round that asked for it.
@@ -66,4 +87,76 @@ pub(super) fn overview(round: &Round) -> OverviewSample {
         }
     }
     overview
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nodes;
+    use crate::model::NodeSample;
+    use crate::monitor::lane::Reply;
+    use crate::monitor::prometheus::{DetailedScrape, NodeScrape};
+    use crate::monitor::round::Round;
+    use std::time::{Duration, Instant};
+
+    fn reply<T>(value: T) -> Reply<T> {
+        Reply {
+            value,
+            at: Instant::now(),
+            bytes: 0,
+            took: Duration::ZERO,
+        }
+    }
+
+    fn scrape(node: &str) -> DetailedScrape {
+        let text = format!(
+            "# TYPE rabbitmq_detailed_queue_messages gauge\n\
+             rabbitmq_detailed_connections_opened_total 7\n\
+             rabbitmq_detailed_process_resident_memory_bytes 2000\n\
+             rabbitmq_build_info{{rabbitmq_version=\"4.0.5\"}} 1\n\
+             rabbitmq_identity_info{{rabbitmq_node=\"{node}\"}} 1\n"
+        );
+        DetailedScrape::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn a_node_is_as_it_is_listed_then_as_it_says_itself() {
+        let listed = NodeSample {
+            node: "a".into(),
+            running: Some(true),
+            mem_used: Some(1000),
+            ..NodeSample::default()
+        };
+        let away = NodeSample {
+            node: "b".into(),
+            running: Some(false),
+            ..NodeSample::default()
+        };
+        let aggregated = NodeScrape::parse(
+            "rabbitmq_alarms_memory_used_watermark 1\nrabbitmq_identity_info{rabbitmq_node=\"a\"} 1",
+        );
+        let mut round = Round {
+            scrapes: vec![Ok(reply(scrape("a")))],
+            node_scrapes: vec![Ok(reply(aggregated.unwrap()))],
+            nodes: Some(Ok(reply(vec![listed, away.clone()]))),
+            has_totals: true,
+            ..Round::default()
+        };
+        let whole = NodeSample {
+            node: "a".into(),
+            running: Some(true),
+            mem_used: Some(1000),
+            mem_alarm: Some(true),
+            connections_opened: Some(7),
+            version: Some("4.0.5".into()),
+            ..NodeSample::default()
+        };
+        assert_eq!(nodes(&round), [whole.clone(), away]);
+        (round.nodes, round.node_scrapes) = (None, Vec::new());
+        let between = NodeSample {
+            mem_used: Some(2000),
+            mem_alarm: None,
+            ..whole
+        };
+        assert_eq!(nodes(&round), [between]);
+    }
 }

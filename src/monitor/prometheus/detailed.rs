@@ -1,8 +1,11 @@
-//! `/metrics/detailed`: depth, consumers and, from 4.0 on, counters of each queue of a node.
+//! `/metrics/detailed`: depth, consumers and, from 4.0 on, counters of each queue of a node, and the
+//! node itself.
 
 use std::sync::Arc;
 
+use super::node::NodeScrape;
 use super::table::Table;
+use crate::model::NodeSample;
 use crate::monitor::small::Small;
 
 /// One queue as one node sees it.
@@ -67,6 +70,7 @@ pub(crate) struct DetailedScrape {
     pub(crate) version: Option<Arc<str>>,
     pub(crate) queues: Table<ScrapedQueue>,
     pub(crate) exchanges: Table<ScrapedExchange>,
+    pub(crate) own: NodeScrape,
     /// Whether the node has the families of counters, be they empty.
     pub(crate) has_counters: bool,
     /// Whether it has the family of exchanges.
@@ -114,6 +118,16 @@ impl DetailedScrape {
         let mut reading = super::Reading::new(None);
         reading.take(text.as_bytes());
         reading.finish()
+    }
+
+    /// The node, as far as this tells of it; none if it does not say its name.
+    pub(crate) fn own(&self) -> Option<NodeSample> {
+        self.node.as_ref().map(|_| self.own.node())
+    }
+
+    /// Whether the node has less memory or disk than it must have.
+    pub(crate) fn is_short(&self) -> bool {
+        self.own.is_short()
     }
 }
 

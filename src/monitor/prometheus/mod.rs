@@ -1,7 +1,7 @@
 //! What the plugin `rabbitmq_prometheus` tells: text to numbers, no I/O.
 //!
 //! Input: the text of `/metrics/detailed` or `/metrics` of one node. Output: a [`DetailedScrape`]
-//! (each queue of that node) or a [`NodeScrape`] (the node itself). A row that does not fit is
+//! (each queue of that node, and the node) or a [`NodeScrape`] (the node with all that it does). A row that does not fit is
 //! skipped and counted; it never costs more than itself.
 
 mod detailed;
@@ -18,7 +18,8 @@ pub(super) use reading::Reading;
 
 /// What is asked for with each poll; a broker leaves out, without a word, what it does not know.
 const FAMILIES: &str = "/metrics/detailed?family=queue_coarse_metrics\
-    &family=queue_delivery_metrics&family=queue_exchange_metrics&family=exchange_metrics";
+    &family=queue_delivery_metrics&family=queue_exchange_metrics&family=exchange_metrics\
+    &family=node_coarse_metrics&family=node_metrics&family=connection_churn_metrics";
 /// What costs the broker as much as all others together.
 const CONSUMERS: &str = "&family=queue_consumer_count";
 /// The aggregated numbers of one node.

@@ -1,4 +1,5 @@
-//! `/metrics`: one node and what it adds to the totals, for when the management API is away.
+//! One node: what it says of itself with every scrape, and in `/metrics` of all that it does, for when
+//! the management API is away.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::row::{labels, number, split_metric, whole};
 use crate::model::{GlobalSample, NodeSample, OverviewSample};
 
-/// The aggregated numbers of one node.
+/// The numbers of one node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeScrape {
     node: Arc<str>,
@@ -83,6 +84,40 @@ impl NodeScrape {
             }
         }
         (!scrape.node.is_empty()).then_some(scrape)
+    }
+
+    /// The metric of a row of `/metrics/detailed`, if it is of the node itself.
+    pub(super) fn own_metric(name: &str) -> Option<&'static str> {
+        let name = name.strip_prefix("rabbitmq_detailed_")?;
+        READ.get(READ.binary_search(&name).ok()?).copied()
+    }
+
+    /// Takes the value of such a row. There is one of each, and before those of queues: what a name
+    /// that is not escaped looks like comes too late.
+    pub(super) fn take_own(&mut self, metric: &'static str, row: &str) {
+        if let Some(value) = number(row) {
+            self.sums.entry(metric).or_insert(value);
+        }
+    }
+
+    /// Whose numbers they are.
+    pub(super) fn name(&mut self, node: Arc<str>, version: Option<Arc<str>>) {
+        (self.node, self.version) = (node, version);
+    }
+
+    /// Whether it has less memory or disk than it must have: its alarms are raised, or about to be.
+    pub(super) fn is_short(&self) -> bool {
+        let is_below = |less: &str, more: &str| {
+            let both = self.sums.get(less).zip(self.sums.get(more));
+            both.is_some_and(|(less, more)| less <= more)
+        };
+        is_below(
+            "resident_memory_limit_bytes",
+            "process_resident_memory_bytes",
+        ) || is_below(
+            "disk_space_available_bytes",
+            "disk_space_available_limit_bytes",
+        )
     }
 
     fn read_row(&mut self, name: &str, rest: &str) {

@@ -6,6 +6,7 @@
 //! that can be read in two ways wait for it.
 
 use super::detailed::{DetailedScrape, Metric};
+use super::node::NodeScrape;
 use super::row::{
     Escaping, QueueRow, exchange_row, expected_row, labels, plain_row, queue_info, queue_row,
     split_metric,
@@ -36,6 +37,7 @@ enum Kind {
     Queue(Metric),
     QueueType,
     Exchange,
+    Node(&'static str),
     Build,
     Identity,
     Other,
@@ -51,7 +53,7 @@ impl Kind {
             "rabbitmq_build_info" => Self::Build,
             "rabbitmq_identity_info" => Self::Identity,
             _ if name.starts_with(EXCHANGE) => Self::Exchange,
-            _ => Self::Other,
+            _ => NodeScrape::own_metric(name).map_or(Self::Other, Self::Node),
         }
     }
 }
@@ -152,6 +154,7 @@ impl Reading {
             Kind::Queue(metric) => self.read_queue(metric, rest),
             Kind::QueueType => self.read_type(rest),
             Kind::Exchange => self.read_exchange(rest),
+            Kind::Node(metric) => self.scrape.own.take_own(metric, rest),
             Kind::Build => rest.clone_into(&mut self.build),
             Kind::Identity => rest.clone_into(&mut self.identity),
             Kind::Other => {}
@@ -246,6 +249,8 @@ impl Reading {
                 _ => {}
             });
         }
+        let node = scrape.node.clone().unwrap_or_default();
+        scrape.own.name(node, scrape.version.clone());
     }
 }
 

@@ -162,6 +162,43 @@ async fn connections_channels_and_queues_that_come_and_go_are_counted() {
     .await;
 }
 
+/// What it says in `/metrics` comes once a minute only, and the listing of nodes has no counts.
+#[tokio::test]
+async fn a_node_tells_of_itself_with_every_poll() {
+    let broker = Broker::start().await.unwrap();
+    let (_connection, channel) = channel(&broker, "/").await;
+    declare(&channel, "q").await;
+    let mut monitor = watch(broker_config(&broker)).monitor;
+    let whole = |snapshot: &BrokerSnapshot| {
+        let [node] = &*snapshot.nodes else {
+            return None;
+        };
+        assert_eq!(node.running, Some(true));
+        let seen = [
+            node.mem_used,
+            node.mem_limit,
+            node.disk_free,
+            node.disk_free_limit,
+            node.fd_used,
+            node.fd_total,
+            node.proc_used,
+            node.proc_total,
+            node.run_queue,
+            node.connections_opened,
+            node.connections_closed,
+            node.channels_opened,
+            node.queues_declared,
+        ];
+        let is_whole = seen.iter().all(Option::is_some) && node.connections_opened >= Some(1);
+        is_whole.then_some(())
+    };
+    poll_until("a node's own numbers", &mut monitor, whole).await;
+    for _ in 0..3 {
+        let snapshot = monitor.poll_once().await.unwrap();
+        assert!(whole(&snapshot).is_some(), "{:?}", snapshot.nodes);
+    }
+}
+
 #[tokio::test]
 async fn a_stream_has_a_depth_and_an_exchange_that_comes_later_has_its_type() {
     let broker = Broker::start().await.unwrap();

@@ -55,6 +55,31 @@ fn counters_of_4_0_with_escaped_names() {
 }
 
 #[test]
+fn a_node_tells_of_itself_and_no_name_of_a_queue_tells_otherwise() {
+    let text = concat!(
+        "# TYPE rabbitmq_detailed_connections_opened_total counter\n",
+        "rabbitmq_detailed_connections_opened_total 7\n",
+        "rabbitmq_detailed_process_resident_memory_bytes 1.25e8\n",
+        "rabbitmq_detailed_disk_space_available_limit_bytes NaN\n",
+        "# TYPE rabbitmq_detailed_queue_messages gauge\n",
+        // A virtual host may have a line break in its name, and 3.10 writes it as it is.
+        "rabbitmq_detailed_queue_messages{vhost=\"v\n",
+        "rabbitmq_detailed_connections_opened_total 99\n",
+        "rabbitmq_detailed_queue_messages{vhost=\"v\",queue=\"q\"} 3\n",
+        "rabbitmq_build_info{rabbitmq_version=\"3.10.8\"} 1\n",
+        "rabbitmq_identity_info{rabbitmq_node=\"rabbit@a\"} 1\n",
+    );
+    let own = DetailedScrape::parse(text).unwrap().own().unwrap();
+    assert_eq!(&*own.node, "rabbit@a");
+    assert_eq!(own.version.as_deref(), Some("3.10.8"));
+    assert_eq!(own.connections_opened, Some(7));
+    assert_eq!(own.mem_used, Some(125_000_000));
+    assert_eq!((own.disk_free, own.disk_free_limit), (None, None));
+    let nobody = DetailedScrape::parse("# TYPE rabbitmq_detailed_queue_messages gauge\n").unwrap();
+    assert_eq!(nobody.own(), None);
+}
+
+#[test]
 fn names_of_3_10_are_not_escaped_and_cost_at_most_their_row() {
     let scrape = DetailedScrape::parse(V3_10).unwrap();
     let vhost = r#"odd v, "x"=\/é"#;
