@@ -16,6 +16,9 @@ use crate::config::PeerTls;
 
 /// Longest time in which a connection is made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection is kept for the next request. RabbitMQ closes one that was idle for 5 s, which
+/// is how often it is polled: the request that is under way then would be lost.
+const IDLE: Duration = Duration::from_secs(4);
 /// Largest file that is read.
 const LARGEST_FILE: u64 = 4 << 20;
 
@@ -114,6 +117,7 @@ pub fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(agent)
         .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE)
 }
 
 /// A client's configuration without its verifier.
