@@ -7,7 +7,7 @@
 //! Each call comes a twelfth of those five seconds later than the one before, and is measured for
 //! whole twelfths, so that together they see of that what there is. The monitor polls about as often
 //! as it does by default, for two minutes: it asks for everything meanwhile, consumers, nodes and
-//! totals too. Then it polls without a pause, which costs the broker less.
+//! totals too. Then it polls without a pause, for depths and counters alone.
 //! `RABTRACE_BENCH_QUEUES=1000` measures one size alone; `RABTRACE_TEST_BROKER_TREE` names the tree
 //! of another version of RabbitMQ, as `scripts/matrix.sh` builds it; `RABTRACE_BENCH_AGENT` another
 //! agent than that of this build.

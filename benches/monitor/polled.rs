@@ -53,7 +53,7 @@ impl Polled {
         let names = [
             "of depths and counters",
             "of consumers too",
-            "of nodes and totals too",
+            "of totals too, some of nodes",
         ];
         for (index, name) in names.iter().enumerate() {
             let of_kind = self.polls.iter().filter(|poll| kind(poll) == index);
@@ -72,7 +72,7 @@ impl Polled {
     }
 }
 
-/// Polls without a pause: consumers in every third, seldom nodes and totals.
+/// Polls without a pause, hardly one of them with consumers, nodes or totals.
 async fn burst(bench: &Bench, watch: &mut Role) -> Span {
     let pid = watch.pid();
     let (begun, own) = (usage(bench.pid), usage(pid));

@@ -16,6 +16,7 @@ use rabtrace::config::{self, Config, Secret, Selection, Statistics};
 use rabtrace::health::Health;
 use rabtrace::metrics::Metrics;
 use rabtrace::monitor::{Monitor, MonitorSetup, points};
+use rabtrace::tls::Material;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -136,7 +137,7 @@ fn broker(urls: &[&str], named: Option<usize>) -> config::Broker {
 fn monitor(broker: config::Broker) -> Monitor {
     Monitor::new(MonitorSetup {
         broker,
-        client: reqwest::Client::new(),
+        client: Material::default().broker_client().expect("a client"),
         clock: SystemTime::now,
         metrics: Metrics::new().expect("metrics"),
         component: Health::default().component("rabbitmq"),

@@ -47,16 +47,19 @@ impl Prepared {
             &config.broker.tls,
             broker,
             before.map(|before| &before.broker),
+            Material::broker_client,
         );
         let influx = ready(
             &config.influx.tls,
             influx,
             before.map(|before| &before.influx),
+            Material::http_client,
         );
         let forward = ready(
             &config.forward.tls,
             forward,
             before.map(|before| &before.forward),
+            Material::http_client,
         );
         let broker = broker.map_err(|wrong| mistakes.push(wrong));
         let influx = influx.map_err(|wrong| mistakes.push(wrong));
@@ -91,12 +94,17 @@ impl Prepared {
     }
 }
 
-/// A part with the client of its peer.
-fn ready<C>(tls: &PeerTls, config: C, before: Option<&Ready<C>>) -> Result<Ready<C>, Mistake> {
+/// A part with the client of its peer, which `client` makes.
+fn ready<C>(
+    tls: &PeerTls,
+    config: C,
+    before: Option<&Ready<C>>,
+    client: fn(&Material) -> anyhow::Result<reqwest::Client>,
+) -> Result<Ready<C>, Mistake> {
     let material = Material::read(tls).map_err(mistake)?;
     let client = match before.filter(|before| before.material == material) {
         Some(before) => before.peer.client.clone(),
-        None => material.http_client().map_err(|error| Mistake {
+        None => client(&material).map_err(|error| Mistake {
             what: format!("{}.ca_file", tls.section),
             origin: Origin::Default,
             why: format!("no client can be made of it: {error:#}"),

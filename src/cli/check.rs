@@ -44,7 +44,7 @@ impl Check {
             ..PeerTls::none("tls")
         };
         let client = |tls: &PeerTls| Material::read(tls)?.http_client();
-        let broker_client = client(&config.broker.tls)?;
+        let broker_client = Material::read(&config.broker.tls)?.broker_client()?;
         let influx_client = client(&config.influx.tls)?;
         let upstream_client = client(&config.forward.tls)?;
         let other_client = client(&any)?;

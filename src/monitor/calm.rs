@@ -22,7 +22,7 @@ pub(super) struct Calm {
     /// Since when every source answers; none if one does not.
     since: Option<Instant>,
     asked: Option<Instant>,
-    /// Whether the last listing had a node that no scrape is of, or that does not run.
+    /// Whether the last listing had a node that no scrape is of, or that does not run, or an alarm.
     has_others: bool,
 }
 
@@ -47,7 +47,9 @@ impl Calm {
         if let Some(listing) = reply(round.nodes.as_ref()) {
             let is_other = |node: &NodeSample| {
                 let mut scrapes = round.scrapes.iter().flatten();
+                let alarms = [node.mem_alarm, node.disk_free_alarm];
                 node.running == Some(false)
+                    || alarms.contains(&Some(true))
                     || !scrapes.any(|reply| reply.value.node.as_ref() == Some(&node.node))
             };
             self.has_others = listing.value.iter().any(is_other);
@@ -193,6 +195,14 @@ mod tests {
         };
         assert_eq!(with(&[("a", true), ("b", true)]), all(20), "b has no URL");
         assert_eq!(with(&[("a", false)]), all(20), "it does not run");
+        let alarm = play(20, |_, is_due| {
+            let mut round = round(vec![scrape("a")], is_due.then_some(&[("a", true)]));
+            if let Some(Ok(listing)) = &mut round.nodes {
+                listing.value[0].disk_free_alarm = Some(true);
+            }
+            round
+        });
+        assert_eq!(alarm, all(20), "an alarm is raised");
         let away = play(20, |_, _| Round {
             has_totals: false,
             ..round(vec![scrape("a")], None)

@@ -3,13 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::age::{AgeTable, Times};
+use super::consumers::{KEPT, Served};
 use super::rates::Rates;
 use super::totals::{Observed, Totals};
 use super::verdict::{Seen, Verdict};
 use crate::model::{AgeMethod, HeadAge, QueueSample};
-
-/// Rounds in which consumers that were not asked for are as they were.
-const CONSUMERS_KEPT: u64 = 3;
 
 /// The counters of one queue: published, delivered, acknowledged, redelivered, found empty,
 /// delivered without the need of an acknowledgement.
@@ -47,7 +45,9 @@ pub(super) struct History {
     pub(super) seen_at: Option<Instant>,
     first_seen_unix_nano: Option<i64>,
     counted_since_unix_nano: Option<i64>,
-    consumers: Option<(u64, u64)>,
+    /// How many there are, and when that was told.
+    consumers: Option<(u64, Instant)>,
+    pub(super) served: Served,
     /// The depth that was known last.
     depth: Option<u64>,
     pub(super) totals: Totals<COUNTERS>,
@@ -70,9 +70,10 @@ impl History {
         let first = *self.first_seen_unix_nano.get_or_insert(when.unix_nano);
         sample.first_seen_unix_nano = Some(first);
         match sample.consumers {
-            Some(consumers) => self.consumers = Some((consumers, round)),
+            Some(consumers) => self.consumers = Some((consumers, when.at)),
             None => {
-                let kept = self.consumers.filter(|(_, at)| round - at < CONSUMERS_KEPT);
+                let age = |at: Instant| when.at.saturating_duration_since(at);
+                let kept = self.consumers.filter(|(_, at)| age(*at) < KEPT);
                 sample.consumers = kept.map(|(consumers, _)| consumers);
             }
         }

@@ -10,6 +10,8 @@ pub(super) struct Known<'a> {
     pub(super) has_untyped: bool,
     /// How many queues came or went since the monitor began.
     pub(super) changes: u64,
+    /// The same, and how often deliveries said that a queue's consumers are others.
+    pub(super) turns: u64,
     /// Whether a node tells of an exchange whose type is not known.
     pub(super) has_untyped_exchanges: bool,
     /// Names in the virtual host of the AMQP URL, for when nothing else tells of queues.

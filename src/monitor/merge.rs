@@ -44,6 +44,8 @@ pub(super) struct Memory {
     topology: Topology,
     /// Queues that came or went.
     changes: u64,
+    /// Queues whose deliveries say that their consumers are others.
+    turned: u64,
     /// Where counters came from: another source counts from elsewhere.
     basis: Option<Source>,
 }
@@ -120,6 +122,7 @@ impl Memory {
             self.changes += u64::from(history.round == 0);
             history.see((self.round, since.max(self.back_at)), when, sample);
             let basis = counting.count((now, unix_nano), history, sample);
+            self.turned += u64::from(history.served.turns(sample));
             history.judge(when, basis, sample);
         }
         self.forget_deleted(now, attendance.is_whole());
@@ -155,6 +158,11 @@ impl Memory {
     /// How many queues came or went until now.
     pub(super) const fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// The same, and how often deliveries said that a queue's consumers are others.
+    pub(super) const fn turns(&self) -> u64 {
+        self.changes + self.turned
     }
 
     /// The broker was away, and may have begun anew: no rate spans that.

@@ -171,6 +171,7 @@ impl Monitor {
             has_untyped: memory.has_untyped(),
             has_untyped_exchanges: memory.has_untyped_exchanges(),
             changes: memory.changes(),
+            turns: memory.turns(),
             names: &names,
         };
         self.sources.ask(known).await

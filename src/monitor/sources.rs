@@ -14,7 +14,7 @@ use reqwest::Client;
 use super::asking::Asking;
 use super::calm::Calm;
 use super::endpoint::Endpoint;
-use super::failure::{Cause, RequestError};
+use super::failure::RequestError;
 use super::known::Known;
 use super::lane::{Lane, Outcome};
 use super::management::{
@@ -22,9 +22,10 @@ use super::management::{
     OVERVIEW_PATH, QUEUES_PATH, QueueList, TOTALS_PATH,
 };
 use super::narrow;
+use super::node::Node;
 use super::passive::{Passive, PassiveList};
 use super::peers::Peers;
-use super::prometheus::{Consumers, DetailedScrape, NODE_PATH, NodeScrape, Reading, detailed_path};
+use super::prometheus::{DetailedScrape, detailed_path};
 use super::round::Round;
 use super::topology::Due;
 use crate::config::{Broker, Statistics};
@@ -39,18 +40,6 @@ const NODE_EVERY: Duration = Duration::from_secs(60);
 const NAMES_EVERY: Duration = Duration::from_secs(15);
 /// How much too early a request still is in time: polls are not to the millisecond.
 const EARLY: Duration = Duration::from_millis(500);
-/// Queues from which on consumers are asked for in every third round only.
-const MANY: usize = 500;
-
-/// One node's prometheus plugin.
-#[derive(Debug)]
-struct Node {
-    endpoint: Endpoint,
-    detailed: Lane<DetailedScrape>,
-    aggregated: Lane<NodeScrape>,
-    /// What it answered last: the next answer has the same names.
-    earlier: Option<DetailedScrape>,
-}
 
 /// All that is asked in a round.
 pub(super) struct Sources {
@@ -73,7 +62,6 @@ pub(super) struct Sources {
     overview: Lane<Cluster>,
     passive: Passive,
     declared: Lane<PassiveList>,
-    cycle: u64,
     calm: Calm,
     /// Whether the management API told of nodes and totals last time.
     has_totals: bool,
@@ -89,20 +77,16 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new(broker: &Broker, client: Client) -> Self {
-        let node = |url| Node {
-            endpoint: Endpoint::prometheus(url),
-            detailed: Lane::default(),
-            aggregated: Lane::default(),
-            earlier: None,
-        };
+        let nodes = broker.prometheus_urls.iter();
+        let nodes = nodes.map(|url| Node::new(url, (&client, broker.poll_timeout)));
         Self {
+            nodes: nodes.collect(),
             client,
             timeout: broker.poll_timeout,
             wait: broker.poll_timeout.min(broker.poll_interval * 4 / 5),
             statistics: broker.statistics,
             vhosts: narrow::vhosts(&broker.selection),
             only: narrow::queues(&broker.selection),
-            nodes: broker.prometheus_urls.iter().map(node).collect(),
             management: Endpoint::management(broker),
             queues: Lane::default(),
             totals: Lane::default(),
@@ -114,7 +98,6 @@ impl Sources {
             overview: Lane::default(),
             passive: Passive::new(&broker.amqp_url, &broker.tls),
             declared: Lane::default(),
-            cycle: 0,
             calm: Calm::default(),
             has_totals: false,
             has_scrape: None,
@@ -130,8 +113,7 @@ impl Sources {
     pub(super) async fn ask(&mut self, known: Known<'_>) -> Round {
         let begun = Instant::now();
         let deadline = begun + self.wait;
-        self.cycle += 1;
-        self.ask_queues(&known);
+        self.ask_queues(&known, begun);
         if self.calm.is_due(begun) {
             self.ask_totals(begun);
         }
@@ -155,6 +137,9 @@ impl Sources {
         let has_scrape = !answered.is_empty();
         let has_counters = answered.iter().all(|scrape| scrape.has_counters);
         self.has_exchanges = has_scrape && answered.iter().all(|scrape| scrape.has_exchanges);
+        if answered.iter().any(|scrape| scrape.is_short()) {
+            self.ask_alarms();
+        }
         if !has_scrape && self.has_scrape != Some(false) {
             self.ask_listings();
         } else if has_scrape {
@@ -188,22 +173,16 @@ impl Sources {
     /// Takes the answers of a round back: the next ones have the same names.
     pub(super) fn take_back(&mut self, round: Round) {
         for (node, outcome) in self.nodes.iter_mut().zip(round.scrapes) {
-            node.earlier = outcome.ok().map(|reply| reply.value);
+            node.take_back(outcome);
         }
     }
 
-    fn ask_queues(&mut self, known: &Known<'_>) {
-        let is_third = self.cycle % 3 == 1;
-        let consumers = if known.queues <= MANY || is_third {
-            Consumers::Asked
-        } else {
-            Consumers::LeftOut
-        };
-        let path = detailed_path(consumers, &self.vhosts, self.only.as_deref());
+    fn ask_queues(&mut self, known: &Known<'_>, now: Instant) {
+        let (vhosts, only) = (&self.vhosts, self.only.as_deref());
         for node in &mut self.nodes {
-            let asking = Asking::new(&self.client, &node.endpoint, self.timeout);
-            let reading = Reading::new(node.earlier.take());
-            node.detailed.ask(asking.scrape(path.clone(), reading));
+            node.ask(known, now, |consumers| {
+                detailed_path(consumers, vhosts, only)
+            });
         }
     }
 
@@ -217,18 +196,27 @@ impl Sources {
         if is_due {
             self.aggregated_at = Some(now);
         }
-        for node in self.nodes.iter_mut().filter(|_| is_due || !self.has_totals) {
-            let asking = Asking::new(&self.client, &node.endpoint, self.timeout);
-            node.aggregated
-                .ask_if_due(asking.get(NODE_PATH.to_owned(), node_scrape));
+        if is_due || !self.has_totals {
+            self.nodes.iter_mut().for_each(Node::ask_aggregated);
         }
         let asking = self.asking();
-        let get = asking.clone();
         self.overview
-            .ask_if_due(get.get(OVERVIEW_PATH.to_owned(), management::overview));
+            .ask_if_due(asking.get(OVERVIEW_PATH.to_owned(), management::overview));
         if is_due || !self.calm.is_calm(now) {
-            self.node_list
-                .ask_if_due(asking.get(NODES_PATH.to_owned(), management::nodes));
+            self.ask_node_list();
+        }
+    }
+
+    /// A node has too little: its alarms are of this round too, of the source that has them.
+    fn ask_alarms(&mut self) {
+        self.nodes.iter_mut().for_each(Node::ask_aggregated);
+        self.ask_node_list();
+    }
+
+    fn ask_node_list(&mut self) {
+        if !self.node_list.is_running() {
+            let listing = self.asking().get(NODES_PATH.to_owned(), management::nodes);
+            self.node_list.ask_if_due(listing);
         }
     }
 
@@ -303,15 +291,8 @@ impl Sources {
 
     async fn scrapes(&mut self, deadline: Instant) -> Vec<Outcome<DetailedScrape>> {
         let wait = self.wait;
-        let answers = self.nodes.iter_mut().map(async |node| {
-            let answer = node.detailed.answer(deadline).await;
-            let late = || {
-                node.endpoint
-                    .error("/metrics/detailed", Cause::Timeout(wait))
-            };
-            answer.unwrap_or_else(|| Err(late()))
-        });
-        join_all(answers).await
+        let nodes = self.nodes.iter_mut();
+        join_all(nodes.map(|node| node.answer(deadline, wait))).await
     }
 
     async fn collect(&mut self, round: &mut Round, deadline: Instant) {
@@ -385,8 +366,4 @@ fn is_ok<T>(outcome: &Option<Outcome<T>>) -> bool {
 /// Whether so much time went by since, or it never was.
 pub(super) fn is_old(at: Option<Instant>, age: Duration, now: Instant) -> bool {
     at.is_none_or(|at| now.saturating_duration_since(at) + EARLY >= age)
-}
-
-fn node_scrape(body: &str) -> Result<NodeScrape, &'static str> {
-    NodeScrape::parse(body).ok_or("no node in it")
 }

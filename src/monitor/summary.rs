@@ -21,11 +21,12 @@ pub(super) fn cluster(round: &Round) -> Option<Arc<str>> {
 pub(super) fn nodes(round: &Round) -> Vec<NodeSample> {
     let listing = reply(round.nodes.as_ref());
     let mut nodes = listing.map_or_else(Vec::new, |listing| listing.value.clone());
-    let aggregated = round.node_scrapes.iter().flatten();
-    let aggregated = aggregated.map(|reply| reply.value.node());
     let detailed = round.scrapes.iter().flatten();
     let detailed = detailed.filter_map(|reply| reply.value.own());
-    for own in aggregated.chain(detailed) {
+    // Which may have been asked for some polls ago: counts must not fall.
+    let aggregated = round.node_scrapes.iter().flatten();
+    let aggregated = aggregated.map(|reply| reply.value.node());
+    for own in detailed.chain(aggregated) {
         match nodes.iter_mut().find(|node| node.node == own.node) {
             Some(node) => fill(node, own),
             None => nodes.push(own),
@@ -132,7 +133,8 @@ mod tests {
             ..NodeSample::default()
         };
         let aggregated = NodeScrape::parse(
-            "rabbitmq_alarms_memory_used_watermark 1\nrabbitmq_identity_info{rabbitmq_node=\"a\"} 1",
+            "rabbitmq_alarms_memory_used_watermark 1\nrabbitmq_connections_opened_total 6\n\
+             rabbitmq_identity_info{rabbitmq_node=\"a\"} 1",
         );
         let mut round = Round {
             scrapes: vec![Ok(reply(scrape("a")))],

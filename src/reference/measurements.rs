@@ -263,7 +263,7 @@ pub const MEASUREMENTS: &[Measurement] = &[
             ("disk_free_alarm", "int", "1 or 0, once a minute"),
             ("fd_used", "int", ""),
             ("fd_total", "int", ""),
-            ("sockets_used", "int", "to RabbitMQ 3.13, once a minute"),
+            ("sockets_used", "int", "to RabbitMQ 3.13"),
             ("sockets_total", "int", "the same"),
             ("proc_used", "int", "Erlang processes"),
             ("proc_total", "int", ""),

@@ -16,9 +16,9 @@ use crate::config::PeerTls;
 
 /// Longest time in which a connection is made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection is kept for the next request. RabbitMQ closes one that was idle for 5 s, which
-/// is how often it is polled: the request that is under way then would be lost.
-const IDLE: Duration = Duration::from_secs(4);
+/// How long a connection to RabbitMQ is kept for the next request. It closes one that was idle for 5 s,
+/// which is how often it is polled: the request that is under way then would be lost.
+const BROKER_IDLE: Duration = Duration::from_secs(4);
 /// Largest file that is read.
 const LARGEST_FILE: u64 = 4 << 20;
 
@@ -65,6 +65,18 @@ impl Material {
     /// # Errors
     /// If rustls does not take the files.
     pub fn http_client(&self) -> anyhow::Result<reqwest::Client> {
+        self.client_of(self::builder())
+    }
+
+    /// The same for RabbitMQ's plugins.
+    ///
+    /// # Errors
+    /// If rustls does not take the files.
+    pub fn broker_client(&self) -> anyhow::Result<reqwest::Client> {
+        self.client_of(self::builder().pool_idle_timeout(BROKER_IDLE))
+    }
+
+    fn client_of(&self, all: reqwest::ClientBuilder) -> anyhow::Result<reqwest::Client> {
         let builder = client().with_root_certificates(self.roots());
         let config = match &self.identity {
             Some((certificate, key)) => {
@@ -74,7 +86,7 @@ impl Material {
             }
             None => builder.with_no_client_auth(),
         };
-        Ok(self::builder().tls_backend_preconfigured(config).build()?)
+        Ok(all.tls_backend_preconfigured(config).build()?)
     }
 
     /// The settings of tonic.
@@ -117,7 +129,6 @@ pub fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(agent)
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE)
 }
 
 /// A client's configuration without its verifier.

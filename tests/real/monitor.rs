@@ -5,6 +5,7 @@
 
 mod absent;
 mod cluster;
+mod consumers;
 mod counted;
 mod judged;
 mod passive;

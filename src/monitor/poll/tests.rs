@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+mod alarms;
+mod closed;
 mod of_3_13;
 
 use super::{Monitor, MonitorSetup, skipped};
@@ -20,6 +22,7 @@ use crate::health::{Health, Status};
 use crate::metrics::Metrics;
 use crate::model::{BrokerSnapshot, FieldValue, PeerSample, Point, Source};
 use crate::monitor::failure::{Cause, MonitorError};
+use crate::tls::Material;
 
 const DETAILED: &str = include_str!("../fixtures/detailed-4.0.5.txt");
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -69,27 +72,6 @@ async fn large() -> Secret {
     Secret::new(url)
 }
 
-/// A peer that answers the first request of each connection, and closes it when the second comes.
-async fn closing() -> Secret {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let _ = stream.read(&mut [0; 4096]).await.unwrap();
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-                    DETAILED.len()
-                );
-                stream.write_all(head.as_bytes()).await.unwrap();
-                stream.write_all(DETAILED.as_bytes()).await.unwrap();
-                let _ = stream.read(&mut [0; 4096]).await;
-            });
-        }
-    });
-    Secret::new(url)
-}
-
 struct Watched {
     monitor: Monitor,
     health: Health,
@@ -111,7 +93,7 @@ fn watch_all(prometheus_urls: Vec<Secret>, management: Secret) -> Watched {
             poll_timeout: TIMEOUT,
             ..Config::default().broker
         },
-        client: crate::tls::builder().build().unwrap(),
+        client: Material::default().broker_client().unwrap(),
         clock: SystemTime::now,
         metrics: metrics.clone(),
         component: health.component("broker"),
@@ -197,18 +179,6 @@ async fn a_management_api_that_hangs_holds_no_poll_up_and_is_told() {
         Status::Degraded,
         "it stays told until it answers"
     );
-}
-
-/// RabbitMQ closes a connection that was idle for 5 s, which is how often it is polled.
-#[tokio::test]
-async fn no_poll_is_lost_to_a_connection_that_the_broker_closes_meanwhile() {
-    let mut watched = watch(closing().await, nobody().await);
-    for _ in 0..2 {
-        let snapshot = watched.monitor.poll_once().await.unwrap();
-        let node = peer(&snapshot, Source::Prometheus).unwrap();
-        assert_eq!((node.up, node.error), (true, None));
-        tokio::time::sleep(Duration::from_millis(4_500)).await;
-    }
 }
 
 #[tokio::test]

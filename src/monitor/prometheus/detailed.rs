@@ -73,6 +73,8 @@ pub(crate) struct DetailedScrape {
     pub(crate) own: NodeScrape,
     /// Whether the node has the families of counters, be they empty.
     pub(crate) has_counters: bool,
+    /// Whether it tells consumers, be there none.
+    pub(crate) has_consumers: bool,
     /// Whether it has the family of exchanges.
     pub(crate) has_exchanges: bool,
     pub(crate) rows: u64,
@@ -123,6 +125,11 @@ impl DetailedScrape {
     /// The node, as far as this tells of it; none if it does not say its name.
     pub(crate) fn own(&self) -> Option<NodeSample> {
         self.node.as_ref().map(|_| self.own.node())
+    }
+
+    /// Connections and channels that came or went there.
+    pub(crate) fn churn(&self) -> u64 {
+        self.own.churn()
     }
 
     /// Whether the node has less memory or disk than it must have.

@@ -1,8 +1,8 @@
 //! What the plugin `rabbitmq_prometheus` tells: text to numbers, no I/O.
 //!
 //! Input: the text of `/metrics/detailed` or `/metrics` of one node. Output: a [`DetailedScrape`]
-//! (each queue of that node, and the node) or a [`NodeScrape`] (the node with all that it does). A row that does not fit is
-//! skipped and counted; it never costs more than itself.
+//! (each queue of that node, and the node) or a [`NodeScrape`] (the node with all that it does). A
+//! row that does not fit is skipped and counted; it never costs more than itself.
 
 mod detailed;
 mod node;

@@ -74,6 +74,29 @@ const READ: &[&str] = &[
     "unreachable_cluster_peers_count",
 ];
 
+/// Those of them that `/metrics/detailed` has of a node too.
+const OWN: &[&str] = &[
+    "channels_closed_total",
+    "channels_opened_total",
+    "connections_closed_total",
+    "connections_opened_total",
+    "disk_space_available_bytes",
+    "disk_space_available_limit_bytes",
+    "erlang_processes_limit",
+    "erlang_processes_used",
+    "erlang_scheduler_run_queue",
+    "erlang_uptime_seconds",
+    "process_max_fds",
+    "process_max_tcp_sockets",
+    "process_open_fds",
+    "process_open_tcp_sockets",
+    "process_resident_memory_bytes",
+    "queues_created_total",
+    "queues_declared_total",
+    "queues_deleted_total",
+    "resident_memory_limit_bytes",
+];
+
 impl NodeScrape {
     /// Reads the text; none if it names no node.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -89,7 +112,7 @@ impl NodeScrape {
     /// The metric of a row of `/metrics/detailed`, if it is of the node itself.
     pub(super) fn own_metric(name: &str) -> Option<&'static str> {
         let name = name.strip_prefix("rabbitmq_detailed_")?;
-        READ.get(READ.binary_search(&name).ok()?).copied()
+        OWN.get(OWN.binary_search(&name).ok()?).copied()
     }
 
     /// Takes the value of such a row. There is one of each, and before those of queues: what a name
@@ -103,6 +126,18 @@ impl NodeScrape {
     /// Whose numbers they are.
     pub(super) fn name(&mut self, node: Arc<str>, version: Option<Arc<str>>) {
         (self.node, self.version) = (node, version);
+    }
+
+    /// Connections and channels that came or went since it started.
+    pub(super) fn churn(&self) -> u64 {
+        let counts = [
+            "connections_opened_total",
+            "connections_closed_total",
+            "channels_opened_total",
+            "channels_closed_total",
+        ];
+        let counts = counts.into_iter().filter_map(|name| self.count(name));
+        counts.fold(0, u64::saturating_add)
     }
 
     /// Whether it has less memory or disk than it must have: its alarms are raised, or about to be.
@@ -253,12 +288,12 @@ impl NodeScrape {
 
 #[cfg(test)]
 mod tests {
-    use super::{GLOBALS, NodeScrape, READ};
+    use super::{GLOBALS, NodeScrape, OWN, READ};
     use crate::model::OverviewSample;
 
     #[test]
     fn the_names_are_sorted() {
-        assert!(READ.is_sorted());
+        assert!(READ.is_sorted() && OWN.is_sorted());
         assert!(GLOBALS.is_sorted());
     }
 

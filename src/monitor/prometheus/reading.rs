@@ -164,6 +164,7 @@ impl Reading {
     fn read_comment(&mut self, line: &str) {
         match line {
             "# TYPE rabbitmq_detailed_queue_messages gauge" => self.has_depth = true,
+            "# TYPE rabbitmq_detailed_queue_consumers gauge" => self.scrape.has_consumers = true,
             "# TYPE rabbitmq_detailed_queue_messages_acked_total counter" => {
                 self.has_delivery = true;
             }

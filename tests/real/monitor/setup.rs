@@ -17,6 +17,7 @@ use rabtrace::health::Health;
 use rabtrace::metrics::Metrics;
 use rabtrace::model::{BrokerSnapshot, QueueSample};
 use rabtrace::monitor::{Monitor, MonitorSetup, OtlpMetrics};
+use rabtrace::tls::Material;
 
 use crate::support::{eventually, free_port};
 
@@ -62,9 +63,7 @@ pub(super) fn nowhere() -> Secret {
 }
 
 pub(super) fn client() -> reqwest::Client {
-    // Another test of this process may have installed it already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::new()
+    Material::default().broker_client().unwrap()
 }
 
 pub(super) struct Watched {

@@ -1,5 +1,7 @@
 use super::{DetailedScrape, ScrapedQueue};
+use crate::model::NodeSample;
 use crate::monitor::small::Small;
+use std::time::Duration;
 
 const V3_10: &str = include_str!("../../fixtures/detailed-3.10.8.txt");
 const V4_0: &str = include_str!("../../fixtures/detailed-4.0.5.txt");
@@ -54,6 +56,55 @@ fn counters_of_4_0_with_escaped_names() {
     );
 }
 
+/// The families of a node, as 3.10.8 tells them; from 4.0 on there are no sockets.
+#[test]
+fn a_node_as_the_broker_writes_it() {
+    const NODE: &str = include_str!("../../fixtures/node-3.10.8.txt");
+    let scrape = |text: &str| {
+        let depth = "# TYPE rabbitmq_detailed_queue_messages gauge\n";
+        DetailedScrape::parse(&format!("{depth}{text}")).unwrap()
+    };
+    let node = scrape(NODE).own().unwrap();
+    let expect = NodeSample {
+        node: "rabbit@localhost".into(),
+        running: Some(true),
+        mem_used: Some(150_585_344),
+        mem_limit: Some(6_000_000_000),
+        disk_free: Some(61_639_983_104),
+        disk_free_limit: Some(50_000_000),
+        fd_used: Some(41),
+        fd_total: Some(20_000),
+        sockets_used: Some(1),
+        sockets_total: Some(17_910),
+        proc_used: Some(424),
+        proc_total: Some(1_048_576),
+        run_queue: Some(1),
+        uptime: Some(Duration::from_millis(11_008)),
+        connections_opened: Some(1),
+        connections_closed: Some(0),
+        channels_opened: Some(11),
+        channels_closed: Some(6),
+        queues_declared: Some(5),
+        queues_created: Some(5),
+        queues_deleted: Some(0),
+        version: Some("3.10.8".into()),
+        ..NodeSample::default()
+    };
+    assert_eq!(node, expect);
+    assert!(!scrape(NODE).is_short());
+    assert_eq!(scrape(NODE).churn(), 18);
+    for (enough, short) in [
+        (
+            "memory_limit_bytes 6000000000",
+            "memory_limit_bytes 150585344",
+        ),
+        ("available_bytes 61639983104", "available_bytes 5.0e7"),
+    ] {
+        assert!(NODE.contains(enough));
+        assert!(scrape(&NODE.replace(enough, short)).is_short(), "{short}");
+    }
+}
+
 #[test]
 fn a_node_tells_of_itself_and_no_name_of_a_queue_tells_otherwise() {
     let text = concat!(
@@ -65,6 +116,7 @@ fn a_node_tells_of_itself_and_no_name_of_a_queue_tells_otherwise() {
         // A virtual host may have a line break in its name, and 3.10 writes it as it is.
         "rabbitmq_detailed_queue_messages{vhost=\"v\n",
         "rabbitmq_detailed_connections_opened_total 99\n",
+        "rabbitmq_detailed_alarms_memory_used_watermark 1\n",
         "rabbitmq_detailed_queue_messages{vhost=\"v\",queue=\"q\"} 3\n",
         "rabbitmq_build_info{rabbitmq_version=\"3.10.8\"} 1\n",
         "rabbitmq_identity_info{rabbitmq_node=\"rabbit@a\"} 1\n",
@@ -72,7 +124,7 @@ fn a_node_tells_of_itself_and_no_name_of_a_queue_tells_otherwise() {
     let own = DetailedScrape::parse(text).unwrap().own().unwrap();
     assert_eq!(&*own.node, "rabbit@a");
     assert_eq!(own.version.as_deref(), Some("3.10.8"));
-    assert_eq!(own.connections_opened, Some(7));
+    assert_eq!((own.connections_opened, own.mem_alarm), (Some(7), None));
     assert_eq!(own.mem_used, Some(125_000_000));
     assert_eq!((own.disk_free, own.disk_free_limit), (None, None));
     let nobody = DetailedScrape::parse("# TYPE rabbitmq_detailed_queue_messages gauge\n").unwrap();
