@@ -73,17 +73,8 @@ mod tests {
     use crate::monitor::round::Round;
     use std::time::{Duration, Instant};
 
-    fn reply<T>(value: T) -> Reply<T> {
-        Reply {
-            value,
-            at: Instant::now(),
-            bytes: 0,
-            took: Duration::ZERO,
-        }
-    }
-
     fn scrape(node: &str) -> Outcome<DetailedScrape> {
-        Ok(reply(DetailedScrape {
+        Ok(Reply::now(DetailedScrape {
             node: Some(node.into()),
             ..DetailedScrape::default()
         }))
@@ -105,7 +96,7 @@ mod tests {
                 running: Some(*running),
                 ..NodeSample::default()
             };
-            Ok(reply(nodes.iter().map(node).collect()))
+            Ok(Reply::now(nodes.iter().map(node).collect()))
         });
         Round {
             scrapes,
@@ -169,7 +160,7 @@ mod tests {
                  rabbitmq_detailed_disk_space_available_limit_bytes 2.0e3\n\
                  rabbitmq_identity_info{{rabbitmq_node=\"a\"}} 1\n"
             );
-            Ok(reply(DetailedScrape::parse(&text).unwrap()))
+            Ok(Reply::now(DetailedScrape::parse(&text).unwrap()))
         };
         for short in [(1000, 2001), (999, 2000)] {
             let asked = play(30, |number, is_due| {

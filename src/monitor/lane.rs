@@ -35,6 +35,19 @@ impl<T> Reply<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Reply<T> {
+    /// One that is there at once.
+    pub(super) fn now(value: T) -> Self {
+        Self {
+            value,
+            at: Instant::now(),
+            bytes: 0,
+            took: Duration::ZERO,
+        }
+    }
+}
+
 /// A reply or why there is none.
 pub(super) type Outcome<T> = Result<Reply<T>, RequestError>;
 

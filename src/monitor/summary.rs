@@ -97,16 +97,6 @@ mod tests {
     use crate::monitor::lane::Reply;
     use crate::monitor::prometheus::{DetailedScrape, NodeScrape};
     use crate::monitor::round::Round;
-    use std::time::{Duration, Instant};
-
-    fn reply<T>(value: T) -> Reply<T> {
-        Reply {
-            value,
-            at: Instant::now(),
-            bytes: 0,
-            took: Duration::ZERO,
-        }
-    }
 
     fn scrape(node: &str) -> DetailedScrape {
         let text = format!(
@@ -137,9 +127,9 @@ mod tests {
              rabbitmq_identity_info{rabbitmq_node=\"a\"} 1",
         );
         let mut round = Round {
-            scrapes: vec![Ok(reply(scrape("a")))],
-            node_scrapes: vec![Ok(reply(aggregated.unwrap()))],
-            nodes: Some(Ok(reply(vec![listed, away.clone()]))),
+            scrapes: vec![Ok(Reply::now(scrape("a")))],
+            node_scrapes: vec![Ok(Reply::now(aggregated.unwrap()))],
+            nodes: Some(Ok(Reply::now(vec![listed, away.clone()]))),
             has_totals: true,
             ..Round::default()
         };
