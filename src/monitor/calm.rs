@@ -22,8 +22,9 @@ pub(super) struct Calm {
     /// Since when every source answers; none if one does not.
     since: Option<Instant>,
     asked: Option<Instant>,
-    /// Whether the last listing had a node that no scrape is of, or that does not run, or an alarm.
-    has_others: bool,
+    /// Whether the last listing told what no scrape does: a node without one, one that does not run,
+    /// an alarm.
+    needs_listing: bool,
 }
 
 impl Calm {
@@ -52,13 +53,14 @@ impl Calm {
                     || alarms.contains(&Some(true))
                     || !scrapes.any(|reply| reply.value.node.as_ref() == Some(&node.node))
             };
-            self.has_others = listing.value.iter().any(is_other);
+            self.needs_listing = listing.value.iter().any(is_other);
         }
         let has_enough = |scrape: &Outcome<DetailedScrape>| {
             let reply = scrape.as_ref();
             reply.is_ok_and(|reply| !reply.value.is_short())
         };
-        let is_well = round.has_totals && !self.has_others && round.scrapes.iter().all(has_enough);
+        let is_well =
+            round.has_totals && !self.needs_listing && round.scrapes.iter().all(has_enough);
         self.since = is_well.then(|| self.since.unwrap_or(now));
     }
 }

@@ -1,4 +1,4 @@
-//! When a node is asked for consumers: they cost it half as much again as all else.
+//! When a node is asked for consumers: they cost it up to as much as all else.
 //!
 //! Input: what it says in each round of connections and channels, and how queues do. Of many queues
 //! consumers are asked for every half minute while nothing comes or goes and every queue goes on as
