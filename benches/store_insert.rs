@@ -1,5 +1,6 @@
-//! Batches of 1,000 spans into the embedded store: one transaction each, on a temporary folder. Beside
-//! it what a step of its index by trace id takes, and to find a trace in a busy hour.
+//! Batches into the embedded store, one transaction each, on a temporary folder: 1,000 spans, and a
+//! poll of 10,000 queues. Beside it what a step of its index by trace id takes, and to find a trace in
+//! a busy hour.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot go on says why")]
 
 use std::cell::RefCell;
@@ -11,12 +12,14 @@ use std::time::{Duration, SystemTime};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rabtrace::config;
 use rabtrace::model::{
-    AttributeValue, Attributes, Direction, EdgeKind, Hop, PathStep, Span, SpanId, SpanKind,
+    AttributeValue, Attributes, Direction, EdgeKind, Hop, PathStep, Point, Span, SpanId, SpanKind,
     SpanStatus, StoreBatch, TraceId,
 };
 use rabtrace::store::{Done, Store};
 
 const SPANS: u64 = 1_000;
+/// Queues of a poll.
+const QUEUES: u64 = 10_000;
 /// Batches of a run of the index, and some spans more.
 const RUN: usize = 66;
 /// Runs of the hour in which a trace is looked for.
@@ -76,13 +79,46 @@ fn hop(resource: &Arc<Attributes>, start: u64) -> Hop {
     }
 }
 
-fn batch(resource: &Arc<Attributes>) -> StoreBatch {
+fn now() -> u64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let start = u64::try_from(since.as_nanos()).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or_default()
+}
+
+fn batch(resource: &Arc<Attributes>) -> StoreBatch {
+    let start = now();
     StoreBatch {
         hops: (0..SPANS).map(|at| hop(resource, start + at)).collect(),
         ..StoreBatch::default()
     }
+}
+
+/// A queue as the monitor tells of it; of every other one there is no message whose age is known.
+fn queue(name: &Arc<str>, at: u64, time: u64) -> Point {
+    let (count, rate) = (Some(time / 1_000_000_000), Some(0.5));
+    let age = at.is_multiple_of(2).then_some(1.5);
+    Point::new("rabbitmq_queue", time.cast_signed())
+        .tag("cluster", "rabbit@host")
+        .tag("vhost", "/")
+        .tag("queue", Arc::clone(name))
+        .tag("type", "classic")
+        .int("messages", Some(3))
+        .int("messages_ready", Some(2))
+        .int("messages_unack", Some(1))
+        .int("consumers", Some(1))
+        .int("messages_publish", count)
+        .float("messages_publish_rate", rate)
+        .int("messages_deliver_get", count)
+        .float("messages_deliver_get_rate", rate)
+        .int("messages_ack", count)
+        .float("messages_ack_rate", rate)
+        .int("messages_redeliver", count)
+        .float("messages_redeliver_rate", rate)
+        .text("node", Some("rabbit@host"))
+        .float("head_age_s", age)
+        .text("head_age_method", age.map(|_| "estimated"))
+        .text("status", Some("ok"))
+        .int("status_code", Some(0))
+        .float("staleness_s", rate)
 }
 
 fn open(folder: &Path) -> Store {
@@ -107,6 +143,24 @@ fn insert(criterion: &mut Criterion) {
     group.bench_function("1000_spans", |bencher| {
         bencher.iter_batched(
             || [batch(&resource)],
+            |batches| black_box(store.write(&batches)).expect("written"),
+            BatchSize::PerIteration,
+        );
+    });
+    let names: Vec<Arc<str>> = (0..QUEUES)
+        .map(|at| format!("orders.{at}").into())
+        .collect();
+    group.throughput(Throughput::Elements(QUEUES));
+    group.bench_function("10000_queues", |bencher| {
+        let poll = || {
+            let (names, time) = (names.iter().zip(0..), now());
+            [StoreBatch {
+                points: names.map(|(name, at)| queue(name, at, time)).collect(),
+                ..StoreBatch::default()
+            }]
+        };
+        bencher.iter_batched(
+            poll,
             |batches| black_box(store.write(&batches)).expect("written"),
             BatchSize::PerIteration,
         );

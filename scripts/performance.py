@@ -269,7 +269,7 @@ def whole_agent(delivery):
 def main():
     try:
         own, crate = (median_ns("line_protocol", name) for name in ("rabtrace", "influxdb-line-protocol"))
-        insert = median_ns("store_insert", "1000_spans")
+        insert, queues = (median_ns("store_insert", name) for name in ("1000_spans", "10000_queues"))
         run, found, behind = (median_ns("store_index", name) for name in ("run", "trace_in_a_run", "trace_behind"))
         cost, broker, received = report("cost.json"), report("publish_consume.json"), ingest()
         steps = paths(cost["checkpoints"], report("flow.json"))
@@ -340,6 +340,7 @@ A span as one line: {time(own)} with the agent's encoder, {time(crate)} with the
 ## Store
 
 1,000 spans in one transaction: {time(insert)}, {1000 / insert * 1e9:,.0f} spans per second on one thread.
+A poll of 10,000 queues, their points in one transaction: {time(queues)}.
 A step of the index by trace id, 65,536 spans, for which batches wait: {time(run)}. In an hour of
 1,114,000 spans a trace is found in {time(found)}, one of the 65,424 that no run has yet in {time(behind)}.
 """

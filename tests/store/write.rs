@@ -212,6 +212,60 @@ fn columns_appear_with_their_first_value_and_strange_names_are_refused() {
 }
 
 #[test]
+fn each_point_of_a_batch_has_its_own_fields_and_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let names = ["a", "b", "c", "d", "e"];
+    let has = |set: u64, at: usize| set >> at & 1 == 1;
+    // Every set of the fields, twice.
+    let sets: Vec<u64> = (0..64).map(|at| at / 2 * 13 % 32).collect();
+    let points = sets.iter().zip(0..).map(|(set, at)| {
+        let hour = if at % 3 == 0 { HOUR } else { 0 };
+        let measurement = ["task_metrics", "request_metrics"][usize::from(at % 5 < 2)];
+        let point = Point::new(measurement, BASE - hour + at)
+            .tag("of", at.to_string())
+            .int("always", Some(*set))
+            .int("no name", Some(0))
+            .int("always", Some(99));
+        let fields = names.iter().enumerate();
+        fields
+            .filter(|(at, _)| has(*set, *at))
+            .fold(point, |point, (at, name)| point.int(name, Some(at as u64)))
+    });
+    let batch = StoreBatch {
+        points: points.collect(),
+        ..StoreBatch::default()
+    };
+    let written = store.write(&[batch]).unwrap();
+    assert_eq!((written.points, written.columns_refused), (64, 128));
+    let text = "WITH both AS (SELECT \"of\", always, a, b, c, d, e FROM task_metrics \
+                UNION ALL SELECT \"of\", always, a, b, c, d, e FROM request_metrics) \
+                SELECT \"of\", always, a, b, c, d, e FROM both ORDER BY CAST(\"of\" AS INTEGER)";
+    let reader = store.reader().unwrap();
+    let answer = reader.sql(text, SqlLimits::default()).unwrap();
+    let expected: Vec<Vec<Value>> = sets
+        .iter()
+        .zip(0..)
+        .map(|(set, at): (&u64, u64)| {
+            let fields = (0..5).map(|at| has(*set, at).then_some(at));
+            let mut row = vec![json!(at.to_string()), json!(set)];
+            row.extend(fields.map(|field| json!(field)));
+            row
+        })
+        .collect();
+    assert_eq!(answer.rows, expected);
+    // Each is in the table of its hour, which goes as a whole.
+    for hour in [BASE / HOUR, BASE / HOUR - 1] {
+        for measurement in ["task_metrics", "request_metrics"] {
+            let table = format!("hour_{hour}_points_{measurement}");
+            let wrong = format!("SELECT count(*) FROM {table} WHERE time / {HOUR} <> {hour}");
+            let answer = reader.sql(&wrong, SqlLimits::default()).unwrap();
+            assert_eq!(answer.rows, [vec![json!(0)]], "{table}");
+        }
+    }
+}
+
+#[test]
 fn message_flow_has_percentiles_in_milliseconds() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use foldhash::quality;
 use rusqlite::{Connection, ToSql};
+use serde::ser::{SerializeMap, Serializer};
 
 use super::super::schema::series_table;
 use crate::model::{Attributes, attributes_json};
@@ -214,30 +215,44 @@ impl Dictionaries {
         Ok(id)
     }
 
-    /// The key of a series, named by its tags as JSON; and whether it is new, so that its tags
-    /// must be written.
+    /// The key of a series, by its tags in their order; and whether it is new, so that its tags must
+    /// be written.
     pub(super) fn series(
         &mut self,
         database: &Connection,
         hour: i64,
-        (measurement, key): (&str, String),
+        (measurement, tags): (&str, &[(&str, &str)]),
     ) -> rusqlite::Result<(i64, bool)> {
         let known = self.series.get(measurement);
-        if let Some(id) = known.and_then(|cache| cache.find(&key, hour)) {
+        if let Some(id) = known.and_then(|cache| cache.find(&tags, hour)) {
             return Ok((id, false));
         }
         let id = upsert(
             database,
             &series_table(measurement),
             &["key"],
-            &[&key, &hour],
+            &[&series_key(tags), &hour],
         )?;
         self.series
             .entry(measurement.to_owned())
             .or_default()
-            .keep(&key, id, hour);
+            .keep(&tags, id, hour);
         Ok((id, true))
     }
+}
+
+/// The tags of a series as one text: a JSON object.
+fn series_key(tags: &[(&str, &str)]) -> String {
+    let mut bytes = Vec::new();
+    let mut serializer = serde_json::Serializer::new(&mut bytes);
+    // Writing texts into memory cannot fail.
+    if let Ok(mut map) = serializer.serialize_map(Some(tags.len())) {
+        for (name, value) in tags {
+            let _ = map.serialize_entry(name, value);
+        }
+        let _ = map.end();
+    }
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// A path that something refers to.

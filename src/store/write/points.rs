@@ -2,59 +2,111 @@
 //! appear, within bounds.
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{ToSql, params_from_iter};
-use serde::ser::{SerializeMap, Serializer};
+use rusqlite::{CachedStatement, ToSql};
 
 use super::{Session, Written};
 use crate::model::{FieldValue, Point, StoreBatch};
 use crate::store::schema::{Kind, series_table};
 
-impl Session<'_> {
+/// Lists of fields whose statements are at hand: the points of one poll have few.
+const MAX_INSERTS: usize = 16;
+
+/// How points of a measurement and an hour are written that have the same fields.
+struct Insert<'a> {
+    measurement: &'static str,
+    hour: i64,
+    fields: Vec<&'static str>,
+    /// Which of the fields are written.
+    places: Vec<usize>,
+    statement: CachedStatement<'a>,
+}
+
+impl Insert<'_> {
+    fn fits(&self, point: &Point, hour: i64) -> bool {
+        let names = point.fields.iter().map(|(name, _)| *name);
+        self.hour == hour
+            && self.measurement == point.measurement
+            && self.fields.len() == point.fields.len()
+            && names.eq(self.fields.iter().copied())
+    }
+
+    fn execute(&mut self, point: &Point, series: i64) -> rusqlite::Result<()> {
+        let statement = &mut self.statement;
+        statement.raw_bind_parameter(1, point.time_unix_nano)?;
+        statement.raw_bind_parameter(2, series)?;
+        let fields = self.places.iter().filter_map(|at| point.fields.get(*at));
+        for (mark, (_, value)) in (3..).zip(fields) {
+            statement.raw_bind_parameter(mark, Bound(value))?;
+        }
+        statement.raw_execute()?;
+        Ok(())
+    }
+}
+
+impl<'a> Session<'a> {
     pub(super) fn points(
         &mut self,
         batches: &[StoreBatch],
         written: &mut Written,
     ) -> rusqlite::Result<()> {
+        let mut inserts: Vec<Insert<'a>> = Vec::new();
         for point in batches.iter().flat_map(|batch| &batch.points) {
             let hour = self.hours.of(point.time_unix_nano);
-            if self
+            if !self
                 .catalogue
                 .open_points(self.database, point.measurement, hour)?
             {
-                self.point(point, hour, written)?;
-                written.points += 1;
-            } else {
                 written.refused += 1;
+                continue;
             }
+            let series = self.series(point, hour, written)?;
+            let at = match inserts.iter().position(|insert| insert.fits(point, hour)) {
+                Some(at) => at,
+                None => {
+                    if inserts.len() >= MAX_INSERTS {
+                        inserts.clear();
+                    }
+                    inserts.push(self.point_insert(point, hour)?);
+                    inserts.len() - 1
+                }
+            };
+            let insert = &mut inserts[at];
+            written.columns_refused += (insert.fields.len() - insert.places.len()) as u64;
+            insert.execute(point, series)?;
+            written.points += 1;
         }
         Ok(())
     }
 
-    fn point(&mut self, point: &Point, hour: i64, written: &mut Written) -> rusqlite::Result<()> {
-        let series = self.series(point, hour, written)?;
+    /// How points with the fields of that one are written.
+    fn point_insert(&mut self, point: &Point, hour: i64) -> rusqlite::Result<Insert<'a>> {
+        let fields: Vec<&'static str> = point.fields.iter().map(|(name, _)| *name).collect();
         let mut columns = String::from("time, series");
         let mut marks = String::from("?, ?");
-        let mut values = vec![Bound::Int(point.time_unix_nano), Bound::Int(series)];
-        for (at, (name, value)) in point.fields.iter().enumerate() {
-            let twice = point.fields.iter().take(at).any(|(other, _)| other == name);
-            if twice
-                || !self
+        let mut places = Vec::new();
+        for (at, name) in fields.iter().enumerate() {
+            let is_first = !fields[..at].contains(name);
+            if is_first
+                && self
                     .catalogue
                     .open_field(self.database, point.measurement, name)?
             {
-                written.columns_refused += 1;
-                continue;
+                columns.push_str(&format!(", \"field_{name}\""));
+                marks.push_str(", ?");
+                places.push(at);
             }
-            columns.push_str(&format!(", \"field_{name}\""));
-            marks.push_str(", ?");
-            values.push(Bound::Field(value));
         }
         let table = Kind::Points(point.measurement).table(hour);
-        let mut statement = self.database.prepare_cached(&format!(
+        let statement = self.database.prepare_cached(&format!(
             "INSERT INTO \"{table}\" ({columns}) VALUES ({marks})"
         ))?;
-        statement.execute(params_from_iter(values))?;
-        Ok(())
+        Ok(Insert {
+            measurement: point.measurement,
+            hour,
+            fields,
+            places,
+            statement,
+        })
     }
 
     /// The key of the point's tag set.
@@ -67,8 +119,7 @@ impl Session<'_> {
             .collect();
         tags.sort_unstable();
         tags.dedup_by_key(|(name, _)| *name);
-        let key = key(&tags);
-        let named = (point.measurement, key);
+        let named = (point.measurement, &*tags);
         let (id, is_new) = self.dictionaries.series(self.database, hour, named)?;
         if !is_new {
             return Ok(id);
@@ -89,39 +140,18 @@ impl Session<'_> {
     }
 }
 
-/// The tags as one text: a JSON object.
-fn key(tags: &[(&str, &str)]) -> String {
-    let mut bytes = Vec::new();
-    let mut serializer = serde_json::Serializer::new(&mut bytes);
-    // Writing texts into memory cannot fail.
-    if let Ok(mut map) = serializer.serialize_map(Some(tags.len())) {
-        for (name, value) in tags {
-            let _ = map.serialize_entry(name, value);
-        }
-        let _ = map.end();
-    }
-    String::from_utf8(bytes).unwrap_or_default()
-}
-
-enum Bound<'a> {
-    Int(i64),
-    Field(&'a FieldValue),
-}
+/// A field's value.
+struct Bound<'a>(&'a FieldValue);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Int(number) => ToSqlOutput::Owned(Value::Integer(*number)),
-            Self::Field(FieldValue::Int(number)) => ToSqlOutput::Owned(Value::Integer(*number)),
+        Ok(match self.0 {
+            FieldValue::Int(number) => ToSqlOutput::Owned(Value::Integer(*number)),
             // SQLite has NULL for what is no number.
-            Self::Field(FieldValue::Float(number)) => ToSqlOutput::Owned(Value::Real(*number)),
-            Self::Field(FieldValue::Bool(value)) => {
-                ToSqlOutput::Owned(Value::Integer(i64::from(*value)))
-            }
-            Self::Field(FieldValue::Text(text)) => {
-                ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes()))
-            }
-            Self::Field(FieldValue::Bytes(bytes)) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            FieldValue::Float(number) => ToSqlOutput::Owned(Value::Real(*number)),
+            FieldValue::Bool(value) => ToSqlOutput::Owned(Value::Integer(i64::from(*value))),
+            FieldValue::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            FieldValue::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
         })
     }
 }
