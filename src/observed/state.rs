@@ -35,9 +35,10 @@ impl Observed {
         }
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (group, rows) in GROUPS.iter().zip(&mut state.groups) {
+            let mut places = vec![0; kinds(group).count()];
             let mut told = false;
             for point in points.iter().filter(|point| fits(group, point)) {
-                take(group, rows, point, now_unix_nano);
+                take(group, rows, point, (now_unix_nano, &mut places));
                 told = true;
             }
             if told {
@@ -96,7 +97,8 @@ fn tag<'a>(point: &'a Point, name: &str) -> Option<&'a Arc<str>> {
         .filter(|value| !value.is_empty())
 }
 
-fn take(group: &Group, rows: &mut Rows, point: &Point, now: i64) {
+/// Takes in a point that came `now`; `places` says where the point before had its fields.
+fn take(group: &Group, rows: &mut Rows, point: &Point, (now, places): (i64, &mut [usize])) {
     let sums = counts(group);
     let labels = group.labels.iter();
     let mut key: Vec<Arc<str>> = labels
@@ -117,8 +119,8 @@ fn take(group: &Group, rows: &mut Rows, point: &Point, now: i64) {
         let fields = family.fields.iter();
         fields.map(move |(field, _)| (family, *field))
     });
-    for ((family, field), value) in fields.zip(row) {
-        let told = number(point, field).map(|number| number * family.factor);
+    for (((family, field), value), place) in fields.zip(row).zip(places) {
+        let told = number(point, field, place).map(|number| number * family.factor);
         match (told, family.kind) {
             (Some(told), Kind::Counted) => {
                 *value = Some((value.map_or(0.0, |(sum, _)| sum) + told, now));
@@ -130,9 +132,13 @@ fn take(group: &Group, rows: &mut Rows, point: &Point, now: i64) {
     }
 }
 
-fn number(point: &Point, name: &str) -> Option<f64> {
-    let (_, value) = point.fields.iter().find(|(field, _)| *field == name)?;
-    match value {
+/// A field's value; it is looked for at `place` first, which is then where it was found.
+fn number(point: &Point, name: &str, place: &mut usize) -> Option<f64> {
+    let fields = &point.fields;
+    if fields.get(*place).is_none_or(|(field, _)| *field != name) {
+        *place = fields.iter().position(|(field, _)| *field == name)?;
+    }
+    match &fields[*place].1 {
         #[expect(
             clippy::cast_precision_loss,
             reason = "Prometheus has no other numbers"
