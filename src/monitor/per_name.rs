@@ -3,13 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
+
+/// Names with something each.
+type Names<T> = HashMap<Arc<str>, T, RandomState>;
+
 /// Something for each queue or exchange.
 #[derive(Clone, Debug)]
-pub(super) struct PerName<T>(HashMap<Arc<str>, HashMap<Arc<str>, T>>);
+pub(super) struct PerName<T>(Names<Names<T>>);
 
 impl<T> Default for PerName<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(Names::default())
     }
 }
 
@@ -31,7 +36,7 @@ impl<T> PerName<T> {
         if let Some(names) = self.0.get_mut(vhost) {
             names.insert(name.clone(), value);
         } else {
-            let names = HashMap::from([(name.clone(), value)]);
+            let names = Names::from_iter([(name.clone(), value)]);
             self.0.insert(vhost.clone(), names);
         }
     }
@@ -80,7 +85,7 @@ impl<T: Default> PerName<T> {
 }
 
 /// The key that the map has already, or a new one.
-fn key_of<T>(map: &HashMap<Arc<str>, T>, name: &str) -> Arc<str> {
+fn key_of<T>(map: &Names<T>, name: &str) -> Arc<str> {
     map.get_key_value(name)
         .map_or_else(|| Arc::from(name), |(key, _)| key.clone())
 }
