@@ -6,6 +6,7 @@
 
 mod listeners;
 mod reload;
+mod room;
 mod running;
 mod settings;
 mod spools;
@@ -35,6 +36,7 @@ use crate::tls::{self, Material};
 use listeners::Listeners;
 use reload::Reloader;
 pub use reload::{Load, Reload, SetLogLevel};
+pub(crate) use room::room;
 use running::{Running, Stage};
 use settings::{Prepared, Settings};
 use spools::{Ends, Spools, Watched};
@@ -71,6 +73,12 @@ impl App {
         health.component("store").healthy(begun.elapsed());
         let metrics = Metrics::new()?;
         let spools = Spools::open(&config, &metrics)?;
+        for failure in room(&config)
+            .iter()
+            .filter_map(|disk| disk.outcome.as_ref().err())
+        {
+            tracing::warn!("the disk may become full: {failure}");
+        }
         Ok(Self {
             config,
             listeners,

@@ -1,4 +1,5 @@
-//! `rabtrace check`: tries each connection and says how to mend what does not work.
+//! `rabtrace check`: tries each connection, looks whether the disk has room, and says how to mend what
+//! does not work.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use super::FINDINGS;
 use super::output::{self, Format};
+use crate::app::room;
 use crate::config::{self, Loaded, Origin, PeerTls, Secret, mask_url};
 use crate::health::{Failure, Finding};
 use crate::tls::{Material, Server, explain, server};
@@ -70,6 +72,8 @@ impl Check {
         rows.extend(influx.map(|finding| row(finding, &loaded.origin("influx.url"))));
         rows.extend(upstream.map(|finding| row(finding, &loaded.origin("forward.endpoint"))));
         rows.extend(grafana.map(|finding| row(finding, &loaded.origin("grafana.url"))));
+        let disks = room(config).into_iter();
+        rows.extend(disks.map(|finding| row(finding, &loaded.origin("store.folder"))));
         let failed = rows.iter().any(|row| !row.ok);
         output::rows(self.output, &rows, text)?;
         Ok(if failed {
