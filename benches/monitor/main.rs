@@ -7,7 +7,8 @@
 //! Each call comes a twelfth of those five seconds later than the one before, and is measured for
 //! whole twelfths, so that together they see of that what there is. The monitor polls about as often
 //! as it does by default, for two minutes: it asks for everything meanwhile, consumers, nodes and
-//! totals too. Then it polls without a pause, for depths and counters alone.
+//! totals too. Then it polls without a pause, for depths and counters alone; and the bench asks the same
+//! with consumers, without a pause.
 //! `RABTRACE_BENCH_QUEUES=1000` measures one size alone; `RABTRACE_TEST_BROKER_TREE` names the tree
 //! of another version of RabbitMQ, as `scripts/matrix.sh` builds it; `RABTRACE_BENCH_AGENT` another
 //! agent than that of this build.
@@ -158,6 +159,15 @@ impl Bench {
         }
     }
 
+    /// All that a node tells with consumers, read to its end: how many bytes.
+    async fn whole(&self) -> usize {
+        let url = format!("{}{WHOLE}", self.broker.prometheus_url());
+        let response = self.client.get(url).timeout(TIMEOUT).send().await;
+        let response = response.expect("an answer");
+        assert!(response.status().is_success(), "{}", response.status());
+        response.bytes().await.expect("its end").len()
+    }
+
     /// The call of Telegraf's `inputs.rabbitmq`, read to its end; whether it came to one. RabbitMQ
     /// itself gives up after a minute.
     async fn telegraf(&self) -> bool {
@@ -170,6 +180,11 @@ impl Bench {
         body.is_ok_and(|body| body.starts_with(b"["))
     }
 }
+
+/// All that a poll asks a node for when it asks for consumers too.
+const WHOLE: &str = "/metrics/detailed?family=queue_coarse_metrics&family=queue_delivery_metrics\
+    &family=queue_exchange_metrics&family=exchange_metrics&family=node_coarse_metrics\
+    &family=node_metrics&family=connection_churn_metrics&family=queue_consumer_count";
 
 /// Waits until a whole number of `step`s after `begun`.
 async fn next(begun: Instant, step: Duration) {

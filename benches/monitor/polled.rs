@@ -29,6 +29,8 @@ pub(crate) struct Polled {
     pub(crate) resident: f64,
     pub(crate) most: f64,
     burst: Span,
+    /// The same with consumers, and bytes of an answer.
+    whole: (Span, f64),
 }
 
 impl Polled {
@@ -57,9 +59,14 @@ impl Polled {
         ];
         for (index, name) in names.iter().enumerate() {
             let of_kind = self.polls.iter().filter(|poll| kind(poll) == index);
-            let costs: Vec<f64> = of_kind.map(|poll| poll.broker_ms).collect();
+            let costs: Vec<f64> = of_kind.clone().map(|poll| poll.broker_ms).collect();
             if costs.is_empty() {
                 continue;
+            }
+            if index == 1 {
+                let bytes = of_kind.map(|poll| poll.bytes).fold(0.0, f64::max);
+                let ratio = self.whole.1 / bytes;
+                assert!((0.95..1.05).contains(&ratio), "a poll has {bytes} bytes");
             }
             println!(
                 "  {name:<42} {:>7.1} ms broker CPU, {} of {} polls",
@@ -69,15 +76,15 @@ impl Polled {
             );
         }
         row("  one right behind the other", &self.burst.cost(idle));
+        row("  the same, each with consumers", &self.whole.0.cost(idle));
     }
 }
 
-/// Polls without a pause, hardly one of them with consumers, nodes or totals.
-async fn burst(bench: &Bench, watch: &mut Role) -> Span {
-    let pid = watch.pid();
-    let (begun, own) = (usage(bench.pid), usage(pid));
+/// So many calls without a pause, which `caller` makes.
+async fn burst(bench: &Bench, caller: u32, mut call: impl AsyncFnMut()) -> Span {
+    let (begun, own) = (usage(bench.pid), usage(caller));
     for _ in 0..BURST {
-        watch.go().await;
+        call().await;
     }
     let ended = usage(bench.pid);
     let seconds = (ended.at - begun.at).as_secs_f64();
@@ -85,9 +92,21 @@ async fn burst(bench: &Bench, watch: &mut Role) -> Span {
         calls: BURST.into(),
         broker_ms: ended.cpu_ms - begun.cpu_ms,
         seconds,
-        own_ms: usage(pid).cpu_ms - own.cpu_ms,
+        own_ms: usage(caller).cpu_ms - own.cpu_ms,
         wall_ms: seconds * 1e3 / f64::from(BURST),
     }
+}
+
+/// Scrapes with consumers, one right behind the other.
+async fn whole(bench: &Bench) -> (Span, f64) {
+    let mut bytes = 0;
+    let span = burst(bench, std::process::id(), async || {
+        bytes = bench.whole().await;
+    });
+    (
+        span.await,
+        f64::from(u32::try_from(bytes).expect("less than 4 GiB")),
+    )
 }
 
 pub(crate) async fn polls(bench: &Bench, watch: &mut Role, number: usize) -> Polled {
@@ -134,12 +153,18 @@ pub(crate) async fn polls(bench: &Bench, watch: &mut Role, number: usize) -> Pol
     let calls = f64::from(u32::try_from(polls.len()).expect("a few"));
     let own_ms = (usage(pid).cpu_ms - own.cpu_ms) / calls;
     let (resident, most) = memory(pid);
+    // Hardly one of these asks for consumers, nodes or totals.
+    let span = burst(bench, pid, async || {
+        watch.go().await;
+    });
+    let burst = span.await;
     Polled {
         version: words[4].to_owned(),
         polls,
         own_ms,
         resident,
         most,
-        burst: burst(bench, watch).await,
+        burst,
+        whole: whole(bench).await,
     }
 }
