@@ -88,6 +88,11 @@ pub(super) fn is_transient(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Whether the disk is full.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
 /// What SQLite's refusal to open `file` means.
 pub(super) fn of_open(file: &Path, error: rusqlite::Error) -> StoreError {
     use rusqlite::ErrorCode as Code;

@@ -21,7 +21,8 @@
 //!
 //! When the disk is full or fails, the batch is kept and tried again; the channel fills and holds
 //! the flow back, which makes the receiver refuse. Nothing is dropped for that, and the component
-//! `store` says so. Only one agent writes to a folder; readers need no agent.
+//! `store` says so; a store that is larger than it may be has room in reserve to drop what is too much.
+//! Only one agent writes to a folder; readers need no agent.
 
 mod catalogue;
 mod error;
@@ -29,6 +30,7 @@ mod housekeeping;
 mod open;
 mod query;
 mod reader;
+mod reserve;
 mod resume;
 mod retention;
 mod schema;

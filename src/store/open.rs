@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::catalogue::Catalogue;
 use super::error::{StoreError, of_open};
 use super::reader::Reader;
+use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MAX_HOURS, VERSION, VERSION_BEFORE, initialise};
 use super::sums::Summing;
 use super::write::Dictionaries;
@@ -32,6 +33,7 @@ pub struct Store {
     pub(super) stale: bool,
     pub(super) config: config::Store,
     pub(super) clock: fn() -> SystemTime,
+    pub(super) reserve: Reserve,
     /// Held as long as the store is open.
     _lock: File,
 }
@@ -49,7 +51,12 @@ impl Store {
         let lock = lock(&config.folder)?;
         let file = config.file();
         make_file(&file)?;
-        let database = connect(&file)?;
+        let reserve = Reserve::of(&config.folder);
+        let database = match connect(&file) {
+            // On a full disk there is no room for what SQLite has beside an open file.
+            Err(_) if reserve.give() => connect(&file)?,
+            opened => opened?,
+        };
         let longest = Duration::from_secs(3600 * MAX_HOURS.unsigned_abs());
         if config.retention > longest {
             tracing::warn!(
@@ -73,6 +80,7 @@ impl Store {
             stale: false,
             config,
             clock,
+            reserve,
             _lock: lock,
         })
     }

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::error::StoreError;
+use super::error::{StoreError, is_full};
 use super::schema::{hour_of, start_of};
 use super::write::Dictionaries;
 use super::{Store, views};
 
-/// Pages that go back to the disk in one go.
-const VACUUM_PAGES: u32 = 20_000;
+/// Pages that go back to the disk in one transaction: the log of more would need room itself.
+const VACUUM_PAGES: u32 = 1_000;
+/// Such transactions of one round.
+const VACUUM_STEPS: u32 = 20;
 
 /// What one round of retention did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,14 +30,27 @@ impl Store {
     }
 
     /// Drops hours that are too old, and the oldest ones while the file is too large: closed hours
-    /// first, then, if it must be, the open one. Blocks.
+    /// first, then, if it must be, the open one. On a full disk the room that is kept for that is used.
+    /// Blocks.
     ///
     /// # Errors
     /// If SQLite fails; what was done before stays done.
     pub fn retain(&mut self) -> Result<Dropped, StoreError> {
-        let done = self.drop_what_must();
+        let mut done = self.drop_what_must();
+        if done.as_ref().is_err_and(is_full) && self.reserve.give() {
+            self.stale = true;
+            // What is in the log goes into the file, so that the log begins anew.
+            self.checkpoint()?;
+            done = self.drop_what_must();
+        }
         self.stale |= done.is_err();
-        Ok(done?)
+        let done = done?;
+        if done != Dropped::default() {
+            // Only then the file is as small as it became.
+            self.checkpoint()?;
+        }
+        self.reserve.take();
+        Ok(done)
     }
 
     fn drop_what_must(&mut self) -> rusqlite::Result<Dropped> {
@@ -62,8 +77,8 @@ impl Store {
             self.drop_hours(&BTreeSet::from([oldest]))?;
             done.hours_by_size += 1;
         }
+        self.shrink()?;
         if done.hours_by_age + done.hours_by_size > 0 {
-            self.shrink()?;
             tracing::info!(
                 by_age = done.hours_by_age,
                 by_size = done.hours_by_size,
@@ -136,15 +151,18 @@ impl Store {
     /// Gives free pages back to the disk while the file itself is larger than it may be; else
     /// they are kept for the next hour.
     fn shrink(&self) -> rusqlite::Result<()> {
-        let [pages, _, size] = self.pages()?;
-        if pages.saturating_mul(size).unsigned_abs() <= self.config.max_bytes {
-            return Ok(());
+        for _ in 0..VACUUM_STEPS {
+            let [pages, free, size] = self.pages()?;
+            let bytes = pages.saturating_mul(size).unsigned_abs();
+            if free == 0 || bytes <= self.config.max_bytes {
+                break;
+            }
+            let mut statement = self
+                .database
+                .prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
         }
-        let mut statement = self
-            .database
-            .prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
-        let mut rows = statement.query([])?;
-        while rows.next()?.is_some() {}
         Ok(())
     }
 }

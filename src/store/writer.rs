@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{StoreError, is_transient};
+use super::error::{StoreError, is_full, is_transient};
 use super::{Done, Store, Written};
 use crate::config;
 use crate::health::Component;
@@ -27,6 +27,8 @@ const MAX_ROWS: usize = 20_000;
 const GATHER: Duration = Duration::from_millis(250);
 /// Time between two rounds of retention.
 const RETENTION: Duration = Duration::from_secs(60);
+/// The same while the disk is full: retention may make the room that is missing.
+const RETENTION_WHEN_FULL: Duration = Duration::from_secs(5);
 /// Time from a step of house-keeping to the next, at least: batches come in between.
 const STEP: Duration = Duration::from_millis(250);
 /// Pauses between attempts: from the first to the longest, doubling. A disk that has room again is
@@ -90,7 +92,9 @@ impl Writer {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = retention.tick() => self.retain().await,
+                _ = retention.tick() => if let Err(error) = self.retain().await {
+                    self.fail("retention", &error);
+                },
                 _ = steps.tick(), if self.steps == Steps::Due => {
                     self.step().await;
                     steps.reset();
@@ -156,6 +160,7 @@ impl Writer {
         let mut pause = PAUSES.0;
         let mut last_attempts = 0;
         loop {
+            let mut retention = RETENTION;
             match self.attempt(&batches).await {
                 Some(Ok(())) => return true,
                 Some(Err(StoreError::Database(error))) if !is_transient(&error) => {
@@ -164,6 +169,9 @@ impl Writer {
                     return self.write_parts(&batches, stop).await;
                 }
                 Some(Err(error)) => {
+                    if matches!(&error, StoreError::Database(error) if is_full(error)) {
+                        retention = RETENTION_WHEN_FULL;
+                    }
                     self.metrics.error("store");
                     self.component.unhealthy(&format!("{error}; batches wait"));
                 }
@@ -181,9 +189,9 @@ impl Writer {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled(), if last_attempts == 0 => {}
             }
-            // Retention may make the room that is missing.
-            if self.retained.elapsed() >= RETENTION {
-                self.retain().await;
+            if self.retained.elapsed() >= retention {
+                // That it fails on this disk was just said.
+                let _ = self.retain().await;
             }
             let longest = if last_attempts == 0 {
                 PAUSES.1
@@ -228,7 +236,7 @@ impl Writer {
         done
     }
 
-    async fn retain(&mut self) {
+    async fn retain(&mut self) -> Result<(), StoreError> {
         self.retained = Instant::now();
         // An hour may have ended.
         self.steps = Steps::Due;
@@ -242,9 +250,8 @@ impl Writer {
             }
             store.retain()
         };
-        if let Some(Err(error)) = self.blocking(retain).await {
-            self.fail("retention", &error);
-        }
+        let done = self.blocking(retain).await;
+        done.map_or(Ok(()), |done| done.map(|_| ()))
     }
 
     async fn step(&mut self) {

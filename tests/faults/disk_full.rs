@@ -141,3 +141,59 @@ async fn what_is_thrown_away_is_found_out() {
     let (_, missing) = rounds(1, Duration::ZERO, Mode::Lie).await;
     assert!(missing > 0);
 }
+
+/// How long an agent at most takes nothing whose store is larger than it may be, on a disk that
+/// somebody else fills and does not free; with the room that it keeps for that, or without.
+async fn longest_refusal(keeps_room: bool, looks: Duration) -> Duration {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup::new(folder.path())
+        .on_small_disk("64m")
+        .set("store.max_bytes", "4MiB")
+        .set("broker.poll_interval", "1h");
+    let agent = setup.start().await;
+    let reserve = agent.path("store/rabtrace.reserve");
+    eventually("room is kept", PATIENCE, || async {
+        reserve.exists().then_some(())
+    })
+    .await;
+    Load::new(100)
+        .run_for(&agent.otlp, 4, Some(10_000), Duration::from_secs(4))
+        .await;
+    if !keeps_room {
+        std::fs::remove_file(&reserve).unwrap();
+    }
+    fill(&agent);
+    // So small that what retention needs finds no room in what these leave.
+    let load = Load::new(1);
+    let (begun, mut taken, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    while begun.elapsed() < looks {
+        if load.send_one(&agent.otlp).await == Some(200) {
+            longest = longest.max(taken.elapsed());
+            taken = Instant::now();
+        }
+    }
+    let has_cut = agent.log().contains("retention dropped hours");
+    assert_eq!(has_cut, keeps_room, "{}", agent.log());
+    longest.max(taken.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_too_large_is_cut_on_a_disk_that_stays_full() {
+    if !may_mount() {
+        return;
+    }
+    let longest = longest_refusal(true, Duration::from_secs(15)).await;
+    let figures = json!({"longest_refusal_ms": u64::try_from(longest.as_millis()).unwrap()});
+    report("disk_stays_full", Length::chosen(), &figures);
+    assert!(longest < Duration::from_secs(10), "{figures}");
+}
+
+/// The control: the room is taken away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_retention_it_is_stuck() {
+    if !may_mount() {
+        return;
+    }
+    let longest = longest_refusal(false, Duration::from_secs(20)).await;
+    assert!(longest > Duration::from_secs(12), "{longest:?}");
+}

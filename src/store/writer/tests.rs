@@ -164,7 +164,7 @@ async fn a_step_that_failed_is_not_tried_again_with_every_batch() {
     assert_eq!(health.overall(), Status::Degraded);
     writer.take(batch(1), &mut batches, &stop).await;
     assert_eq!(writer.steps, Steps::Failed);
-    writer.retain().await;
+    writer.retain().await.unwrap();
     assert_eq!(writer.steps, Steps::Due);
 }
 
