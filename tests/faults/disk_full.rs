@@ -197,3 +197,39 @@ async fn without_room_for_retention_it_is_stuck() {
     let longest = longest_refusal(false, Duration::from_secs(20)).await;
     assert!(longest > Duration::from_secs(12), "{longest:?}");
 }
+
+/// What waits for the sinks goes out, though the disk has no room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spools_are_emptied_on_a_disk_that_stays_full() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (influx, forward) = (Sink::start(), Sink::start());
+    let setup = Setup::new(folder.path())
+        .on_small_disk("48m")
+        .set("influx.url", influx.url())
+        .set("forward.endpoint", forward.url())
+        .set("forward.protocol", "http/protobuf")
+        .set("broker.poll_interval", "1h");
+    let mut agent = setup.start().await;
+    let load = Load::new(100);
+    for sink in [&influx, &forward] {
+        sink.answer_by(Mode::Refuse(503));
+    }
+    load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_millis(500))
+        .await;
+    fill(&agent);
+    until_refused(&mut agent, &load).await;
+    for (name, sink) in [("influx", &influx), ("forward", &forward)] {
+        sink.answer_by(Mode::Take);
+        agent.until_drained(name, PATIENCE).await;
+        let verdict = judge(&load.oracle, sink);
+        assert_eq!(
+            verdict.lost,
+            agent.dropped(name).await,
+            "{name}: {verdict:?}"
+        );
+        assert!(verdict.delivered > 0, "{name}: {verdict:?}");
+    }
+}
