@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::health::{Failure, Finding};
+use crate::store::max_bytes;
 
 /// A folder, and what may be in it.
 struct Share {
@@ -39,12 +40,12 @@ pub(crate) fn room(config: &Config) -> Vec<Finding> {
 }
 
 fn shares(config: &Config) -> Vec<Share> {
+    let (store, spool) = (&config.store, &config.spool);
     let mut shares = vec![Share {
-        folder: config.store.folder.clone(),
+        folder: store.folder.clone(),
         keys: "store.max_bytes",
-        max_bytes: config.store.max_bytes,
+        max_bytes: max_bytes(existing(&store.folder), store.max_bytes),
     }];
-    let spool = &config.spool;
     let sinks = [
         ("forward", config.forward.endpoint.is_some()),
         ("influx", config.influx.url.is_some()),

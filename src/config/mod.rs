@@ -192,7 +192,7 @@ pub struct Store {
     pub folder: PathBuf,
     /// Age at which an hour's data is dropped.
     pub retention: Duration,
-    /// Size in bytes at which the oldest hour is dropped.
+    /// Size in bytes at which the oldest hour is dropped; half of its disk if that is less.
     pub max_bytes: u64,
     /// Whether spans are kept.
     pub spans: bool,

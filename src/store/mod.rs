@@ -50,5 +50,6 @@ pub use query::{
 };
 pub use reader::Reader;
 pub use retention::Dropped;
+pub(crate) use retention::max_bytes;
 pub use write::Written;
 pub use writer::Writer;

@@ -1,7 +1,10 @@
 //! Dropping hours: by age, then by bytes.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
+
+use rustix::fs::statvfs;
 
 use super::error::{StoreError, is_full};
 use super::schema::{hour_of, start_of};
@@ -29,7 +32,7 @@ impl Store {
         self.config.max_bytes = max_bytes;
     }
 
-    /// Drops hours that are too old, and the oldest ones while the file is too large: closed hours
+    /// Drops hours that are too old, and the oldest ones while the store is too large: closed hours
     /// first, then, if it must be, the open one. On a full disk the room that is kept for that is used.
     /// Blocks.
     ///
@@ -67,7 +70,8 @@ impl Store {
             .collect();
         done.hours_by_age = count(&old);
         self.drop_hours(&old)?;
-        while self.used_bytes()? > self.config.max_bytes {
+        let max_bytes = max_bytes(&self.config.folder, self.config.max_bytes);
+        while self.used_bytes()? > max_bytes {
             let Some(oldest) = self.catalogue.hours().first().copied() else {
                 // What is left are texts that nothing refers to any more.
                 self.drop_texts(i64::MAX)?;
@@ -77,7 +81,7 @@ impl Store {
             self.drop_hours(&BTreeSet::from([oldest]))?;
             done.hours_by_size += 1;
         }
-        self.shrink()?;
+        self.shrink(max_bytes)?;
         if done.hours_by_age + done.hours_by_size > 0 {
             tracing::info!(
                 by_age = done.hours_by_age,
@@ -150,11 +154,11 @@ impl Store {
 
     /// Gives free pages back to the disk while the file itself is larger than it may be; else
     /// they are kept for the next hour.
-    fn shrink(&self) -> rusqlite::Result<()> {
+    fn shrink(&self, max_bytes: u64) -> rusqlite::Result<()> {
         for _ in 0..VACUUM_STEPS {
             let [pages, free, size] = self.pages()?;
             let bytes = pages.saturating_mul(size).unsigned_abs();
-            if free == 0 || bytes <= self.config.max_bytes {
+            if free == 0 || bytes <= max_bytes {
                 break;
             }
             let mut statement = self
@@ -165,6 +169,13 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// How large a store in that folder may be: half of its disk if that is less than what it is told.
+pub(crate) fn max_bytes(folder: &Path, told: u64) -> u64 {
+    let disk = statvfs(folder);
+    let disk = disk.map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    told.min(disk / 2)
 }
 
 fn count(hours: &BTreeSet<i64>) -> u64 {

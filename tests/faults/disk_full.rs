@@ -1,6 +1,7 @@
 //! A disk that is full and has room again, under the whole agent: store and spools.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -196,6 +197,37 @@ async fn without_room_for_retention_it_is_stuck() {
     }
     let longest = longest_refusal(false, Duration::from_secs(20)).await;
     assert!(longest > Duration::from_secs(12), "{longest:?}");
+}
+
+/// A disk that is smaller than the store may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_cut_to_its_disk() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup::new(folder.path())
+        .on_small_disk("32m")
+        .set("broker.poll_interval", "1h");
+    let agent = setup.start().await;
+    let (load, stop) = (Load::new(100), AtomicBool::new(false));
+    let cut = async {
+        eventually("the store is cut", PATIENCE, || async {
+            agent
+                .log()
+                .contains("retention dropped hours")
+                .then_some(())
+        })
+        .await;
+        stop.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(load.run(&agent.otlp, 4, None, &stop), cut);
+    eventually(
+        "a request is taken again",
+        Duration::from_secs(10),
+        || async { (load.send_one(&agent.otlp).await == Some(200)).then_some(()) },
+    )
+    .await;
 }
 
 /// What waits for the sinks goes out, though the disk has no room.

@@ -92,7 +92,7 @@ pub(super) const OWN: &[Key] = &[
         "store.max_bytes",
         "1GiB",
         &["RABTRACE_STORE_MAX_BYTES"],
-        "Size at which the oldest hour is dropped.",
+        "Size at which the oldest hour is dropped; half of its disk if that is less.",
         |config, input| set(&mut config.store.max_bytes, size(input.text())),
     ),
     boolean(
