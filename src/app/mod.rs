@@ -75,9 +75,13 @@ impl App {
         let spools = Spools::open(&config, &metrics)?;
         for failure in room(&config)
             .iter()
-            .filter_map(|disk| disk.outcome.as_ref().err())
+            .filter_map(|(_, disk)| disk.outcome.as_ref().err())
         {
-            tracing::warn!("the disk may become full: {failure}");
+            tracing::warn!(
+                why = failure.why,
+                fix = failure.fix,
+                "the disk may become full"
+            );
         }
         Ok(Self {
             config,

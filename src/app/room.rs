@@ -2,6 +2,7 @@
 //! senders are refused until something else makes room.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,13 +13,15 @@ use crate::store::max_bytes;
 /// A folder, and what may be in it.
 struct Share {
     folder: PathBuf,
-    keys: &'static str,
+    /// The key that names the folder, and the one that says how large it may be.
+    keys: (&'static str, &'static str),
     max_bytes: u64,
 }
 
-/// One finding for each file system that they are on: what they may still take, and what is free. One
-/// that cannot be looked at is left out: who opens the folders says what is wrong with it.
-pub(crate) fn room(config: &Config) -> Vec<Finding> {
+/// For each file system that they are on: what they may still take and what is free, and the key of
+/// the first folder there. One that cannot be looked at is left out: who opens the folders says what is
+/// wrong with it.
+pub(crate) fn room(config: &Config) -> Vec<(&'static str, Finding)> {
     let mut disks: Vec<(u64, Vec<Share>)> = Vec::new();
     for share in shares(config) {
         let Ok(device) = fs::metadata(existing(&share.folder)) else {
@@ -34,7 +37,7 @@ pub(crate) fn room(config: &Config) -> Vec<Finding> {
         .filter_map(|(_, shares)| {
             let first = shares.first()?;
             let free = free_bytes(existing(&first.folder))?;
-            Some(finding(shares, free))
+            Some((first.keys.0, finding(shares, free)?))
         })
         .collect()
 }
@@ -43,7 +46,7 @@ fn shares(config: &Config) -> Vec<Share> {
     let (store, spool) = (&config.store, &config.spool);
     let mut shares = vec![Share {
         folder: store.folder.clone(),
-        keys: "store.max_bytes",
+        keys: ("store.folder", "store.max_bytes"),
         max_bytes: max_bytes(existing(&store.folder), store.max_bytes),
     }];
     let sinks = [
@@ -53,16 +56,19 @@ fn shares(config: &Config) -> Vec<Share> {
     let used = sinks.iter().filter(|(_, is_used)| *is_used);
     shares.extend(used.map(|(sink, _)| Share {
         folder: config.spool_folder().join(sink),
-        keys: "spool.max_bytes",
+        keys: ("spool.folder", "spool.max_bytes"),
         max_bytes: spool.max_bytes.saturating_add(spool.dead_letter_bytes),
     }));
     shares
 }
 
-fn finding(shares: &[Share], free: u64) -> Finding {
-    let left = |share: &Share| share.max_bytes.saturating_sub(used_bytes(&share.folder));
-    let needed: u64 = shares.iter().map(left).sum();
-    let mut keys: Vec<&str> = shares.iter().map(|share| share.keys).collect();
+fn finding(shares: &[Share], free: u64) -> Option<Finding> {
+    let mut needed: u64 = 0;
+    for share in shares {
+        let used = used_bytes(&share.folder).ok()?;
+        needed = needed.saturating_add(share.max_bytes.saturating_sub(used));
+    }
+    let mut keys: Vec<&str> = shares.iter().map(|share| share.keys.1).collect();
     keys.dedup();
     let said = format!(
         "{} may still take {}; {} are free",
@@ -80,14 +86,12 @@ fn finding(shares: &[Share], free: u64) -> Finding {
             ),
         }),
     };
-    let folders: Vec<_> = shares.iter().map(|share| &share.folder).collect();
-    Finding {
+    let folder = shares.first()?.folder.display();
+    Some(Finding {
         name: "disk",
-        url: folders
-            .first()
-            .map_or_else(String::new, |folder| folder.display().to_string()),
+        url: folder.to_string(),
         outcome,
-    }
+    })
 }
 
 /// The folder, or the next above it that is there.
@@ -102,12 +106,15 @@ fn free_bytes(path: &Path) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// What the files of a folder take, those of folders in it left out.
-fn used_bytes(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = entries.filter_map(|entry| entry.metadata().ok());
+/// What the files of a folder take, those of folders in it left out; nothing if it is not there.
+fn used_bytes(folder: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let files = entries.flatten().filter_map(|entry| entry.metadata().ok());
     let files = files.filter(fs::Metadata::is_file);
-    files.map(|file| file.len()).sum()
+    Ok(files.map(|file| file.len()).sum())
 }
 
 /// A size in the largest unit of which there is one.
@@ -126,10 +133,10 @@ mod tests {
     use super::{Share, finding, room, size, used_bytes};
     use crate::config::{Config, Secret};
 
-    fn share(folder: &std::path::Path, keys: &'static str, max_bytes: u64) -> Share {
+    fn share(folder: &std::path::Path, key: &'static str, max_bytes: u64) -> Share {
         Share {
             folder: folder.to_owned(),
-            keys,
+            keys: ("store.folder", key),
             max_bytes,
         }
     }
@@ -141,13 +148,13 @@ mod tests {
         std::fs::write(path.join("a"), vec![1; 8 << 20]).unwrap();
         std::fs::create_dir(path.join("of_another")).unwrap();
         std::fs::write(path.join("of_another/b"), vec![1; 1 << 20]).unwrap();
-        assert_eq!(used_bytes(path), 8 << 20);
+        assert_eq!(used_bytes(path).unwrap(), 8 << 20);
         let shares = [
             share(path, "store.max_bytes", 12 << 20),
             share(&path.join("later"), "spool.max_bytes", 3 << 20),
         ];
-        assert!(finding(&shares, 7 << 20).outcome.is_ok());
-        let failure = finding(&shares, 6 << 20).outcome.unwrap_err();
+        assert!(finding(&shares, 7 << 20).unwrap().outcome.is_ok());
+        let failure = finding(&shares, 6 << 20).unwrap().outcome.unwrap_err();
         assert_eq!(
             failure.why,
             "store.max_bytes and spool.max_bytes may still take 7.0 MiB; 6.0 MiB are free"
@@ -166,12 +173,12 @@ mod tests {
         config.store.folder = folder.path().join("not/there/yet");
         config.store.max_bytes = 1;
         config.spool.max_bytes = 1 << 60;
-        let [alone] = &room(&config)[..] else {
+        let [(_, alone)] = &room(&config)[..] else {
             panic!("one disk");
         };
         assert!(alone.outcome.is_ok(), "{alone:?}");
         config.influx.url = Some(Secret::new("http://127.0.0.1:9"));
-        let [both] = &room(&config)[..] else {
+        let [("store.folder", both)] = &room(&config)[..] else {
             panic!("one disk");
         };
         assert!(both.outcome.is_err(), "{both:?}");

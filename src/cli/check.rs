@@ -73,7 +73,7 @@ impl Check {
         rows.extend(upstream.map(|finding| row(finding, &loaded.origin("forward.endpoint"))));
         rows.extend(grafana.map(|finding| row(finding, &loaded.origin("grafana.url"))));
         let disks = room(config).into_iter();
-        rows.extend(disks.map(|finding| row(finding, &loaded.origin("store.folder"))));
+        rows.extend(disks.map(|(key, finding)| row(finding, &loaded.origin(key))));
         let failed = rows.iter().any(|row| !row.ok);
         output::rows(self.output, &rows, text)?;
         Ok(if failed {

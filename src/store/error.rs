@@ -88,9 +88,14 @@ pub(super) fn is_transient(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether the disk is full.
+/// Whether the disk is full, or the user's part of it: SQLite says so in three ways.
 pub(super) fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    use rusqlite::ffi;
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(
+        code,
+        Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)
+    )
 }
 
 /// What SQLite's refusal to open `file` means.

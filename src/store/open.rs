@@ -51,11 +51,11 @@ impl Store {
         let lock = lock(&config.folder)?;
         let file = config.file();
         make_file(&file)?;
-        let reserve = Reserve::of(&config.folder);
-        let database = match connect(&file) {
-            // On a full disk there is no room for what SQLite has beside an open file.
-            Err(_) if reserve.give() => connect(&file)?,
-            opened => opened?,
+        let mut reserve = Reserve::of(&config.folder);
+        // On a full disk there may be no room for what SQLite has beside an open file.
+        let (database, catalogue) = match load(&file) {
+            Err(_) if reserve.is_needed() && reserve.give() => load(&file)?,
+            loaded => loaded?,
         };
         let longest = Duration::from_secs(3600 * MAX_HOURS.unsigned_abs());
         if config.retention > longest {
@@ -65,13 +65,6 @@ impl Store {
             );
             config.retention = longest;
         }
-        let mut catalogue = Catalogue::read(&database)?;
-        for view in ["spans", "message_flow", "paths"] {
-            catalogue.stale_views.insert(view.to_owned());
-        }
-        let transaction = database.unchecked_transaction()?;
-        views::rebuild(&transaction, &mut catalogue)?;
-        transaction.commit()?;
         Ok(Self {
             database,
             catalogue,
@@ -207,6 +200,19 @@ fn make_file(file: &Path) -> Result<(), StoreError> {
         }
         Err(error) => Err(unusable(what, file, error, OTHER_FOLDER)),
     }
+}
+
+/// Opens the file, and makes its views anew.
+fn load(file: &Path) -> Result<(Connection, Catalogue), StoreError> {
+    let database = connect(file)?;
+    let mut catalogue = Catalogue::read(&database)?;
+    for view in ["spans", "message_flow", "paths"] {
+        catalogue.stale_views.insert(view.to_owned());
+    }
+    let transaction = database.unchecked_transaction()?;
+    views::rebuild(&transaction, &mut catalogue)?;
+    transaction.commit()?;
+    Ok((database, catalogue))
 }
 
 fn connect(file: &Path) -> Result<Connection, StoreError> {

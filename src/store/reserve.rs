@@ -19,40 +19,78 @@ const MIN_BYTES: u64 = 1 << 20;
 const PARTS: u64 = 4;
 
 /// The reserve of one folder.
-pub(super) struct Reserve(PathBuf);
+pub(super) struct Reserve {
+    path: PathBuf,
+    /// What was given back last: as much is taken again, be it more than its part.
+    given: u64,
+}
 
 impl Reserve {
     pub(super) fn of(folder: &Path) -> Self {
-        Self(folder.join("rabtrace.reserve"))
+        Self {
+            path: folder.join("rabtrace.reserve"),
+            given: 0,
+        }
     }
 
     /// Takes the room, or more of it, as far as there is some.
     pub(super) fn take(&self) {
         if let Err(error) = self.grow() {
-            tracing::debug!(%error, path = %self.0.display(), "no room is kept for retention");
+            tracing::debug!(%error, path = %self.path.display(), "no room is kept for retention");
         }
     }
 
     fn grow(&self) -> io::Result<()> {
-        let taken = fs::metadata(&self.0).map_or(0, |file| file.len());
+        let taken = self.taken();
         if taken >= MAX_BYTES {
             return Ok(());
         }
-        let disk = statvfs(self.0.parent().unwrap_or(Path::new(".")))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let bytes = (free.saturating_add(taken) / PARTS).min(MAX_BYTES);
-        if bytes < taken.max(MIN_BYTES) {
+        let room = self.free()?.saturating_add(taken);
+        let part = (room / PARTS).min(MAX_BYTES);
+        let bytes = match self.given {
+            given if given <= room / 2 => part.max(given),
+            _ => part,
+        };
+        if bytes < MIN_BYTES || bytes <= taken {
             return Ok(());
         }
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&self.0)?;
-        Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?)
+        let file = options.open(&self.path)?;
+        let grown = fallocate(&file, FallocateFlags::empty(), 0, bytes);
+        if grown.is_err() && taken == 0 {
+            // Not every file system can keep room.
+            fs::remove_file(&self.path)?;
+        }
+        Ok(grown?)
     }
 
     /// Gives the room back; whether there was some.
-    pub(super) fn give(&self) -> bool {
-        fs::remove_file(&self.0).is_ok()
+    pub(super) fn give(&mut self) -> bool {
+        let taken = self.taken();
+        let gave = fs::remove_file(&self.path).is_ok() && taken > 0;
+        if gave {
+            self.given = taken;
+            tracing::info!(
+                bytes = taken,
+                "the disk is full: retention gets the room kept for it"
+            );
+        }
+        gave
+    }
+
+    /// Whether the disk has no room but this.
+    pub(super) fn is_needed(&self) -> bool {
+        self.free().is_ok_and(|free| free < MIN_BYTES)
+    }
+
+    fn taken(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let disk = statvfs(self.path.parent().unwrap_or(Path::new(".")))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 
@@ -64,15 +102,15 @@ mod tests {
     #[test]
     fn room_is_taken_once_and_given_back_once() {
         let folder = tempfile::tempdir().unwrap();
-        let reserve = Reserve::of(folder.path());
+        let mut reserve = Reserve::of(folder.path());
         assert!(!reserve.give(), "there is none");
         reserve.take();
-        let file = std::fs::metadata(&reserve.0).unwrap();
+        let file = std::fs::metadata(&reserve.path).unwrap();
         assert!((MIN_BYTES..=MAX_BYTES).contains(&file.len()), "{file:?}");
         assert!(file.blocks() * 512 >= file.len(), "it only looks like room");
         assert_eq!(file.mode() & 0o777, 0o600);
         reserve.take();
-        assert_eq!(std::fs::metadata(&reserve.0).unwrap().ino(), file.ino());
+        assert_eq!(std::fs::metadata(&reserve.path).unwrap().ino(), file.ino());
         assert!(reserve.give() && !reserve.give());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::statvfs;
 
@@ -13,8 +13,8 @@ use super::{Store, views};
 
 /// Pages that go back to the disk in one transaction: the log of more would need room itself.
 const VACUUM_PAGES: u32 = 1_000;
-/// Such transactions of one round.
-const VACUUM_STEPS: u32 = 20;
+/// For how long that goes on in one round: batches wait.
+const VACUUM: Duration = Duration::from_millis(200);
 
 /// What one round of retention did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,26 +39,35 @@ impl Store {
     /// # Errors
     /// If SQLite fails; what was done before stays done.
     pub fn retain(&mut self) -> Result<Dropped, StoreError> {
-        let mut done = self.drop_what_must();
-        if done.as_ref().is_err_and(is_full) && self.reserve.give() {
-            self.stale = true;
+        let mut done = Dropped::default();
+        let mut outcome = self.attempt(&mut done);
+        if outcome.as_ref().is_err_and(is_full) && self.reserve.give() {
+            outcome = self.attempt(&mut done);
+        }
+        if outcome.as_ref().is_err_and(is_full) {
             // What is in the log goes into the file, so that the log begins anew.
-            self.checkpoint()?;
-            done = self.drop_what_must();
+            outcome = self.backfill().and_then(|()| self.attempt(&mut done));
         }
-        self.stale |= done.is_err();
-        let done = done?;
         if done != Dropped::default() {
-            // Only then the file is as small as it became.
-            self.checkpoint()?;
+            tracing::info!(
+                by_age = done.hours_by_age,
+                by_size = done.hours_by_size,
+                "retention dropped hours of the store"
+            );
         }
+        outcome?;
         self.reserve.take();
         Ok(done)
     }
 
-    fn drop_what_must(&mut self) -> rusqlite::Result<Dropped> {
+    fn attempt(&mut self, done: &mut Dropped) -> rusqlite::Result<()> {
+        let outcome = self.drop_what_must(done);
+        self.stale |= outcome.is_err();
+        outcome
+    }
+
+    fn drop_what_must(&mut self, done: &mut Dropped) -> rusqlite::Result<()> {
         self.refresh()?;
-        let mut done = Dropped::default();
         let now = self.now();
         let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
         let limit = now.saturating_sub(retention);
@@ -68,8 +77,8 @@ impl Store {
             .into_iter()
             .filter(|hour| start_of(hour + 1) <= limit)
             .collect();
-        done.hours_by_age = count(&old);
         self.drop_hours(&old)?;
+        done.hours_by_age += count(&old);
         let max_bytes = max_bytes(&self.config.folder, self.config.max_bytes);
         while self.used_bytes()? > max_bytes {
             let Some(oldest) = self.catalogue.hours().first().copied() else {
@@ -81,15 +90,17 @@ impl Store {
             self.drop_hours(&BTreeSet::from([oldest]))?;
             done.hours_by_size += 1;
         }
-        self.shrink(max_bytes)?;
-        if done.hours_by_age + done.hours_by_size > 0 {
-            tracing::info!(
-                by_age = done.hours_by_age,
-                by_size = done.hours_by_size,
-                "retention dropped hours of the store"
-            );
+        if self.shrink(max_bytes)? {
+            // Only then the file itself is smaller.
+            self.backfill()?;
         }
-        Ok(done)
+        Ok(())
+    }
+
+    /// Moves what it can from the log into the file, without waiting for readers.
+    fn backfill(&self) -> rusqlite::Result<()> {
+        let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+        self.database.query_row(sql, [], |_| Ok(()))
     }
 
     fn drop_hours(&mut self, hours: &BTreeSet<i64>) -> rusqlite::Result<()> {
@@ -153,21 +164,22 @@ impl Store {
     }
 
     /// Gives free pages back to the disk while the file itself is larger than it may be; else
-    /// they are kept for the next hour.
-    fn shrink(&self, max_bytes: u64) -> rusqlite::Result<()> {
-        for _ in 0..VACUUM_STEPS {
+    /// they are kept for the next hour. Whether it gave any.
+    fn shrink(&self, max_bytes: u64) -> rusqlite::Result<bool> {
+        let (begun, mut gave) = (Instant::now(), false);
+        loop {
             let [pages, free, size] = self.pages()?;
             let bytes = pages.saturating_mul(size).unsigned_abs();
-            if free == 0 || bytes <= max_bytes {
-                break;
+            if free == 0 || bytes <= max_bytes || begun.elapsed() > VACUUM {
+                return Ok(gave);
             }
             let mut statement = self
                 .database
                 .prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
             let mut rows = statement.query([])?;
             while rows.next()?.is_some() {}
+            gave = true;
         }
-        Ok(())
     }
 }
 

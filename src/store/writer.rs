@@ -190,8 +190,12 @@ impl Writer {
                 () = stop.cancelled(), if last_attempts == 0 => {}
             }
             if self.retained.elapsed() >= retention {
-                // That it fails on this disk was just said.
-                let _ = self.retain().await;
+                // That the disk is full was just said.
+                if let Err(error) = self.retain().await
+                    && !matches!(&error, StoreError::Database(error) if is_full(error))
+                {
+                    self.fail("retention", &error);
+                }
             }
             let longest = if last_attempts == 0 {
                 PAUSES.1

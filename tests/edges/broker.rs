@@ -17,7 +17,8 @@ fn check(sets: &[String]) -> Vec<(String, bool, String)> {
     let found: Value = serde_json::from_str(&data).unwrap_or_else(|_| panic!("{data}{errors}"));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let row = |row: &Value| (text(&row["name"]), row["ok"] == true, text(&row["message"]));
-    found["rows"].as_array().unwrap().iter().map(row).collect()
+    let rows = found["rows"].as_array().unwrap().iter();
+    rows.filter(|row| row["name"] != "disk").map(row).collect()
 }
 
 #[tokio::test]
