@@ -58,10 +58,8 @@ async fn until_refused(agent: &mut Agent, load: &Load) {
 async fn rounds(number: u32, full_for: Duration, mode: Mode) -> (Duration, u64) {
     let folder = tempfile::tempdir().unwrap();
     let (influx, forward) = (Sink::start(), Sink::start());
-    // The store keeps what all rounds bring.
-    let disk = format!("{}m", 32 + 2 * number);
     let setup = Setup::new(folder.path())
-        .on_small_disk(&disk)
+        .on_small_disk("32m")
         .set("influx.url", influx.url())
         .set("forward.endpoint", forward.url())
         .set("forward.protocol", "http/protobuf")
