@@ -43,6 +43,11 @@ const LISTING: Duration = Duration::from_secs(15);
 /// Polls of the whole agent.
 const AGENT_POLLS: u32 = 4;
 
+/// All that a poll asks a node for when it asks for consumers too.
+const WHOLE: &str = "/metrics/detailed?family=queue_coarse_metrics&family=queue_delivery_metrics\
+    &family=queue_exchange_metrics&family=exchange_metrics&family=node_coarse_metrics\
+    &family=node_metrics&family=connection_churn_metrics&family=queue_consumer_count";
+
 /// What a call cost: CPU in the mean, time in the middle.
 struct Cost {
     broker_ms: f64,
@@ -180,11 +185,6 @@ impl Bench {
         body.is_ok_and(|body| body.starts_with(b"["))
     }
 }
-
-/// All that a poll asks a node for when it asks for consumers too.
-const WHOLE: &str = "/metrics/detailed?family=queue_coarse_metrics&family=queue_delivery_metrics\
-    &family=queue_exchange_metrics&family=exchange_metrics&family=node_coarse_metrics\
-    &family=node_metrics&family=connection_churn_metrics&family=queue_consumer_count";
 
 /// Waits until a whole number of `step`s after `begun`.
 async fn next(begun: Instant, step: Duration) {

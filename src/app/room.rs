@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::health::{Failure, Finding};
-use crate::store::max_bytes;
+use crate::store::{free_bytes, max_bytes};
 
 /// A folder, and what may be in it.
 struct Share {
@@ -36,7 +36,7 @@ pub(crate) fn room(config: &Config) -> Vec<(&'static str, Finding)> {
         .iter()
         .filter_map(|(_, shares)| {
             let first = shares.first()?;
-            let free = free_bytes(existing(&first.folder))?;
+            let free = free_bytes(existing(&first.folder)).ok()?;
             Some((first.keys.0, finding(shares, free)?))
         })
         .collect()
@@ -98,12 +98,6 @@ fn finding(shares: &[Share], free: u64) -> Option<Finding> {
 fn existing(folder: &Path) -> &Path {
     let mut folders = folder.ancestors();
     folders.find(|path| path.exists()).unwrap_or(Path::new("."))
-}
-
-/// What is free for a user who is not root.
-fn free_bytes(path: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(path).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// What the files of a folder take, those of folders in it left out; nothing if it is not there.

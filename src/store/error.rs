@@ -67,6 +67,13 @@ pub enum StoreError {
     Database(#[from] rusqlite::Error),
 }
 
+impl StoreError {
+    /// Whether the disk is full.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Database(error) if is_full(error))
+    }
+}
+
 /// Whether trying again can help: the disk, a lock, memory; not the data itself.
 pub(super) fn is_transient(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode as Code;

@@ -25,6 +25,7 @@
 //! Only one agent writes to a folder; readers need no agent.
 
 mod catalogue;
+mod disk;
 mod error;
 mod housekeeping;
 mod open;
@@ -40,6 +41,7 @@ mod views;
 mod write;
 mod writer;
 
+pub(crate) use disk::{free_bytes, max_bytes};
 pub use error::StoreError;
 pub use housekeeping::Done;
 pub use open::Store;
@@ -50,6 +52,5 @@ pub use query::{
 };
 pub use reader::Reader;
 pub use retention::Dropped;
-pub(crate) use retention::max_bytes;
 pub use write::Written;
 pub use writer::Writer;

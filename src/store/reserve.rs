@@ -9,9 +9,11 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate};
 
-/// The largest reserve: as large as the log of two of the largest transactions.
+use super::disk::free_bytes;
+
+/// The largest reserve.
 const MAX_BYTES: u64 = 16 << 20;
 /// A smaller one would be of no use.
 const MIN_BYTES: u64 = 1 << 20;
@@ -89,8 +91,7 @@ impl Reserve {
     }
 
     fn free(&self) -> io::Result<u64> {
-        let disk = statvfs(self.path.parent().unwrap_or(Path::new(".")))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        free_bytes(self.path.parent().unwrap_or(Path::new(".")))
     }
 }
 

@@ -1,11 +1,9 @@
 //! Dropping hours: by age, then by bytes.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::statvfs;
-
+use super::disk::max_bytes;
 use super::error::{StoreError, is_full};
 use super::schema::{hour_of, start_of};
 use super::write::Dictionaries;
@@ -181,13 +179,6 @@ impl Store {
             gave = true;
         }
     }
-}
-
-/// How large a store in that folder may be: half of its disk if that is less than what it is told.
-pub(crate) fn max_bytes(folder: &Path, told: u64) -> u64 {
-    let disk = statvfs(folder);
-    let disk = disk.map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
-    told.min(disk / 2)
 }
 
 fn count(hours: &BTreeSet<i64>) -> u64 {

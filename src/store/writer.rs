@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{StoreError, is_full, is_transient};
+use super::error::{StoreError, is_transient};
 use super::{Done, Store, Written};
 use crate::config;
 use crate::health::Component;
@@ -169,7 +169,7 @@ impl Writer {
                     return self.write_parts(&batches, stop).await;
                 }
                 Some(Err(error)) => {
-                    if matches!(&error, StoreError::Database(error) if is_full(error)) {
+                    if error.is_full() {
                         retention = RETENTION_WHEN_FULL;
                     }
                     self.metrics.error("store");
@@ -192,7 +192,7 @@ impl Writer {
             if self.retained.elapsed() >= retention {
                 // That the disk is full was just said.
                 if let Err(error) = self.retain().await
-                    && !matches!(&error, StoreError::Database(error) if is_full(error))
+                    && !error.is_full()
                 {
                     self.fail("retention", &error);
                 }

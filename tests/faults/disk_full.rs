@@ -1,6 +1,7 @@
 //! A disk that is full and has room again, under the whole agent: store and spools.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -53,29 +54,39 @@ async fn until_refused(agent: &mut Agent, load: &Load) {
     }
 }
 
-/// Fills and frees so often, the first two times for so long; the slowest recovery, and by how much
-/// what was acknowledged differs from what was delivered and counted.
-async fn rounds(number: u32, full_for: Duration, mode: Mode) -> (Duration, u64) {
-    let folder = tempfile::tempdir().unwrap();
-    let (influx, forward) = (Sink::start(), Sink::start());
-    let setup = Setup::new(folder.path())
-        .on_small_disk("32m")
+/// An agent on a disk of that size, with InfluxDB and an upstream.
+async fn on_a_disk(folder: &Path, size: &str, [influx, forward]: [&Sink; 2]) -> Agent {
+    let setup = Setup::new(folder)
+        .on_small_disk(size)
         .set("influx.url", influx.url())
         .set("forward.endpoint", forward.url())
         .set("forward.protocol", "http/protobuf")
         // Its first poll is before the disk is full, and what a later one tells is none of the load's.
         .set("broker.poll_interval", "1h");
-    let mut agent = setup.start().await;
+    setup.start().await
+}
+
+/// Fills the disk while the sinks refuse, until the agent does too.
+async fn fill_up(agent: &mut Agent, load: &Load, sinks: [&Sink; 2]) {
+    for sink in sinks {
+        sink.answer_by(Mode::Refuse(503));
+    }
+    load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_millis(500))
+        .await;
+    fill(agent);
+    until_refused(agent, load).await;
+}
+
+/// Fills and frees so often, the first two times for so long; the slowest recovery, and by how much
+/// what was acknowledged differs from what was delivered and counted.
+async fn rounds(number: u32, full_for: Duration, mode: Mode) -> (Duration, u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let (influx, forward) = (Sink::start(), Sink::start());
+    let mut agent = on_a_disk(folder.path(), "32m", [&influx, &forward]).await;
     let load = Load::new(100);
     let mut slowest = Duration::ZERO;
     for round in 0..number {
-        for sink in [&influx, &forward] {
-            sink.answer_by(Mode::Refuse(503));
-        }
-        load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_millis(500))
-            .await;
-        fill(&agent);
-        until_refused(&mut agent, &load).await;
+        fill_up(&mut agent, &load, [&influx, &forward]).await;
         if round < 2 {
             // Long enough for the longest pause between the agent's attempts.
             tokio::time::sleep(full_for).await;
@@ -245,21 +256,9 @@ async fn spools_are_emptied_on_a_disk_that_others_fill() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (influx, forward) = (Sink::start(), Sink::start());
-    let setup = Setup::new(folder.path())
-        .on_small_disk("48m")
-        .set("influx.url", influx.url())
-        .set("forward.endpoint", forward.url())
-        .set("forward.protocol", "http/protobuf")
-        .set("broker.poll_interval", "1h");
-    let mut agent = setup.start().await;
+    let mut agent = on_a_disk(folder.path(), "48m", [&influx, &forward]).await;
     let load = Load::new(100);
-    for sink in [&influx, &forward] {
-        sink.answer_by(Mode::Refuse(503));
-    }
-    load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_millis(500))
-        .await;
-    fill(&agent);
-    until_refused(&mut agent, &load).await;
+    fill_up(&mut agent, &load, [&influx, &forward]).await;
     for (name, sink) in [("influx", &influx), ("forward", &forward)] {
         sink.answer_by(Mode::Take);
         agent.until_drained(name, PATIENCE).await;
