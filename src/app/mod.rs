@@ -269,15 +269,13 @@ impl Parts<'_> {
 
     /// Starts what the flow feeds: the store, and the sinks that are configured.
     fn sinks(&self, running: &mut Running, store: Store, spools: Spools) -> anyhow::Result<Sinks> {
-        let stop = running.token(Stage::Sinks);
         let (store_out, store_in) = mpsc::channel(16);
         let writer = store.writer(self.metrics.clone(), self.health.component("store"));
         let writer = writer.following(self.settings.store());
-        running.spawn(
-            Stage::Sinks,
-            "store",
-            done(writer.run(store_in, stop.clone())),
-        );
+        // From the first moment of the stop a disk that takes nothing no longer holds the flow up.
+        let stopping = running.token(Stage::Inputs);
+        let write = writer.run(store_in, stopping);
+        running.spawn(Stage::Sinks, "store", done(write));
         let mut sinks = Sinks {
             store: store_out,
             stores_spans: self.config.store.spans,

@@ -120,6 +120,11 @@ pub(super) fn of_open(file: &Path, error: rusqlite::Error) -> StoreError {
             "the store's file cannot be opened",
             "run as the user that owns it, or make file and folder accessible".to_owned(),
         ),
+        _ if is_full(&error) => (
+            "the store's disk is full",
+            "make room on it, or set store.folder (RABTRACE_STORE_FOLDER) to another one"
+                .to_owned(),
+        ),
         _ => return StoreError::Database(error),
     };
     StoreError::Unusable {

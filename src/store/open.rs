@@ -205,14 +205,21 @@ fn make_file(file: &Path) -> Result<(), StoreError> {
 /// Opens the file, and makes its views anew.
 fn load(file: &Path) -> Result<(Connection, Catalogue), StoreError> {
     let database = connect(file)?;
-    let mut catalogue = Catalogue::read(&database)?;
+    match catalogue(&database) {
+        Err(StoreError::Database(error)) => Err(of_open(file, error)),
+        read => Ok((database, read?)),
+    }
+}
+
+fn catalogue(database: &Connection) -> Result<Catalogue, StoreError> {
+    let mut catalogue = Catalogue::read(database)?;
     for view in ["spans", "message_flow", "paths"] {
         catalogue.stale_views.insert(view.to_owned());
     }
     let transaction = database.unchecked_transaction()?;
     views::rebuild(&transaction, &mut catalogue)?;
     transaction.commit()?;
-    Ok((database, catalogue))
+    Ok(catalogue)
 }
 
 fn connect(file: &Path) -> Result<Connection, StoreError> {

@@ -36,7 +36,7 @@ const STEP: Duration = Duration::from_millis(250);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 /// How long senders may still hand over after the stop signal.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Attempts after the stop signal.
+/// Attempts after the stop signal that may fail; then each batch has one.
 const LAST_ATTEMPTS: u32 = 4;
 
 /// Whether there may be something to index or to sum.
@@ -58,6 +58,8 @@ pub struct Writer {
     /// When the last round of retention began.
     retained: Instant,
     steps: Steps,
+    /// Attempts that failed since the stop signal.
+    last_attempts: u32,
     followed: Option<watch::Receiver<config::Store>>,
 }
 
@@ -69,6 +71,7 @@ impl Writer {
             component,
             retained: Instant::now(),
             steps: Steps::Due,
+            last_attempts: 0,
             followed: None,
         }
     }
@@ -158,7 +161,6 @@ impl Writer {
     /// or refused for good.
     async fn write(&mut self, batches: Arc<Vec<StoreBatch>>, stop: &CancellationToken) -> bool {
         let mut pause = PAUSES.0;
-        let mut last_attempts = 0;
         loop {
             let mut retention = RETENTION;
             match self.attempt(&batches).await {
@@ -180,14 +182,14 @@ impl Writer {
                     return false;
                 }
             }
-            last_attempts += u32::from(stop.is_cancelled());
-            if last_attempts >= LAST_ATTEMPTS {
+            self.last_attempts += u32::from(stop.is_cancelled());
+            if self.last_attempts >= LAST_ATTEMPTS {
                 self.lose(&batches, Loss::StoreStop);
                 return false;
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled(), if last_attempts == 0 => {}
+                () = stop.cancelled(), if self.last_attempts == 0 => {}
             }
             if self.retained.elapsed() >= retention {
                 // That the disk is full was just said.
@@ -197,7 +199,7 @@ impl Writer {
                     self.fail("retention", &error);
                 }
             }
-            let longest = if last_attempts == 0 {
+            let longest = if self.last_attempts == 0 {
                 PAUSES.1
             } else {
                 PAUSES.0
@@ -288,6 +290,7 @@ impl Writer {
         let lost = rows(batches);
         self.metrics.dropped(loss, lost);
         let reason = loss.reason();
+        tracing::error!(rows = lost, reason, "rows of the store were dropped");
         self.component
             .unhealthy(&format!("{lost} rows were dropped: {reason}"));
     }

@@ -271,3 +271,95 @@ async fn spools_are_emptied_on_a_disk_that_others_fill() {
         assert!(verdict.delivered > 0, "{name}: {verdict:?}");
     }
 }
+
+/// Nobody frees it, and the agent is told to stop while senders still try: what it cannot keep was
+/// not acknowledged, or is counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_stops_on_a_full_disk() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (influx, forward) = (Sink::start(), Sink::start());
+    let mut agent = on_a_disk(folder.path(), "32m", [&influx, &forward]).await;
+    let (load, stop) = (Load::new(100), AtomicBool::new(false));
+    fill_up(&mut agent, &load, [&influx, &forward]).await;
+    let otlp = agent.otlp.clone();
+    let log = agent.log_file();
+    let stopping = async {
+        // Long enough for windows to end, which are on their way to the store then.
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let stopped = tokio::task::spawn_blocking(move || agent.stop()).await;
+        stop.store(true, Ordering::SeqCst);
+        stopped.unwrap()
+    };
+    let ((code, within), ()) = tokio::join!(stopping, load.run(&otlp, 4, None, &stop));
+    let figures = json!({"stopped_after_ms": u64::try_from(within.as_millis()).unwrap()});
+    report("disk_full_stop", Length::chosen(), &figures);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(within < Duration::from_secs(5), "{figures}");
+    assert!(log.contains("rows of the store were dropped"), "{log}");
+}
+
+/// A disk that is full already when the agent starts again, and is freed later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_starts_on_a_full_disk() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (influx, forward) = (Sink::start(), Sink::start());
+    for sink in [&influx, &forward] {
+        sink.answer_by(Mode::Refuse(503));
+    }
+    let setup = Setup::new(folder.path())
+        .set("influx.url", influx.url())
+        .set("forward.endpoint", forward.url())
+        .set("forward.protocol", "http/protobuf")
+        .set("broker.poll_interval", "1h");
+    let load = Load::new(100);
+    let first = setup.start().await;
+    load.run_for(&first.otlp, 4, Some(5_000), Duration::from_secs(1))
+        .await;
+    assert_eq!(first.stop().0, Some(0));
+
+    let mut second = setup.on_full_disk("32m").start().await;
+    until_refused(&mut second, &load).await;
+    std::fs::remove_file(second.path("filler")).unwrap();
+    eventually("a request is taken again", PATIENCE, || async {
+        (load.send_one(&second.otlp).await == Some(200)).then_some(())
+    })
+    .await;
+    for (name, sink) in [("influx", &influx), ("forward", &forward)] {
+        sink.answer_by(Mode::Take);
+        second.until_drained(name, PATIENCE).await;
+        let verdict = judge(&load.oracle, sink);
+        assert_eq!(
+            verdict.lost,
+            second.dropped(name).await,
+            "{name}: {verdict:?}"
+        );
+    }
+    second.balanced(PATIENCE).await;
+}
+
+/// Where there is nothing yet, an agent ends and says what to do.
+#[test]
+fn an_agent_that_cannot_make_its_store_says_so() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup::new(folder.path()).on_full_disk("8m");
+    let (code, told) = setup.run();
+    assert_eq!(code, Some(1), "{told}");
+    let error = told.split_once("error: ").unwrap().1;
+    let path = folder.path().join("state/store/rabtrace.db");
+    let expect = format!(
+        "the store's disk is full\n  path  {}\n  why   database or disk is full\n  fix   make room on \
+         it, or set store.folder (RABTRACE_STORE_FOLDER) to another one\n",
+        path.display()
+    );
+    assert_eq!(error, expect);
+}

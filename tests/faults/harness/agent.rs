@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     keys: Vec<(String, String)>,
     environment: Vec<(OsString, OsString)>,
     small_disk: Option<String>,
+    is_full: bool,
     held_up: Duration,
     token: String,
 }
@@ -50,6 +51,7 @@ impl Setup {
             keys: Vec::new(),
             environment: Vec::new(),
             small_disk: None,
+            is_full: false,
             held_up: Duration::ZERO,
             token: String::new(),
         };
@@ -85,6 +87,12 @@ impl Setup {
         self
     }
 
+    /// The same, and what is in `folder` fills it to the last byte together with somebody else's file.
+    pub(crate) fn on_full_disk(mut self, size: &str) -> Self {
+        self.is_full = true;
+        self.on_small_disk(size)
+    }
+
     /// Stopped for that long as soon as it is there.
     pub(crate) fn held_up(mut self, time: Duration) -> Self {
         self.held_up = time;
@@ -103,9 +111,23 @@ impl Setup {
         let mut command = match &self.small_disk {
             None => rabtrace(),
             Some(size) => {
-                let script = r#"mount -t tmpfs -o size="$0" tmpfs "$1" && shift && exec "$@""#;
+                let fill = match self.is_full {
+                    true => {
+                        r#"cp -a "$1.before/." "$1" && { cat /dev/zero 2> /dev/null > "$1/filler" || :; } && "#
+                    }
+                    false => "",
+                };
+                if self.is_full {
+                    let before = self.folder.join("state.before");
+                    let mut copy = Command::new("cp");
+                    copy.arg("-a").arg(&state).arg(before);
+                    assert!(copy.status().unwrap().success());
+                }
+                let script = format!(
+                    r#"mount -t tmpfs -o size="$0" tmpfs "$1" && {fill}shift && exec "$@""#
+                );
                 let mut command = Command::new("unshare");
-                command.args(["-m", "sh", "-c", script, size]).arg(&state);
+                command.args(["-m", "sh", "-c", &script, size]).arg(&state);
                 command.arg(env!("CARGO_BIN_EXE_rabtrace"));
                 clean(&mut command);
                 command
@@ -117,6 +139,13 @@ impl Setup {
         }
         command.envs(self.environment.iter().cloned());
         command
+    }
+
+    /// Runs it until it ends by itself: its exit code, and what it told.
+    pub(crate) fn run(&self) -> (Option<i32>, String) {
+        let output = self.command().output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), told)
     }
 
     /// Starts it and waits until it is ready.
@@ -218,6 +247,11 @@ impl Agent {
     /// Whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Where it logs to; the file stays when it has ended.
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.log.clone()
     }
 
     /// What it logged.
