@@ -6,22 +6,26 @@
 mod edge;
 mod in_flight;
 mod loss;
+mod maker;
 mod series;
 mod stage;
+mod words;
 
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
 use self::edge::Edge;
 use self::in_flight::InFlight;
 pub use self::loss::Loss;
+use self::maker::Maker;
 use self::series::SeriesFamilies;
 pub use self::stage::Stage;
 use self::stage::Stages;
+pub use self::words::{ConnectionClosed, DeadLetterOutcome, PathPointSkipped, Refused, Reloaded};
 use crate::model::{Budget, Share};
 use crate::observed::Observed;
 
@@ -71,6 +75,16 @@ struct Waiting {
 
 impl Waiting {
     fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        let dead_letters = make.family(
+            "rabtrace_dead_letters_total",
+            "What servers refused for good, by whether it was kept in a file.",
+            &["sink", "outcome"],
+        )?;
+        for sink in [Stage::Influx, Stage::Forward] {
+            for outcome in DeadLetterOutcome::words() {
+                dead_letters.with_label_values(&[sink.name(), outcome]);
+            }
+        }
         Ok(Self {
             buffered_bytes: make.gauges(
                 "rabtrace_buffered_bytes",
@@ -92,58 +106,8 @@ impl Waiting {
                 "Size of a sink's spool at which the oldest is dropped.",
                 &["sink"],
             )?,
-            dead_letters: make.family(
-                "rabtrace_dead_letters_total",
-                "What servers refused for good, by whether it was kept in a file.",
-                &["sink", "outcome"],
-            )?,
+            dead_letters,
         })
-    }
-}
-
-/// Registers what it makes.
-struct Maker(Registry);
-
-impl Maker {
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        let counter = IntCounter::new(name, help)?;
-        self.0.register(Box::new(counter.clone()))?;
-        Ok(counter)
-    }
-
-    fn family(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, prometheus::Error> {
-        let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(gauges.clone()))?;
-        Ok(gauges)
-    }
-
-    fn queues(&self) -> Result<IntGauge, prometheus::Error> {
-        self.gauge(
-            "rabtrace_queues",
-            "Queues of the broker in the newest snapshot.",
-        )
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        let gauge = IntGauge::new(name, help)?;
-        self.0.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
     }
 }
 
@@ -201,22 +165,19 @@ impl Metrics {
                 "OTLP requests that the upstream took.",
             )?,
             polls: make.counter("rabtrace_polls_total", "Polls that gave a snapshot.")?,
-            path_points_skipped: make.family(
-                "rabtrace_path_points_skipped_total",
-                "Points of path metrics that were not counted: they came twice, or are what later \
-                 points are measured from.",
-                &["reason"],
-            )?,
+            path_points_skipped: make.path_points_skipped()?,
             stages: Stages::new(&make)?,
-            refused: make.family(
+            refused: make.each(
                 "rabtrace_refused_total",
                 "OTLP requests that were refused.",
-                &["reason"],
+                "reason",
+                Refused::words(),
             )?,
-            errors: make.family(
+            errors: make.each(
                 "rabtrace_errors_total",
                 "Attempts that failed and were made again.",
-                &["stage"],
+                "stage",
+                Stage::THAT_TRY_AGAIN.into_iter().map(Stage::name),
             )?,
             edge: Edge::new(&make)?,
             waiting: Waiting::new(&make)?,
@@ -250,24 +211,25 @@ impl Metrics {
     }
 
     /// Counts a point of a path metric that is not to be counted as messages.
-    pub fn path_point_skipped(&self, reason: &str) {
-        self.path_points_skipped.with_label_values(&[reason]).inc();
+    pub fn path_point_skipped(&self, reason: PathPointSkipped) {
+        let family = &self.path_points_skipped;
+        family.with_label_values(&[reason.word()]).inc();
     }
 
     /// Counts a request that was refused.
-    pub fn refused(&self, reason: &str) {
-        self.refused.with_label_values(&[reason]).inc();
+    pub fn refused(&self, reason: Refused) {
+        self.refused.with_label_values(&[reason.word()]).inc();
     }
 
-    /// Counts something that was refused for good: `kept` in the sink's file, or `not_kept`.
-    pub fn dead_letter(&self, sink: &str, outcome: &str) {
-        let counter = &self.waiting.dead_letters;
-        counter.with_label_values(&[sink, outcome]).inc();
+    /// Counts something that a sink's server refused for good.
+    pub fn dead_letter(&self, sink: &str, outcome: DeadLetterOutcome) {
+        let family = &self.waiting.dead_letters;
+        family.with_label_values(&[sink, outcome.word()]).inc();
     }
 
     /// Counts an attempt that failed and is made again.
-    pub fn error(&self, stage: &str) {
-        self.errors.with_label_values(&[stage]).inc();
+    pub fn error(&self, stage: Stage) {
+        self.errors.with_label_values(&[stage.name()]).inc();
     }
 
     /// Shows from now on how much of `budget` is held; the first that is told stays.
@@ -281,16 +243,15 @@ impl Metrics {
     }
 
     /// Counts a connection that was closed early.
-    pub fn connection_closed(&self, reason: &str) {
-        self.edge
-            .connections_closed
-            .with_label_values(&[reason])
-            .inc();
+    pub fn connection_closed(&self, reason: ConnectionClosed) {
+        let family = &self.edge.connections_closed;
+        family.with_label_values(&[reason.word()]).inc();
     }
 
-    /// Counts a reload: `applied` or `refused`.
-    pub fn config_reloaded(&self, outcome: &str) {
-        self.edge.config_reloads.with_label_values(&[outcome]).inc();
+    /// Counts a reload.
+    pub fn config_reloaded(&self, outcome: Reloaded) {
+        let family = &self.edge.config_reloads;
+        family.with_label_values(&[outcome.word()]).inc();
     }
 
     /// Sets when the certificate of the listeners expires; without one there is no such time.

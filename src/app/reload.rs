@@ -16,7 +16,7 @@ use super::settings::{Prepared, Settings};
 use crate::api::ReloadBoard;
 use crate::config::{Changes, ConfigErrors, Loaded};
 use crate::health::{Component, Health};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reloaded};
 use crate::tls::fingerprint;
 
 /// Time between two looks at the files; one that changed is read when it has not by the next look.
@@ -184,7 +184,7 @@ impl Reloader {
     }
 
     fn took(&self) {
-        self.metrics.config_reloaded("applied");
+        self.metrics.config_reloaded(Reloaded::Applied);
         self.component.healthy(Duration::ZERO);
         self.board.tell(|report| {
             report.applied += 1;
@@ -196,7 +196,7 @@ impl Reloader {
         let mistakes = errors.0.iter();
         let mistakes: Vec<String> = mistakes.map(ToString::to_string).collect();
         tracing::error!(?mistakes, "reload refused; what was in force before stays");
-        self.metrics.config_reloaded("refused");
+        self.metrics.config_reloaded(Reloaded::Refused);
         let all = mistakes.join("; ");
         let message = format!("a reload was refused, what was before stays in force: {all}");
         self.component.degraded(&message);

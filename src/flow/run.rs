@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::{Flow, FlowSetup, NANOS_PER_HOUR, Output, SeriesCount, Skipped};
-use crate::metrics::{Loss, Metrics, Stage};
+use crate::metrics::{Loss, Metrics, PathPointSkipped, Stage};
 use crate::model::{
     Batch, BrokerSnapshot, Point, PointBatch, Receipt, Resume, StoreBatch, unix_nano,
 };
@@ -286,8 +286,8 @@ impl FlowTask {
     fn count(&self, skipped: &[Skipped]) {
         for skipped in skipped {
             let reason = match skipped {
-                Skipped::Retransmitted => "retransmitted",
-                Skipped::Baseline => "baseline",
+                Skipped::Retransmitted => PathPointSkipped::Retransmitted,
+                Skipped::Baseline => PathPointSkipped::Baseline,
                 Skipped::Full => {
                     self.metrics.dropped(Loss::Series, 1);
                     continue;

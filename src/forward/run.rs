@@ -169,7 +169,7 @@ impl Forward {
 
     /// The request that is held is sent again, but not at once.
     fn wait(&mut self, after: Option<Duration>) {
-        self.metrics.error(SINK);
+        self.metrics.error(Stage::Forward);
         self.retry_at = Some(Instant::now() + self.backoff.next_wait(after));
     }
 

@@ -240,7 +240,7 @@ impl Influx {
 
     /// Writes stop until the backoff is over; what may pass degrades, the rest needs a person.
     fn wait(&mut self, trouble: &Trouble) {
-        self.metrics.error(STAGE);
+        self.metrics.error(Stage::Influx);
         self.server = None;
         let asked = match trouble {
             Trouble::Passing { why, after } => {

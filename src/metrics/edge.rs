@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::Maker;
+use super::{ConnectionClosed, Maker, Reloaded};
 
 /// Connections, certificate and reloads.
 #[derive(Clone)]
@@ -20,15 +20,17 @@ impl Edge {
                 "rabtrace_connections",
                 "Connections to the agent's listeners that are open.",
             )?,
-            connections_closed: make.family(
+            connections_closed: make.each(
                 "rabtrace_connections_closed_total",
                 "Connections to the agent's listeners that it closed early.",
-                &["reason"],
+                "reason",
+                ConnectionClosed::words(),
             )?,
-            config_reloads: make.family(
+            config_reloads: make.each(
                 "rabtrace_config_reloads_total",
                 "Reloads of the configuration or of the files that it names.",
-                &["outcome"],
+                "outcome",
+                Reloaded::words(),
             )?,
             certificate_expiry: make.gauges(
                 "rabtrace_tls_certificate_expiry_timestamp_seconds",

@@ -196,7 +196,7 @@ impl Monitor {
         // A slow broker is not away: its answer is had by a later poll.
         if !round.is_pending {
             self.memory.broker_away(Instant::now());
-            self.metrics.error("monitor");
+            self.metrics.error(Stage::Monitor);
             self.choice.lost(&self.component, &error.to_string());
         }
         let snapshot = BrokerSnapshot {

@@ -125,7 +125,7 @@ impl Watch {
                     }
                 }
                 Err(error) => {
-                    self.metrics.error("monitor");
+                    self.metrics.error(Stage::Monitor);
                     if !is_away {
                         tracing::warn!(reason = error.why(), "watched queues cannot be asked for");
                     }

@@ -2,6 +2,7 @@
 
 use super::json::JsonError;
 use super::scan::ScanError;
+use crate::metrics::Refused;
 use crate::model::NoRoom;
 
 /// Why a request was not taken.
@@ -56,20 +57,20 @@ pub enum Refusal {
 impl Refusal {
     /// The label of the counter.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> Refused {
         match self {
-            Self::Malformed(_) => "malformed",
-            Self::TooManyElements(_) => "too_many_elements",
-            Self::TooLarge { .. } => "too_large",
-            Self::UnsupportedType => "unsupported_type",
-            Self::UnsupportedCompression => "unsupported_compression",
-            Self::Unauthorized => "unauthorized",
-            Self::TooSlow => "too_slow",
-            Self::NoRoom => "no_room",
-            Self::QueueFull => "queue_full",
-            Self::NotStored => "not_stored",
-            Self::NotSpooled(_) => "not_spooled",
-            Self::Stopping => "stopping",
+            Self::Malformed(_) => Refused::Malformed,
+            Self::TooManyElements(_) => Refused::TooManyElements,
+            Self::TooLarge { .. } => Refused::TooLarge,
+            Self::UnsupportedType => Refused::UnsupportedType,
+            Self::UnsupportedCompression => Refused::UnsupportedCompression,
+            Self::Unauthorized => Refused::Unauthorized,
+            Self::TooSlow => Refused::TooSlow,
+            Self::NoRoom => Refused::NoRoom,
+            Self::QueueFull => Refused::QueueFull,
+            Self::NotStored => Refused::NotStored,
+            Self::NotSpooled(_) => Refused::NotSpooled,
+            Self::Stopping => Refused::Stopping,
         }
     }
 

@@ -193,15 +193,9 @@ fn metric(page: &mut String, name: &str, kind: &str, labels: &str, help: &str) {
 /// The agent's own metrics as they are encoded once each has a value: name, type, labels, help.
 fn own() -> Result<Vec<(String, String, String, String)>, prometheus::Error> {
     let metrics = Metrics::new()?;
-    metrics.refused("");
-    metrics.error("");
-    metrics.path_point_skipped("");
     metrics.buffered("", 0);
     metrics.spooled("", 0, 0);
     metrics.spool_limit("", 0);
-    metrics.dead_letter("", "");
-    metrics.connection_closed("");
-    metrics.config_reloaded("");
     metrics.certificate_expires(Some(0));
     metrics.series("", 0, 0);
     let text = metrics.encode()?;

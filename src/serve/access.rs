@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Token;
 use crate::config::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{ConnectionClosed, Metrics};
 
 /// Connections at once where nothing else is said.
 const CONNECTIONS: usize = 10_000;
@@ -90,7 +90,7 @@ impl Access {
     }
 
     /// Counts a connection that was closed early.
-    pub(super) fn closed(&self, reason: &str) {
+    pub(super) fn closed(&self, reason: ConnectionClosed) {
         if let Some(metrics) = &self.metrics {
             metrics.connection_closed(reason);
         }

@@ -21,6 +21,7 @@ use tonic::codegen::Service;
 
 use super::Access;
 use super::activity::{Activity, Overdue, Watched};
+use crate::metrics::ConnectionClosed;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,9 +54,9 @@ pub(super) async fn handle(
             Ok(Ok(stream)) => converse(stream, router, &access, stop).await,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a TLS handshake failed");
-                access.closed("handshake_failed");
+                access.closed(ConnectionClosed::HandshakeFailed);
             }
-            Err(_) => access.closed("handshake_timeout"),
+            Err(_) => access.closed(ConnectionClosed::HandshakeTimeout),
         },
         () = stop.cancelled() => {}
     }
@@ -88,8 +89,8 @@ async fn converse(
         _ = connection.as_mut() => return,
         overdue = activity.overdue() => {
             access.closed(match overdue {
-                Overdue::Header => "header_timeout",
-                Overdue::Idle => "idle",
+                Overdue::Header => ConnectionClosed::HeaderTimeout,
+                Overdue::Idle => ConnectionClosed::Idle,
             });
             if overdue == Overdue::Header {
                 return;

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Access;
 use super::connection::handle;
+use crate::metrics::ConnectionClosed;
 
 /// Pause after the system refused a connection, as when the process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -29,14 +30,14 @@ pub(crate) async fn serve(
                 Ok((stream, _)) => stream,
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(_) => {
-                    access.closed("not_accepted");
+                    access.closed(ConnectionClosed::NotAccepted);
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             },
         };
         let Some(place) = access.enter() else {
-            access.closed("too_many");
+            access.closed(ConnectionClosed::TooMany);
             continue;
         };
         let handling = handle(stream, router.clone(), access.clone(), stop.clone());

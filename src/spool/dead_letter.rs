@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::file::Pair;
-use crate::metrics::Metrics;
+use crate::metrics::{DeadLetterOutcome, Metrics};
 use crate::model::{rfc3339, unix_nano};
 
 /// Letters that wait to be written at most, and bytes of their contents.
@@ -148,7 +148,7 @@ impl DeadLetter {
         if admitted {
             waiting.fetch_sub(size, Ordering::Relaxed);
         }
-        metrics.dead_letter(sink, "not_kept");
+        metrics.dead_letter(sink, DeadLetterOutcome::NotKept);
     }
 }
 
@@ -221,13 +221,13 @@ impl DeadLetterTask {
         let path = path.display();
         match result {
             Ok(()) => {
-                metrics.dead_letter(sink, "kept");
+                metrics.dead_letter(sink, DeadLetterOutcome::Kept);
                 if letters.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::warn!(sink, %path, "what the server refuses for good is kept");
                 }
             }
             Err(error) => {
-                metrics.dead_letter(sink, "not_kept");
+                metrics.dead_letter(sink, DeadLetterOutcome::NotKept);
                 if !*failing {
                     tracing::warn!(sink, %path, %error, "what the server refuses is not kept");
                 }

@@ -287,7 +287,7 @@ impl Worker {
     }
 
     fn refuse(&mut self, entries: Vec<Entry>, error: &std::io::Error) {
-        self.metrics.error(self.sink.name());
+        self.metrics.error(self.sink);
         let error = SpoolError::of_write(error);
         let bytes = self.log.bytes();
         let mut before = None;
@@ -325,7 +325,7 @@ impl Worker {
                 Step::CaughtUp => break,
                 Step::Stuck(error) => {
                     self.stuck_since = Some(Instant::now());
-                    self.metrics.error(self.sink.name());
+                    self.metrics.error(self.sink);
                     tracing::warn!(sink = self.sink.name(), %error, "a segment of the spool cannot be opened");
                     break;
                 }

@@ -167,14 +167,14 @@ impl Writer {
                 Some(Ok(())) => return true,
                 Some(Err(StoreError::Database(error))) if !is_transient(&error) => {
                     tracing::error!(%error, "the database refused rows");
-                    self.metrics.error("store");
+                    self.metrics.error(Stage::Store);
                     return self.write_parts(&batches, stop).await;
                 }
                 Some(Err(error)) => {
                     if error.is_full() {
                         retention = RETENTION_WHEN_FULL;
                     }
-                    self.metrics.error("store");
+                    self.metrics.error(Stage::Store);
                     self.component.unhealthy(&format!("{error}; batches wait"));
                 }
                 None => {
@@ -272,7 +272,7 @@ impl Writer {
     }
 
     fn fail(&self, what: &str, error: &StoreError) {
-        self.metrics.error("store");
+        self.metrics.error(Stage::Store);
         self.component.degraded(&format!("{what} failed: {error}"));
     }
 

@@ -136,7 +136,7 @@ impl Worker {
         let succeeded = result.is_ok();
         if let Err(error) = result {
             let sink = self.sink.name();
-            self.metrics.error(sink);
+            self.metrics.error(self.sink);
             if !self.cursor_fails {
                 tracing::warn!(sink, %error, "the spool's cursor is not written: records may come twice");
             }
