@@ -177,7 +177,7 @@ impl Metrics {
                 "rabtrace_errors_total",
                 "Attempts that failed and were made again.",
                 "stage",
-                Stage::THAT_TRY_AGAIN.into_iter().map(Stage::name),
+                Stage::ALL.iter().map(|stage| stage.name()),
             )?,
             edge: Edge::new(&make)?,
             waiting: Waiting::new(&make)?,

@@ -2,7 +2,8 @@
 //!
 //! [`App::build`] binds every listener and opens the store, so that what cannot work is told
 //! before anything runs; [`App::run`] runs until it is told to stop, then stops in order: inputs,
-//! flow, sinks, API.
+//! flow, sinks, API. The store hears of it with the inputs, so that a disk that takes nothing holds
+//! nothing up.
 
 mod listeners;
 mod reload;

@@ -24,10 +24,6 @@ macro_rules! stages {
             /// Those that things go through.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// Those whose attempts are made again when they fail.
-            pub(super) const THAT_TRY_AGAIN: [Self; 4] =
-                [Self::Monitor, Self::Store, Self::Influx, Self::Forward];
-
             /// The label `stage`.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -112,9 +112,7 @@ mod tests {
         for stage in Stage::ALL {
             metrics.received(*stage, 1);
             metrics.sent(*stage, 1);
-        }
-        for stage in Stage::THAT_TRY_AGAIN {
-            metrics.error(stage);
+            metrics.error(*stage);
         }
         for loss in Loss::ALL {
             metrics.dropped(*loss, 1);

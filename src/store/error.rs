@@ -121,8 +121,8 @@ pub(super) fn of_open(file: &Path, error: rusqlite::Error) -> StoreError {
             "run as the user that owns it, or make file and folder accessible".to_owned(),
         ),
         _ if is_full(&error) => (
-            "the store's disk is full",
-            "make room on it, or set store.folder (RABTRACE_STORE_FOLDER) to another one"
+            "there is no room for the store",
+            "make room on its disk, or move it to another one: store.folder (RABTRACE_STORE_FOLDER)"
                 .to_owned(),
         ),
         _ => return StoreError::Database(error),

@@ -36,8 +36,9 @@ const STEP: Duration = Duration::from_millis(250);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 /// How long senders may still hand over after the stop signal.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Attempts after the stop signal that may fail; then each batch has one.
-const LAST_ATTEMPTS: u32 = 4;
+/// How long after the stop signal a disk that takes nothing is tried again and again; then each batch
+/// has one attempt. The sinks need the rest of the time.
+const LAST: Duration = Duration::from_millis(1500);
 
 /// Whether there may be something to index or to sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +59,10 @@ pub struct Writer {
     /// When the last round of retention began.
     retained: Instant,
     steps: Steps,
-    /// Attempts that failed since the stop signal.
-    last_attempts: u32,
+    /// When the stop signal was seen.
+    stopped: Option<Instant>,
+    /// Rows that the disk did not take before the end.
+    not_taken: u64,
     followed: Option<watch::Receiver<config::Store>>,
 }
 
@@ -71,7 +74,8 @@ impl Writer {
             component,
             retained: Instant::now(),
             steps: Steps::Due,
-            last_attempts: 0,
+            stopped: None,
+            not_taken: 0,
             followed: None,
         }
     }
@@ -109,6 +113,10 @@ impl Writer {
             }
         }
         self.drain(&mut batches, &stop).await;
+        if self.not_taken > 0 {
+            let rows = self.not_taken;
+            tracing::error!(rows, "the store's disk took nothing: these are lost");
+        }
         if let Some(Err(error)) = self.blocking(Store::checkpoint).await {
             tracing::warn!(%error, "the store's log was not emptied; the next start does it");
         }
@@ -182,14 +190,17 @@ impl Writer {
                     return false;
                 }
             }
-            self.last_attempts += u32::from(stop.is_cancelled());
-            if self.last_attempts >= LAST_ATTEMPTS {
-                self.lose(&batches, Loss::StoreStop);
-                return false;
+            if stop.is_cancelled() {
+                if self.stopped.get_or_insert_with(Instant::now).elapsed() >= LAST {
+                    self.not_taken += rows(&batches);
+                    self.lose(&batches, Loss::StoreStop);
+                    return false;
+                }
+                pause = PAUSES.0;
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled(), if self.last_attempts == 0 => {}
+                () = stop.cancelled(), if self.stopped.is_none() => {}
             }
             if self.retained.elapsed() >= retention {
                 // That the disk is full was just said.
@@ -199,12 +210,7 @@ impl Writer {
                     self.fail("retention", &error);
                 }
             }
-            let longest = if self.last_attempts == 0 {
-                PAUSES.1
-            } else {
-                PAUSES.0
-            };
-            pause = (pause * 2).min(longest);
+            pause = (pause * 2).min(PAUSES.1);
         }
     }
 
@@ -290,7 +296,6 @@ impl Writer {
         let lost = rows(batches);
         self.metrics.dropped(loss, lost);
         let reason = loss.reason();
-        tracing::error!(rows = lost, reason, "rows of the store were dropped");
         self.component
             .unhealthy(&format!("{lost} rows were dropped: {reason}"));
     }

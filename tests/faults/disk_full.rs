@@ -1,10 +1,12 @@
 //! A disk that is full and has room again, under the whole agent: store and spools.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{Agent, Length, Load, Mode, Setup, Sink, eventually, judge, report};
@@ -272,8 +274,8 @@ async fn spools_are_emptied_on_a_disk_that_others_fill() {
     }
 }
 
-/// Nobody frees it, and the agent is told to stop while senders still try: what it cannot keep was
-/// not acknowledged, or is counted.
+/// Nobody frees it, and the agent is told to stop while senders still try and neither sink answers in
+/// time: what it cannot keep was not acknowledged, or is counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_stops_on_a_full_disk() {
     if !may_mount() {
@@ -284,22 +286,55 @@ async fn an_agent_stops_on_a_full_disk() {
     let mut agent = on_a_disk(folder.path(), "32m", [&influx, &forward]).await;
     let (load, stop) = (Load::new(100), AtomicBool::new(false));
     fill_up(&mut agent, &load, [&influx, &forward]).await;
+    for sink in [&influx, &forward] {
+        sink.answer_by(Mode::Late(60_000));
+    }
     let otlp = agent.otlp.clone();
-    let log = agent.log_file();
     let stopping = async {
-        // Long enough for windows to end, which are on their way to the store then.
+        // Windows end meanwhile, and are on their way to the store then.
         tokio::time::sleep(Duration::from_secs(12)).await;
-        let stopped = tokio::task::spawn_blocking(move || agent.stop()).await;
+        let begun = Instant::now();
+        agent.signal(Signal::TERM);
+        let mut metrics = BTreeMap::new();
+        while agent.runs() {
+            let now = agent.metrics().await;
+            if !now.is_empty() {
+                metrics = now;
+            }
+        }
         stop.store(true, Ordering::SeqCst);
-        stopped.unwrap()
+        (metrics, begun.elapsed())
     };
-    let ((code, within), ()) = tokio::join!(stopping, load.run(&otlp, 4, None, &stop));
-    let figures = json!({"stopped_after_ms": u64::try_from(within.as_millis()).unwrap()});
+    let ((metrics, within), ()) = tokio::join!(stopping, load.run(&otlp, 4, None, &stop));
+    let log = agent.log();
+    let lost = metrics[r#"rabtrace_dropped_total{reason="stop",stage="store"}"#];
+    let figures = json!({
+        "stopped_after_ms": u64::try_from(within.as_millis()).unwrap(),
+        "rows_not_stored": lost,
+    });
     report("disk_full_stop", Length::chosen(), &figures);
-    let log = std::fs::read_to_string(log).unwrap();
-    assert_eq!(code, Some(0), "{log}");
+    assert!(log.ends_with("\"message\":\"stopped\"}}\n"), "{log}");
     assert!(within < Duration::from_secs(5), "{figures}");
-    assert!(log.contains("rows of the store were dropped"), "{log}");
+    assert!(lost > 0.0, "{figures}");
+    assert!(log.contains(&format!("\"rows\":{lost}")), "{figures} {log}");
+}
+
+/// What an agent left, with requests in its spools: how it was set up, and what it was sent.
+async fn left_behind(folder: &Path, [influx, forward]: [&Sink; 2]) -> (Setup, Load) {
+    for sink in [influx, forward] {
+        sink.answer_by(Mode::Refuse(503));
+    }
+    let setup = Setup::new(folder)
+        .set("influx.url", influx.url())
+        .set("forward.endpoint", forward.url())
+        .set("forward.protocol", "http/protobuf")
+        .set("broker.poll_interval", "1h");
+    let load = Load::new(100);
+    let agent = setup.start().await;
+    load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_secs(1))
+        .await;
+    assert_eq!(agent.stop().0, Some(0));
+    (setup, load)
 }
 
 /// A disk that is full already when the agent starts again, and is freed later.
@@ -310,56 +345,54 @@ async fn an_agent_starts_on_a_full_disk() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (influx, forward) = (Sink::start(), Sink::start());
-    for sink in [&influx, &forward] {
-        sink.answer_by(Mode::Refuse(503));
-    }
-    let setup = Setup::new(folder.path())
-        .set("influx.url", influx.url())
-        .set("forward.endpoint", forward.url())
-        .set("forward.protocol", "http/protobuf")
-        .set("broker.poll_interval", "1h");
-    let load = Load::new(100);
-    let first = setup.start().await;
-    load.run_for(&first.otlp, 4, Some(5_000), Duration::from_secs(1))
-        .await;
-    assert_eq!(first.stop().0, Some(0));
-
-    let mut second = setup.on_full_disk("32m").start().await;
-    until_refused(&mut second, &load).await;
-    std::fs::remove_file(second.path("filler")).unwrap();
+    let (setup, load) = left_behind(folder.path(), [&influx, &forward]).await;
+    let mut agent = setup.on_full_disk("32m").start().await;
+    until_refused(&mut agent, &load).await;
+    eventually("it says so", PATIENCE, || async {
+        agent.log().contains("full").then_some(())
+    })
+    .await;
+    std::fs::remove_file(agent.path("filler")).unwrap();
     eventually("a request is taken again", PATIENCE, || async {
-        (load.send_one(&second.otlp).await == Some(200)).then_some(())
+        (load.send_one(&agent.otlp).await == Some(200)).then_some(())
     })
     .await;
     for (name, sink) in [("influx", &influx), ("forward", &forward)] {
         sink.answer_by(Mode::Take);
-        second.until_drained(name, PATIENCE).await;
+        agent.until_drained(name, PATIENCE).await;
         let verdict = judge(&load.oracle, sink);
         assert_eq!(
             verdict.lost,
-            second.dropped(name).await,
+            agent.dropped(name).await,
             "{name}: {verdict:?}"
         );
     }
-    second.balanced(PATIENCE).await;
+    agent.balanced(PATIENCE).await;
 }
 
-/// Where there is nothing yet, an agent ends and says what to do.
-#[test]
-fn an_agent_that_cannot_make_its_store_says_so() {
+/// The control: without the room in reserve it ends, and says what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_it_does_not_start_and_says_so() {
     if !may_mount() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let setup = Setup::new(folder.path()).on_full_disk("8m");
-    let (code, told) = setup.run();
+    let (influx, forward) = (Sink::start(), Sink::start());
+    let (setup, _) = left_behind(folder.path(), [&influx, &forward]).await;
+    let state = folder.path().join("state/store");
+    std::fs::remove_file(state.join("rabtrace.reserve")).unwrap();
+    let (code, told) = setup.on_full_disk("32m").run().await;
     assert_eq!(code, Some(1), "{told}");
     let error = told.split_once("error: ").unwrap().1;
-    let path = folder.path().join("state/store/rabtrace.db");
+    // SQLite says why in one of two ways, by what it had no room for.
+    let (what, rest) = error.split_once("  why").unwrap();
+    let path = state.join("rabtrace.db");
     let expect = format!(
-        "the store's disk is full\n  path  {}\n  why   database or disk is full\n  fix   make room on \
-         it, or set store.folder (RABTRACE_STORE_FOLDER) to another one\n",
+        "there is no room for the store\n  path  {}\n",
         path.display()
     );
-    assert_eq!(error, expect);
+    assert_eq!(what, expect);
+    let fix = "  fix   make room on its disk, or move it to another one: store.folder \
+               (RABTRACE_STORE_FOLDER)\n";
+    assert!(rest.ends_with(fix), "{error}");
 }

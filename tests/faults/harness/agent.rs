@@ -142,8 +142,11 @@ impl Setup {
     }
 
     /// Runs it until it ends by itself: its exit code, and what it told.
-    pub(crate) fn run(&self) -> (Option<i32>, String) {
-        let output = self.command().output().unwrap();
+    pub(crate) async fn run(&self) -> (Option<i32>, String) {
+        let mut command = tokio::process::Command::from(self.command());
+        let running = command.kill_on_drop(true).output();
+        let output = tokio::time::timeout(WITHIN, running).await;
+        let output = output.unwrap().unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), told)
     }
@@ -247,11 +250,6 @@ impl Agent {
     /// Whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
-    }
-
-    /// Where it logs to; the file stays when it has ended.
-    pub(crate) fn log_file(&self) -> PathBuf {
-        self.log.clone()
     }
 
     /// What it logged.

@@ -41,8 +41,9 @@ async fn collect(
 async fn until_dropped(metrics: &Metrics) {
     eventually("a dropped snapshot", STATISTICS, || {
         let text = metrics.encode().unwrap();
-        let dropped =
-            text.contains(r#"rabtrace_dropped_total{reason="flow_full",stage="monitor"}"#);
+        let name = r#"rabtrace_dropped_total{reason="flow_full",stage="monitor"} "#;
+        let number = text.lines().find_map(|line| line.strip_prefix(name));
+        let dropped = number.unwrap() != "0";
         async move { dropped.then_some(()) }
     })
     .await;
