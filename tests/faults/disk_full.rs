@@ -349,7 +349,7 @@ async fn an_agent_starts_on_a_full_disk() {
     let mut agent = setup.on_full_disk("32m").start().await;
     until_refused(&mut agent, &load).await;
     eventually("it says so", PATIENCE, || async {
-        agent.log().contains("full").then_some(())
+        agent.log().contains("disk is full").then_some(())
     })
     .await;
     std::fs::remove_file(agent.path("filler")).unwrap();
