@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Steps;
+use super::{LAST, Steps};
 use crate::config;
 use crate::health::{Health, Status};
 use crate::metrics::Metrics;
@@ -87,6 +87,27 @@ async fn a_full_disk_is_told_holds_back_and_is_counted_at_the_stop() {
     // What fits is written still; what does not is counted.
     assert_eq!((points(&reader), metrics.dropped_total()), (3, 1));
     assert_eq!(metrics.points_stored.get(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_after_the_last_attempts_has_one_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new().unwrap();
+    let store = open(folder.path());
+    set_room(&store, 60);
+    let mut writer = store.writer(metrics.clone(), Health::default().component("store"));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let large = Arc::new(vec![batch(400_000)]);
+        assert!(!writer.write(large, &stop).await);
+    }
+    let took = begun.elapsed();
+    assert!(took >= LAST && took < 2 * LAST, "{took:?}");
+    // A disk that has room again in between loses nothing.
+    assert!(writer.write(Arc::new(vec![batch(1)]), &stop).await);
+    assert_eq!((metrics.dropped_total(), writer.not_taken), (3, 3));
 }
 
 #[tokio::test]
