@@ -56,16 +56,40 @@ async fn until_refused(agent: &mut Agent, load: &Load) {
     }
 }
 
-/// An agent on a disk of that size, with InfluxDB and an upstream.
-async fn on_a_disk(folder: &Path, size: &str, [influx, forward]: [&Sink; 2]) -> Agent {
-    let setup = Setup::new(folder)
-        .on_small_disk(size)
+/// An agent with InfluxDB and an upstream.
+fn with_sinks(folder: &Path, [influx, forward]: [&Sink; 2]) -> Setup {
+    Setup::new(folder)
         .set("influx.url", influx.url())
         .set("forward.endpoint", forward.url())
         .set("forward.protocol", "http/protobuf")
         // Its first poll is before the disk is full, and what a later one tells is none of the load's.
-        .set("broker.poll_interval", "1h");
+        .set("broker.poll_interval", "1h")
+}
+
+/// The same, on a disk of that size.
+async fn on_a_disk(folder: &Path, size: &str, sinks: [&Sink; 2]) -> Agent {
+    let setup = with_sinks(folder, sinks).on_small_disk(size);
     setup.start().await
+}
+
+/// Waits until a request is taken again.
+async fn until_taken(agent: &Agent, load: &Load, within: Duration) {
+    eventually("a request is taken again", within, || async {
+        (load.send_one(&agent.otlp).await == Some(200)).then_some(())
+    })
+    .await;
+}
+
+/// Lets the sinks take what waits: what was acknowledged is delivered, or counted as dropped.
+async fn deliver(agent: &Agent, load: &Load, [influx, forward]: [&Sink; 2]) {
+    for (name, sink) in [("influx", influx), ("forward", forward)] {
+        sink.answer_by(Mode::Take);
+        agent.until_drained(name, PATIENCE).await;
+        let verdict = judge(&load.oracle, sink);
+        let dropped = agent.dropped(name).await;
+        assert_eq!(verdict.lost, dropped, "{name}: {verdict:?}");
+        assert!(verdict.delivered > 0, "{name}: {verdict:?}");
+    }
 }
 
 /// Fills the disk while the sinks refuse, until the agent does too.
@@ -95,10 +119,7 @@ async fn rounds(number: u32, full_for: Duration, mode: Mode) -> (Duration, u64) 
         }
         std::fs::remove_file(agent.path("filler")).unwrap();
         let begun = Instant::now();
-        eventually("a request is taken again", PATIENCE, || async {
-            (load.send_one(&agent.otlp).await == Some(200)).then_some(())
-        })
-        .await;
+        until_taken(&agent, &load, PATIENCE).await;
         slowest = slowest.max(begun.elapsed());
         println!("round {round}: took again after {:?}", begun.elapsed());
         load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_millis(500))
@@ -242,12 +263,7 @@ async fn a_store_is_cut_to_its_disk() {
         stop.store(true, Ordering::SeqCst);
     };
     tokio::join!(load.run(&agent.otlp, 4, None, &stop), cut);
-    eventually(
-        "a request is taken again",
-        Duration::from_secs(10),
-        || async { (load.send_one(&agent.otlp).await == Some(200)).then_some(()) },
-    )
-    .await;
+    until_taken(&agent, &load, Duration::from_secs(10)).await;
 }
 
 /// What waits for the sinks goes out of a disk that others fill, and makes room.
@@ -261,17 +277,7 @@ async fn spools_are_emptied_on_a_disk_that_others_fill() {
     let mut agent = on_a_disk(folder.path(), "48m", [&influx, &forward]).await;
     let load = Load::new(100);
     fill_up(&mut agent, &load, [&influx, &forward]).await;
-    for (name, sink) in [("influx", &influx), ("forward", &forward)] {
-        sink.answer_by(Mode::Take);
-        agent.until_drained(name, PATIENCE).await;
-        let verdict = judge(&load.oracle, sink);
-        assert_eq!(
-            verdict.lost,
-            agent.dropped(name).await,
-            "{name}: {verdict:?}"
-        );
-        assert!(verdict.delivered > 0, "{name}: {verdict:?}");
-    }
+    deliver(&agent, &load, [&influx, &forward]).await;
 }
 
 /// Nobody frees it, and the agent is told to stop while senders still try and neither sink answers in
@@ -320,15 +326,11 @@ async fn an_agent_stops_on_a_full_disk() {
 }
 
 /// What an agent left, with requests in its spools: how it was set up, and what it was sent.
-async fn left_behind(folder: &Path, [influx, forward]: [&Sink; 2]) -> (Setup, Load) {
-    for sink in [influx, forward] {
+async fn left_behind(folder: &Path, sinks: [&Sink; 2]) -> (Setup, Load) {
+    for sink in sinks {
         sink.answer_by(Mode::Refuse(503));
     }
-    let setup = Setup::new(folder)
-        .set("influx.url", influx.url())
-        .set("forward.endpoint", forward.url())
-        .set("forward.protocol", "http/protobuf")
-        .set("broker.poll_interval", "1h");
+    let setup = with_sinks(folder, sinks);
     let load = Load::new(100);
     let agent = setup.start().await;
     load.run_for(&agent.otlp, 4, Some(5_000), Duration::from_secs(1))
@@ -353,20 +355,8 @@ async fn an_agent_starts_on_a_full_disk() {
     })
     .await;
     std::fs::remove_file(agent.path("filler")).unwrap();
-    eventually("a request is taken again", PATIENCE, || async {
-        (load.send_one(&agent.otlp).await == Some(200)).then_some(())
-    })
-    .await;
-    for (name, sink) in [("influx", &influx), ("forward", &forward)] {
-        sink.answer_by(Mode::Take);
-        agent.until_drained(name, PATIENCE).await;
-        let verdict = judge(&load.oracle, sink);
-        assert_eq!(
-            verdict.lost,
-            agent.dropped(name).await,
-            "{name}: {verdict:?}"
-        );
-    }
+    until_taken(&agent, &load, PATIENCE).await;
+    deliver(&agent, &load, [&influx, &forward]).await;
     agent.balanced(PATIENCE).await;
 }
 

@@ -107,7 +107,7 @@ async fn a_million_tag_values_are_capped() {
     let [fresh, before, after] = &distinct.own_metrics;
     assert!(fresh.len() < before.len());
     let changed: Vec<_> = after.symmetric_difference(before).collect();
-    assert_eq!(after.len(), before.len(), "{changed:?} {figures}");
+    assert!(changed.is_empty(), "{changed:?} {figures}");
     if length != Length::Short {
         assert!(distinct.memory_added <= MORE_MEMORY, "{figures}");
     }
