@@ -22,6 +22,12 @@ use crate::health::Failure;
 /// line after line without naming them, it is asked again later, from another line on: it may be
 /// that not the lines are wrong. Where it takes some, the rest goes on at once.
 const REQUESTS: usize = 64;
+/// Lines refused by themselves one after the other, before the search goes on in the largest piece
+/// that is left: good ones may be among them, or far behind them.
+const NEIGHBOURS: usize = 4;
+/// Parts of a piece in which a line is searched for. One line is found with as many requests as by
+/// halves, and more places are looked at within [`REQUESTS`].
+const PARTS: u64 = 4;
 
 /// What every attempt needs.
 pub(super) struct Session {
@@ -152,7 +158,7 @@ impl Attempt {
                 verdict => self.settle(verdict),
             }
         }
-        if self.pieces.is_empty() || self.written.rest.is_proven || self.written.taken > 0 {
+        if self.pieces.is_empty() || self.is_proven() {
             return Ok(latency);
         }
         let (url, reason) = (shown(&session.config), &self.unexplained);
@@ -184,9 +190,8 @@ impl Attempt {
                 }
                 self.written.refused.push(refused);
             }
-            Verdict::Split { reason } | Verdict::TooLarge { reason } if piece.lines() > 1 => {
-                self.halve(&piece, reason);
-            }
+            Verdict::Split { reason } if piece.lines() > 1 => self.cut(&piece, PARTS, reason),
+            Verdict::TooLarge { reason } if piece.lines() > 1 => self.cut(&piece, 2, reason),
             Verdict::TooLarge { reason } => {
                 self.written.too_large += piece.lines();
                 self.refuse_alone(&piece, reason);
@@ -194,32 +199,55 @@ impl Attempt {
             Verdict::Split { reason } => {
                 self.unexplained = reason;
                 self.alone.push(piece);
+                if !self.is_proven() && self.alone.len().is_multiple_of(NEIGHBOURS) {
+                    self.largest_next();
+                }
             }
             Verdict::Retry { .. } | Verdict::Park { .. } => self.pieces.push(piece),
         }
     }
 
-    fn halve(&mut self, piece: &Batch, reason: String) {
+    /// Puts `parts` of a piece back.
+    fn cut(&mut self, piece: &Batch, parts: u64, reason: String) {
         self.unexplained = reason;
-        if let Some((head, tail)) = piece.halves() {
-            self.pieces.push(tail);
-            self.pieces.push(head);
-        } else {
-            // Only a body that cannot be inflated has no halves: memory has gone bad.
+        let cut = piece.cut(parts);
+        if cut.is_empty() {
+            // Only a body that cannot be inflated has no parts: memory has gone bad.
             self.written.rejected += piece.lines();
+        }
+        self.pieces.extend(cut.into_iter().rev());
+    }
+
+    /// Whether the server takes lines of this group: then what it refuses is to blame.
+    fn is_proven(&self) -> bool {
+        self.written.rest.is_proven || self.written.taken > 0
+    }
+
+    /// Goes on with the largest piece.
+    fn largest_next(&mut self) {
+        let pieces = self.pieces.iter().enumerate();
+        if let Some((place, _)) = pieces.max_by_key(|(_, piece)| piece.lines()) {
+            let piece = self.pieces.remove(place);
+            self.pieces.push(piece);
         }
     }
 
-    /// Sends another line first the next time: many lines that are refused may stand before the
-    /// first that is taken.
+    /// Sends another line first the next time, any of them: many lines that are refused may stand
+    /// before the first that is taken.
     fn begin_elsewhere(&mut self) {
-        if self.pieces.is_empty() {
+        let lines = self.pieces.iter().map(Batch::lines).sum::<u64>();
+        let mut line = fastrand::u64(..lines.max(1));
+        let held = self.pieces.iter().position(|piece| {
+            let is_here = line < piece.lines();
+            line -= if is_here { 0 } else { piece.lines() };
+            is_here
+        });
+        let Some(place) = held else {
             return;
-        }
-        let place = fastrand::usize(..self.pieces.len());
-        let piece = self.pieces.swap_remove(place);
-        let is_cut = piece.lines() > 1 && self.pieces.len() < REQUESTS;
-        let parts = is_cut.then(|| piece.parts(fastrand::u64(1..piece.lines())));
+        };
+        let piece = self.pieces.remove(place);
+        let is_cut = self.pieces.len() < REQUESTS;
+        let parts = is_cut.then(|| piece.parts(line));
         match parts.flatten() {
             Some((head, tail)) => self.pieces.extend([head, tail]),
             None => self.pieces.push(piece),
@@ -275,4 +303,54 @@ async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answe
         request = request.header(AUTHORIZATION, authorization.clone());
     }
     exchange(&session.config, request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attempt, Batch, Group, REQUESTS, Verdict};
+
+    /// Requests until the server takes something of `lines` lines; none if it took nothing.
+    fn until_taken(lines: u64, is_bad: impl Fn(u64) -> bool) -> Option<usize> {
+        let text: String = (0..lines).map(|n| format!("m f=0i {n}\n")).collect();
+        let mut attempt = Attempt::new(Group {
+            pieces: vec![Batch::seal(text.as_bytes(), lines)],
+            records: Vec::new(),
+            is_proven: false,
+            is_rest: false,
+            settled: 0,
+        });
+        for asked in 1..=REQUESTS {
+            let sent = attempt.pieces.last()?.text().ok()?;
+            let mut numbers = sent.lines().filter_map(|line| line[7..].parse().ok());
+            attempt.settle(if numbers.any(&is_bad) {
+                let reason = String::new();
+                Verdict::Split { reason }
+            } else {
+                Verdict::Taken
+            });
+            if attempt.is_proven() {
+                return Some(asked);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_good_line_is_met_within_one_attempt() {
+        type IsBad = fn(u64) -> bool;
+        let shapes: [(&str, IsBad); 7] = [
+            ("the first", |n| n < 200),
+            ("the first 4,000", |n| n < 4000),
+            ("the last 4,000", |n| n >= 1000),
+            ("those in the middle", |n| (500..4500).contains(&n)),
+            ("each second one", |n| n % 2 == 0),
+            ("nine of ten", |n| n % 10 != 3),
+            ("all but a fifth", |n| !(1700..2700).contains(&n)),
+        ];
+        for (name, is_bad) in shapes {
+            let asked = until_taken(5000, is_bad);
+            assert!(asked.is_some(), "{name} are refused: nothing was found");
+        }
+        assert_eq!(until_taken(5000, |_| true), None, "the control");
+    }
 }

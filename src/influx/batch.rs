@@ -96,9 +96,21 @@ impl Batch {
         Ok(text)
     }
 
-    /// The first and the second half of its lines; none when it has one line or cannot be read.
-    pub(super) fn halves(&self) -> Option<(Self, Self)> {
-        self.parts(self.lines / 2)
+    /// Its lines in `parts` of much the same size, fewer where it has fewer lines; none when it has
+    /// one line or cannot be read.
+    pub(super) fn cut(&self, parts: u64) -> Vec<Self> {
+        let mut cut = Vec::new();
+        let mut rest = self.clone();
+        for left in (2..=parts).rev() {
+            if let Some((head, tail)) = rest.parts(rest.lines / left) {
+                cut.push(head);
+                rest = tail;
+            }
+        }
+        if !cut.is_empty() {
+            cut.push(rest);
+        }
+        cut
     }
 
     /// The `first` lines and the others; none when one of both were empty, or it cannot be read.
@@ -134,22 +146,29 @@ mod tests {
     }
 
     #[test]
-    fn halves_together_are_the_whole() {
-        for number in [2, 3, 7, 400] {
+    fn parts_together_are_the_whole() {
+        for (number, parts, sizes) in [
+            (2, 2, vec![1, 1]),
+            (3, 2, vec![1, 2]),
+            (3, 4, vec![1, 1, 1]),
+            (7, 4, vec![1, 2, 2, 2]),
+            (400, 4, vec![100; 4]),
+        ] {
             let text = lines(number);
             let batch = Batch::seal(text.as_bytes(), number as u64);
             assert_eq!(batch.is_gzip(), number == 400);
             assert_eq!(batch.text().unwrap(), text);
-            let (head, tail) = batch.halves().unwrap();
-            assert_eq!(head.lines() + tail.lines(), number as u64);
-            assert_eq!(head.text().unwrap() + &tail.text().unwrap(), text);
-            assert_eq!(
-                head.text().unwrap().lines().count() as u64,
-                head.lines(),
-                "{number}"
-            );
+            let cut = batch.cut(parts);
+            let counted: Vec<u64> = cut.iter().map(Batch::lines).collect();
+            let texts: Vec<String> = cut.iter().map(|part| part.text().unwrap()).collect();
+            let held: Vec<u64> = texts
+                .iter()
+                .map(|text| text.lines().count() as u64)
+                .collect();
+            assert_eq!((&counted, &held), (&sizes, &sizes), "{number} in {parts}");
+            assert_eq!(texts.concat(), text);
         }
-        assert!(Batch::seal(b"m f=1i 1\n", 1).halves().is_none());
+        assert!(Batch::seal(b"m f=1i 1\n", 1).cut(4).is_empty());
     }
 
     #[test]

@@ -266,10 +266,10 @@ mod tests {
                 flying.extend(buffer.take(now));
                 if choice % 3 == 0 && let Some(mut group) = flying.pop() {
                     let size = group.size();
-                    let halves = group.pieces.pop().and_then(|piece| piece.halves());
+                    let tail = group.pieces.pop().and_then(|piece| piece.cut(2).pop());
                     // Half of it is left, or nothing.
-                    if choice % 2 == 0 && let Some((_, tail)) = halves {
-                        group.pieces.push(tail);
+                    if choice % 2 == 0 {
+                        group.pieces.extend(tail);
                     }
                     done.extend(buffer.settle(size, group));
                 }

@@ -55,9 +55,9 @@ pub(super) enum Verdict {
     Partial(Refused),
     /// Nothing is written; `rest` are the lines without the refused ones, to be sent again.
     Without { refused: Refused, rest: String },
-    /// Nothing is written because of lines that the server does not name: send both halves.
+    /// Nothing is written because of lines that the server does not name: send parts of it.
     Split { reason: String },
-    /// The body is larger than the server takes: send both halves.
+    /// The body is larger than the server takes: send parts of it.
     TooLarge { reason: String },
     /// Send the same again later.
     Retry {
