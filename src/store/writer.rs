@@ -6,6 +6,8 @@
 //! database itself refuses is dropped alone and counted. While somebody waits for a receipt a
 //! transaction begins at once, and what comes meanwhile shares the next one.
 
+mod refused;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,12 +16,13 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::refused::Refused;
 use super::error::{StoreError, is_transient};
 use super::{Done, Store, Written};
 use crate::config;
 use crate::health::Component;
 use crate::metrics::{Loss, Metrics, Stage};
-use crate::model::{FlowWindow, Hop, Point, Receipt, SeriesState, StoreBatch};
+use crate::model::StoreBatch;
 
 /// Rows after which a transaction is not made larger.
 const MAX_ROWS: usize = 20_000;
@@ -63,6 +66,8 @@ pub struct Writer {
     stopped: Option<Instant>,
     /// Rows that the disk did not take before the end.
     not_taken: u64,
+    /// What the database refused of the batches at hand.
+    refused: Option<Refused>,
     followed: Option<watch::Receiver<config::Store>>,
 }
 
@@ -76,6 +81,7 @@ impl Writer {
             steps: Steps::Due,
             stopped: None,
             not_taken: 0,
+            refused: None,
             followed: None,
         }
     }
@@ -160,6 +166,7 @@ impl Writer {
             taken.push(next);
         }
         self.write(Arc::new(taken), stop).await;
+        self.tell_refused();
         if self.steps == Steps::Idle {
             self.steps = Steps::Due;
         }
@@ -174,8 +181,7 @@ impl Writer {
             match self.attempt(&batches).await {
                 Some(Ok(())) => return true,
                 Some(Err(StoreError::Database(error))) if !is_transient(&error) => {
-                    tracing::error!(%error, "the database refused rows");
-                    self.metrics.error(Stage::Store);
+                    self.note_refused(&error);
                     return self.write_parts(&batches, stop).await;
                 }
                 Some(Err(error)) => {
@@ -220,32 +226,6 @@ impl Writer {
         let shared = Arc::clone(batches);
         let written = self.blocking(move |store| store.write(&shared)).await?;
         Some(written.map(|written| self.count(&written, rows(batches), begun.elapsed())))
-    }
-
-    /// Writes each batch alone, and of one alone both halves, so that only the row is lost that the
-    /// database refuses. Who waits for a receipt gets it all the same: to send it again would mend
-    /// nothing.
-    async fn write_parts(&mut self, batches: &[StoreBatch], stop: &CancellationToken) -> bool {
-        let [batch] = batches else {
-            let mut done = true;
-            for batch in batches {
-                let alone = Arc::new(vec![batch.clone()]);
-                done &= Box::pin(self.write(alone, stop)).await;
-            }
-            return done;
-        };
-        let mut done = true;
-        if batch.rows() > 1 {
-            for half in halves(batch) {
-                done &= Box::pin(self.write(Arc::new(vec![half]), stop)).await;
-            }
-        } else {
-            self.lose(batches, Loss::StoreRefused);
-        }
-        if done {
-            batch.receipts.iter().for_each(Receipt::confirm);
-        }
-        done
     }
 
     async fn retain(&mut self) -> Result<(), StoreError> {
@@ -322,38 +302,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// Both halves of a batch's rows, without its receipts. What is not rows is the same in both:
-/// writing it twice changes nothing.
-fn halves(batch: &StoreBatch) -> [StoreBatch; 2] {
-    let mut left = batch.rows() / 2;
-    let mut cut = |length: usize| {
-        let at = length.min(left);
-        left -= at;
-        at
-    };
-    let hops = batch.hops.split_at(cut(batch.hops.len()));
-    let points = batch.points.split_at(cut(batch.points.len()));
-    let windows = batch.windows.split_at(cut(batch.windows.len()));
-    let series = batch.series.split_at(cut(batch.series.len()));
-    let half = |hops: &[Hop], points: &[Point], windows: &[FlowWindow], series: &[SeriesState]| {
-        StoreBatch {
-            hops: hops.to_vec(),
-            points: points.to_vec(),
-            windows: windows.to_vec(),
-            series: series.to_vec(),
-            steps: batch.steps.clone(),
-            paths: batch.paths.clone(),
-            forgotten: batch.forgotten.clone(),
-            closed_until: batch.closed_until,
-            ..StoreBatch::default()
-        }
-    };
-    [
-        half(hops.0, points.0, windows.0, series.0),
-        half(hops.1, points.1, windows.1, series.1),
-    ]
 }
 
 fn rows(batches: &[StoreBatch]) -> u64 {

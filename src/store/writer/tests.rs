@@ -223,6 +223,17 @@ async fn of_a_batch_only_the_row_is_lost_that_the_database_refuses() {
     let stop = CancellationToken::new();
     assert!(writer.write(Arc::new(vec![together]), &stop).await);
     assert_eq!((points(&reader), metrics.dropped_total()), (4, 1));
+    let told = metrics.encode().unwrap();
+    let once = "rabtrace_errors_total{stage=\"store\"} 1\n";
+    assert!(told.contains(once), "not once: for each step of the search");
+    writer.tell_refused();
+    let report = health.reports()["store"].clone();
+    assert_eq!(report.status, Status::Unhealthy);
+    assert!(
+        report.message.starts_with("1 rows were dropped: refused: "),
+        "{}",
+        report.message
+    );
     assert!(pending.stored().await, "to send it again mends nothing");
 }
 
