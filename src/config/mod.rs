@@ -190,7 +190,7 @@ pub struct Forward {
 pub struct Store {
     /// Folder of the database file.
     pub folder: PathBuf,
-    /// Age at which an hour's data is dropped.
+    /// Age at which an hour's data is dropped; 20 days at most.
     pub retention: Duration,
     /// Size in bytes at which the oldest hour is dropped; half of its disk if that is less.
     pub max_bytes: u64,

@@ -13,6 +13,7 @@ use super::catalogue::Catalogue;
 use super::error::{StoreError, of_open};
 use super::reader::Reader;
 use super::reserve::Reserve;
+use super::retention::LONGEST;
 use super::schema::{APPLICATION_ID, MAX_HOURS, VERSION, VERSION_BEFORE, initialise};
 use super::sums::Summing;
 use super::write::Dictionaries;
@@ -46,7 +47,6 @@ impl Store {
     /// [`StoreError::Unusable`] if the folder cannot be made or written, if it or the file is
     /// something else, if another agent has it, or if the file is of another version.
     pub fn open(config: &config::Store, clock: fn() -> SystemTime) -> Result<Self, StoreError> {
-        let mut config = config.clone();
         make_folder(&config.folder)?;
         let lock = lock(&config.folder)?;
         let file = config.file();
@@ -57,13 +57,11 @@ impl Store {
             Err(_) if reserve.is_needed() && reserve.give() => load(&file)?,
             loaded => loaded?,
         };
-        let longest = Duration::from_secs(3600 * MAX_HOURS.unsigned_abs());
-        if config.retention > longest {
+        if config.retention > LONGEST {
             tracing::warn!(
                 hours = MAX_HOURS,
                 "store.retention is cut to what views can show"
             );
-            config.retention = longest;
         }
         Ok(Self {
             database,
@@ -71,7 +69,7 @@ impl Store {
             dictionaries: Dictionaries::default(),
             summing: None,
             stale: false,
-            config,
+            config: config.clone(),
             clock,
             reserve,
             _lock: lock,

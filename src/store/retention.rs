@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::disk::max_bytes;
 use super::error::{StoreError, is_full};
-use super::schema::{hour_of, start_of};
+use super::schema::{MAX_HOURS, hour_of, start_of};
 use super::write::Dictionaries;
 use super::{Store, views};
 
+/// Data is kept no longer than views can show it, whatever is set.
+pub(super) const LONGEST: Duration = Duration::from_secs(3600 * MAX_HOURS.unsigned_abs());
 /// Pages that go back to the disk in one transaction: the log of more would need room itself.
 const VACUUM_PAGES: u32 = 1_000;
 /// For how long that goes on in one round: batches wait.
@@ -28,6 +30,12 @@ impl Store {
     pub(super) fn keep(&mut self, retention: Duration, max_bytes: u64) {
         self.config.retention = retention;
         self.config.max_bytes = max_bytes;
+    }
+
+    /// From when on data is kept at `now`, both in nanoseconds since the Unix epoch.
+    pub(super) fn oldest(&self, now: i64) -> i64 {
+        let retention = self.config.retention.min(LONGEST);
+        now.saturating_sub(i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX))
     }
 
     /// Drops hours that are too old, and the oldest ones while the store is too large: closed hours
@@ -67,8 +75,7 @@ impl Store {
     fn drop_what_must(&mut self, done: &mut Dropped) -> rusqlite::Result<()> {
         self.refresh()?;
         let now = self.now();
-        let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
-        let limit = now.saturating_sub(retention);
+        let limit = self.oldest(now);
         let old: BTreeSet<i64> = self
             .catalogue
             .hours()

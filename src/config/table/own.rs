@@ -85,7 +85,7 @@ pub(super) const OWN: &[Key] = &[
         "store.retention",
         "24h",
         &["RABTRACE_STORE_RETENTION"],
-        "Age at which an hour's data is dropped.",
+        "Age at which an hour's data is dropped; `480h` at most.",
         |config, input| set(&mut config.store.retention, positive_duration(input.text())),
     ),
     text(

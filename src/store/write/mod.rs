@@ -78,9 +78,8 @@ impl Store {
     fn write_all(&mut self, batches: &[StoreBatch]) -> rusqlite::Result<Written> {
         self.refresh()?;
         let now = self.now();
-        let retention = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
         let hours = Hours {
-            oldest: hour_of(now.saturating_sub(retention)),
+            oldest: hour_of(self.oldest(now)),
             now: hour_of(now),
         };
         // What is acknowledged by this commit must survive the machine, not only the process.

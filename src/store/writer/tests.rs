@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{LAST, Steps};
@@ -187,6 +187,38 @@ async fn a_step_that_failed_is_not_tried_again_with_every_batch() {
     assert_eq!(writer.steps, Steps::Failed);
     writer.retain().await.unwrap();
     assert_eq!(writer.steps, Steps::Due);
+}
+
+#[tokio::test]
+async fn no_hour_is_older_than_views_can_show_whatever_is_set_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, health) = (Metrics::new().unwrap(), Health::default());
+    let store = open(folder.path());
+    let reader = store.reader().unwrap();
+    let (_settings, followed) = watch::channel(config::Store {
+        retention: Duration::from_secs(1000 * 3600),
+        ..store.config.clone()
+    });
+    let mut writer = store
+        .writer(metrics, health.component("store"))
+        .following(followed);
+    let ago = |hours: i64| StoreBatch {
+        points: vec![
+            Point::new(
+                "task_metrics",
+                (1_800_000_000 - 3600 * hours) * 1_000_000_000,
+            )
+            .int("n", Some(1)),
+        ],
+        ..StoreBatch::default()
+    };
+    writer.retain().await.unwrap();
+    let batches = Arc::new(vec![ago(1), ago(478), ago(500)]);
+    writer.write(batches, &CancellationToken::new()).await;
+    assert_eq!(points(&reader), 3);
+    let now = hour_of(1_800_000_000_000_000_000);
+    let hours = writer.store.as_ref().unwrap().catalogue.hours();
+    assert_eq!(Vec::from_iter(hours), [now - 478, now - 1, now]);
 }
 
 #[tokio::test]
