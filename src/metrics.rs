@@ -222,9 +222,11 @@ impl Metrics {
     }
 
     /// Counts something that a sink's server refused for good.
-    pub fn dead_letter(&self, sink: &str, outcome: DeadLetterOutcome) {
+    pub fn dead_letter(&self, sink: Stage, outcome: DeadLetterOutcome) {
         let family = &self.waiting.dead_letters;
-        family.with_label_values(&[sink, outcome.word()]).inc();
+        family
+            .with_label_values(&[sink.name(), outcome.word()])
+            .inc();
     }
 
     /// Counts an attempt that failed and is made again.

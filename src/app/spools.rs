@@ -46,7 +46,7 @@ impl Spools {
             metrics.spool_limit(sink, config.spool.max_bytes);
             let dead_letter = DeadLetter::open(DeadLetterSetup {
                 folder,
-                sink,
+                sink: stage,
                 max_bytes: config.spool.dead_letter_bytes,
                 metrics: metrics.clone(),
                 clock: SystemTime::now,

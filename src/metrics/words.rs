@@ -106,8 +106,8 @@ mod tests {
             metrics.config_reloaded(*outcome);
         }
         for outcome in DeadLetterOutcome::ALL {
-            metrics.dead_letter(Stage::Influx.name(), *outcome);
-            metrics.dead_letter(Stage::Forward.name(), *outcome);
+            metrics.dead_letter(Stage::Influx, *outcome);
+            metrics.dead_letter(Stage::Forward, *outcome);
         }
         for stage in Stage::ALL {
             metrics.received(*stage, 1);

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::file::Pair;
-use crate::metrics::{DeadLetterOutcome, Metrics};
+use crate::metrics::{DeadLetterOutcome, Metrics, Stage};
 use crate::model::{rfc3339, unix_nano};
 
 /// Letters that wait to be written at most, and bytes of their contents.
@@ -37,8 +37,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct DeadLetterSetup {
     /// The folder of the sink's spool.
     pub folder: PathBuf,
-    /// The sink: a fixed word.
-    pub sink: &'static str,
+    /// The sink.
+    pub sink: Stage,
     /// Bytes of both files together; zero keeps nothing.
     pub max_bytes: u64,
     /// Counts what is kept and what is not.
@@ -71,7 +71,7 @@ pub struct DeadLetter {
 pub struct DeadLetterFile(Arc<Shared>);
 
 struct Shared {
-    sink: &'static str,
+    sink: Stage,
     path: PathBuf,
     bytes: AtomicU64,
     letters: AtomicU64,
@@ -148,7 +148,7 @@ impl DeadLetter {
         if admitted {
             waiting.fetch_sub(size, Ordering::Relaxed);
         }
-        metrics.dead_letter(sink, DeadLetterOutcome::NotKept);
+        metrics.dead_letter(*sink, DeadLetterOutcome::NotKept);
     }
 }
 
@@ -156,7 +156,7 @@ impl DeadLetterFile {
     /// The sink whose letters it has.
     #[must_use]
     pub fn sink(&self) -> &'static str {
-        self.0.sink
+        self.0.sink.name()
     }
 
     /// The file that is written now.
@@ -191,7 +191,7 @@ impl DeadLetterTask {
             }
             even = even.max(Instant::now()) + cost(size);
             let mut pair = self.pair;
-            let sink = self.file.0.sink;
+            let sink = self.file.sink();
             let written = tokio::task::spawn_blocking(move || {
                 let result = pair.append(&line(sink, unix_nano, letter));
                 (pair, result)
@@ -218,18 +218,18 @@ impl DeadLetterTask {
             metrics,
             ..
         } = &*self.file.0;
-        let path = path.display();
+        let (name, path) = (sink.name(), path.display());
         match result {
             Ok(()) => {
-                metrics.dead_letter(sink, DeadLetterOutcome::Kept);
+                metrics.dead_letter(*sink, DeadLetterOutcome::Kept);
                 if letters.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::warn!(sink, %path, "what the server refuses for good is kept");
+                    tracing::warn!(sink = name, %path, "what the server refuses for good is kept");
                 }
             }
             Err(error) => {
-                metrics.dead_letter(sink, DeadLetterOutcome::NotKept);
+                metrics.dead_letter(*sink, DeadLetterOutcome::NotKept);
                 if !*failing {
-                    tracing::warn!(sink, %path, %error, "what the server refuses is not kept");
+                    tracing::warn!(sink = name, %path, %error, "what the server refuses is not kept");
                 }
             }
         }

@@ -97,7 +97,7 @@ impl Running {
         });
         let (dead_letter, letters) = DeadLetter::open(DeadLetterSetup {
             folder: folder.path().join("spool"),
-            sink: "influx",
+            sink: Stage::Influx,
             max_bytes: 64 << 20,
             metrics: metrics.clone(),
             clock: std::time::SystemTime::now,

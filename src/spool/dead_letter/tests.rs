@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use super::{DeadLetter, DeadLetterSetup, DeadLetterTask, Letter};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 
 fn clock() -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(1_800_000_000_123)
@@ -14,7 +14,7 @@ fn clock() -> SystemTime {
 fn open(folder: &Path, max_bytes: u64, metrics: &Metrics) -> (DeadLetter, DeadLetterTask) {
     DeadLetter::open(DeadLetterSetup {
         folder: folder.to_owned(),
-        sink: "influx",
+        sink: Stage::Influx,
         max_bytes,
         metrics: metrics.clone(),
         clock,
@@ -157,7 +157,7 @@ fn a_sink_never_waits_for_the_file() {
 fn it_can_be_turned_off() {
     let setup = DeadLetterSetup {
         folder: "/nowhere".into(),
-        sink: "influx",
+        sink: Stage::Influx,
         max_bytes: 0,
         metrics: Metrics::new().unwrap(),
         clock,

@@ -53,7 +53,7 @@ impl Running {
         .unwrap();
         let (dead_letter, letters) = DeadLetter::open(DeadLetterSetup {
             folder: folder.to_owned(),
-            sink: "forward",
+            sink: Stage::Forward,
             max_bytes: 64 << 20,
             metrics: metrics.clone(),
             clock: std::time::SystemTime::now,
