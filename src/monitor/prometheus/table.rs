@@ -2,10 +2,12 @@
 //!
 //! The broker writes its queues in the same order in metric after metric and in poll after poll. So
 //! each row remembers which came behind it: that one is compared with the name that comes next, and
-//! only where it is another the name is looked up. Names are allocated when they are new; rows that
-//! an answer did not have are gone with its end.
+//! only where it is another the name is looked up. Who goes through all rows and asks for each of them
+//! later is answered in the same way. Names are allocated when they are new; rows that an answer did
+//! not have are gone with its end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::monitor::per_name::PerName;
 
@@ -19,6 +21,18 @@ pub(in crate::monitor) struct Table<T> {
     places: PerName<usize>,
     /// The row that was read last.
     last: usize,
+    /// The row behind the one that was asked for last.
+    asked: Asked,
+}
+
+/// A place that changes where the table is only read.
+#[derive(Debug, Default)]
+struct Asked(AtomicUsize);
+
+impl Clone for Asked {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -40,13 +54,21 @@ impl<T> Default for Table<T> {
             rows: Vec::new(),
             places: PerName::default(),
             last: NONE,
+            asked: Asked::default(),
         }
     }
 }
 
 impl<T> Table<T> {
     pub(in crate::monitor) fn get(&self, vhost: &str, name: &str) -> Option<&T> {
-        let row = self.rows.get(*self.places.get(vhost, name)?)?;
+        let next = self.asked.0.load(Ordering::Relaxed);
+        let is_next = |row: &Row<T>| is_same(&row.name, name) && is_same(&row.vhost, vhost);
+        let place = match self.rows.get(next) {
+            Some(row) if is_next(row) => next,
+            _ => *self.places.get(vhost, name)?,
+        };
+        self.asked.0.store(place + 1, Ordering::Relaxed);
+        let row = self.rows.get(place)?;
         row.is_seen.then_some(&row.value)
     }
 
@@ -74,6 +96,11 @@ impl<T> Table<T> {
         }
         self.last = place;
     }
+}
+
+/// Whether both are the one text that is shared, without a look at it.
+fn is_same(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other)
 }
 
 impl<T: Default> Table<T> {
@@ -198,6 +225,32 @@ mod tests {
         table.begin();
         assert_eq!(read(&mut table, &["a", "c", "b"]), 1);
         assert_eq!(table.get("/", "b"), Some(&1));
+    }
+
+    #[test]
+    fn every_row_is_found_in_whatever_order_it_is_asked_for() {
+        let mut table = Table::default();
+        let names: Vec<String> = (0..100).map(|n| format!("q{n}")).collect();
+        table.begin();
+        for (value, name) in (0_u64..).zip(&names) {
+            *table.entry("/", name) = value;
+        }
+        table.end();
+        let rows: Vec<_> = table.iter().collect();
+        let in_order = rows.iter();
+        let (mixed, twice) = (
+            rows.iter().rev().step_by(3),
+            rows.iter().flat_map(|row| [row, row]),
+        );
+        for (vhost, name, value) in in_order.chain(mixed).chain(twice) {
+            assert_eq!(table.get(vhost, name), Some(*value), "shared names");
+            assert_eq!(
+                table.get("/", &name.to_string()),
+                Some(*value),
+                "another text"
+            );
+            assert_eq!(table.get("/other", name), None);
+        }
     }
 
     #[test]
