@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::node::NodeScrape;
-use super::table::Table;
+use super::table::{Order, Table};
 use crate::model::NodeSample;
 use crate::monitor::small::Small;
 
@@ -97,6 +97,14 @@ pub(super) enum Metric {
 }
 
 impl Metric {
+    /// The order of its rows.
+    pub(super) const fn order(self) -> Order {
+        match self {
+            Self::Publish => Order::Published,
+            _ => Order::Counts,
+        }
+    }
+
     pub(super) fn of(name: &str) -> Option<Self> {
         match name.strip_prefix("rabbitmq_detailed_queue_")? {
             "messages_ready" => Some(Self::Ready),

@@ -8,9 +8,10 @@
 use super::detailed::{DetailedScrape, Metric};
 use super::node::NodeScrape;
 use super::row::{
-    Escaping, QueueRow, exchange_row, expected_row, labels, plain_row, queue_info, queue_row,
-    split_metric,
+    Escaping, QueueRow, exchange_row, expected_info, expected_row, labels, plain_row, queue_info,
+    queue_row, split_metric,
 };
+use super::table::Order;
 
 /// An answer that is being read.
 #[derive(Debug)]
@@ -181,15 +182,16 @@ impl Reading {
     fn read_queue(&mut self, metric: Metric, row: &str) {
         let has_exchange = metric == Metric::Publish;
         let queues = &mut self.scrape.queues;
-        let expected = queues.expected();
+        let order = metric.order();
+        let expected = queues.expected(order);
         if let Some(value) = expected.and_then(|names| expected_row(row, names, has_exchange)) {
             self.scrape.rows += 1;
-            if let Some(queue) = queues.take_expected() {
+            if let Some(queue) = queues.take_expected(order) {
                 queue.add(metric, value);
             }
         } else if let Some((vhost, queue, value)) = plain_row(row, has_exchange) {
             self.scrape.rows += 1;
-            queues.entry(vhost, queue).add(metric, value);
+            queues.entry(order, vhost, queue).add(metric, value);
         } else {
             self.late.push((metric, row.to_owned()));
         }
@@ -208,19 +210,30 @@ impl Reading {
         self.scrape.rows += 1;
         if let Some(value) = value {
             let queues = &mut self.scrape.queues;
-            queues.entry(&vhost, &queue).add(metric, value);
+            let queue = queues.entry(metric.order(), &vhost, &queue);
+            queue.add(metric, value);
         }
     }
 
     /// The type that a leader says of its queue.
     fn read_type(&mut self, row: &str) {
+        let queues = &mut self.scrape.queues;
+        let expected = queues.expected(Order::Types);
+        if let Some(kind) = expected.and_then(|names| expected_info(row, names)) {
+            self.scrape.rows += 1;
+            if let Some(queue) = queues.take_expected(Order::Types) {
+                queue.queue_type = Some(kind);
+            }
+            return;
+        }
         let Some((vhost, queue, kind)) = queue_info(row) else {
             self.scrape.bad_rows += 1;
             return;
         };
         self.scrape.rows += 1;
         if let Some(kind) = kind {
-            self.scrape.queues.entry(&vhost, &queue).queue_type = Some(kind);
+            let queue = queues.entry(Order::Types, &vhost, &queue);
+            queue.queue_type = Some(kind);
         }
     }
 
@@ -230,7 +243,8 @@ impl Reading {
             return;
         };
         self.scrape.rows += 1;
-        let exchange = self.scrape.exchanges.entry(&vhost, &exchange);
+        let exchanges = &mut self.scrape.exchanges;
+        let exchange = exchanges.entry(Order::Counts, &vhost, &exchange);
         match self.metric.strip_prefix(EXCHANGE) {
             Some("published_total") => exchange.published = value,
             Some("confirmed_total") => exchange.confirmed = value,

@@ -36,15 +36,29 @@ pub(super) fn split_metric(line: &str) -> Option<(&str, &str)> {
 
 /// The value of a row if it is of the queue that is expected, whose names are written as they are.
 /// What follows has no quote, so that the row cannot be read in another way.
-pub(super) fn expected_row(
-    text: &str,
+pub(super) fn expected_row(text: &str, names: (&str, &str), has_exchange: bool) -> Option<u64> {
+    let rest = behind_names(text, names, has_exchange)?;
+    plain_count(rest.strip_prefix("\"} ")?)
+}
+
+/// The type that a row of [`queue_info`] tells, if it is of the queue that is expected and the node
+/// leads it.
+pub(super) fn expected_info(text: &str, names: (&str, &str)) -> Option<&'static str> {
+    let rest = behind_names(text, names, false)?.strip_prefix("\",")?;
+    let mut info = Info::default();
+    labels_in(rest, |key, value| info.take(key, &value))?;
+    info.led()
+}
+
+/// What follows the names that are expected, if they are there.
+fn behind_names<'a>(
+    text: &'a str,
     (vhost, queue): (&str, &str),
     has_exchange: bool,
-) -> Option<u64> {
+) -> Option<&'a str> {
     let rest = text.strip_prefix("{vhost=\"")?.strip_prefix(vhost)?;
     let rest = behind_exchange(rest, has_exchange)?;
-    let rest = rest.strip_prefix("\",queue=\"")?.strip_prefix(queue)?;
-    plain_count(rest.strip_prefix("\"} ")?)
+    rest.strip_prefix("\",queue=\"")?.strip_prefix(queue)
 }
 
 /// Virtual host, queue and value of a row that is the same escaped or not.
@@ -113,22 +127,42 @@ pub(super) fn exchange_row(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>, Op
 /// Reads `{vhost="…",queue="…",queue_type="…",membership="…"} 1`: the queue and, if the node leads
 /// it, its type. Only brokers that escape have such rows.
 pub(super) fn queue_info(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>, Option<&'static str>)> {
-    let (mut vhost, mut queue, mut kind, mut is_leader) = (None, None, None, true);
+    let (mut vhost, mut queue, mut info) = (None, None, Info::default());
     labels(text, |key, value| match key {
         "vhost" => vhost = Some(value),
         "queue" => queue = Some(value),
-        "queue_type" => {
-            kind = match &*value {
-                "rabbit_classic_queue" => Some("classic"),
-                "rabbit_quorum_queue" => Some("quorum"),
-                "rabbit_stream_queue" => Some("stream"),
-                _ => None,
-            }
-        }
-        "membership" => is_leader = value == "leader",
-        _ => {}
+        _ => info.take(key, &value),
     })?;
-    Some((vhost?, queue?, kind.filter(|_| is_leader)))
+    Some((vhost?, queue?, info.led()))
+}
+
+/// What a row of [`queue_info`] says beside the names.
+#[derive(Default)]
+struct Info {
+    kind: Option<&'static str>,
+    is_follower: bool,
+}
+
+impl Info {
+    fn take(&mut self, key: &str, value: &str) {
+        match key {
+            "queue_type" => {
+                self.kind = match value {
+                    "rabbit_classic_queue" => Some("classic"),
+                    "rabbit_quorum_queue" => Some("quorum"),
+                    "rabbit_stream_queue" => Some("stream"),
+                    _ => None,
+                }
+            }
+            "membership" => self.is_follower = value != "leader",
+            _ => {}
+        }
+    }
+
+    /// The type of a queue that the node leads.
+    fn led(self) -> Option<&'static str> {
+        self.kind.filter(|_| !self.is_follower)
+    }
 }
 
 fn raw_row(text: &str) -> Option<QueueRow<'_>> {
@@ -150,9 +184,14 @@ fn raw_row(text: &str) -> Option<QueueRow<'_>> {
 /// Gives each label of `{key="value",…}` to `take`, unescaped, and what follows the brace.
 pub(super) fn labels<'a>(
     text: &'a str,
-    mut take: impl FnMut(&'a str, Cow<'a, str>),
+    take: impl FnMut(&'a str, Cow<'a, str>),
 ) -> Option<&'a str> {
-    let mut rest = text.strip_prefix('{')?;
+    labels_in(text.strip_prefix('{')?, take)
+}
+
+/// The same of what is behind the brace or a comma.
+fn labels_in<'a>(text: &'a str, mut take: impl FnMut(&'a str, Cow<'a, str>)) -> Option<&'a str> {
+    let mut rest = text;
     loop {
         if let Some(after) = rest.strip_prefix('}') {
             return Some(after);
@@ -226,146 +265,4 @@ pub(super) fn whole(number: f64) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Escaping, QueueRow, queue_row, split_metric};
-    use proptest::prelude::*;
-
-    fn check(escaping: Escaping, text: &str, expect: Option<(&str, &str, Option<u64>)>) {
-        let expect = expect.map(|(vhost, queue, value)| QueueRow {
-            vhost: vhost.into(),
-            queue: queue.into(),
-            value,
-        });
-        assert_eq!(queue_row(text, escaping), expect, "{text}");
-    }
-
-    fn escape(name: &str) -> String {
-        name.replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n")
-    }
-
-    /// Names made of the very signs that the format is made of.
-    fn hostile() -> impl Strategy<Value = String> {
-        let part = prop_oneof![
-            proptest::sample::select(vec![
-                "\"",
-                ",",
-                ",queue=",
-                "\",queue=\"",
-                "} ",
-                "\"} 5",
-                "\\",
-                "{vhost=\"",
-                " ",
-                "\u{1f600}",
-            ])
-            .prop_map(str::to_owned),
-            "[^\n]{0,8}",
-        ];
-        proptest::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
-    }
-
-    #[test]
-    fn escaped_labels() {
-        let check = |text, expect| check(Escaping::Escaped, text, expect);
-        check(r#"{vhost="/",queue="a b"} 3"#, Some(("/", "a b", Some(3))));
-        check(
-            r#"{vhost="/",queue="a\"b\\c\nd"} 3"#,
-            Some(("/", "a\"b\\c\nd", Some(3))),
-        );
-        check(
-            r#"{vhost="/",exchange="x,y",queue="a"} 2.0e3 1700000000"#,
-            Some(("/", "a", Some(2000))),
-        );
-        check(r#"{vhost="/",queue="a"} NaN"#, Some(("/", "a", None)));
-        for wrong in [
-            "",
-            "{",
-            "{}",
-            r#"{vhost="/"} 3"#,
-            r#"{vhost="/",queue="a"}"#,
-            r#"{vhost="/",queue="a"} -3"#,
-            r#"{vhost="/",queue="a"} three"#,
-            r#"{vhost="/",queue="a"} 1e400"#,
-            r#"{vhost="/",queue="a"#,
-        ] {
-            check(wrong, None);
-        }
-    }
-
-    #[test]
-    fn labels_of_brokers_that_do_not_escape() {
-        let check = |text, expect| check(Escaping::Raw, text, expect);
-        check(
-            r#"{vhost="/",queue="he said "hi""} 3"#,
-            Some(("/", r#"he said "hi""#, Some(3))),
-        );
-        check(
-            r#"{vhost="/",queue="c:\temp\"} 3"#,
-            Some(("/", r"c:\temp\", Some(3))),
-        );
-        check(
-            r#"{vhost="/",queue="a\\b"} 3"#,
-            Some(("/", r"a\\b", Some(3))),
-        );
-        check(
-            r#"{vhost="a, "b"=",queue="x"} 4"#,
-            Some((r#"a, "b"="#, "x", Some(4))),
-        );
-        check(
-            r#"{vhost="/",queue=""} 5"} 3"#,
-            Some(("/", r#""} 5"#, Some(3))),
-        );
-        // Two ways to read them: a guess would make up a virtual host.
-        check(r#"{vhost="/",queue="",queue="evil"} 3"#, None);
-        check(r#"{vhost="v",queue="",queue="evil"} 3"#, None);
-        check(r#"{vhost="/",queue="a",queue="b"} 3"#, None);
-    }
-
-    #[test]
-    fn lines_that_are_no_rows() {
-        assert_eq!(split_metric("up 1"), Some(("up", " 1")));
-        assert_eq!(split_metric("up{a=\"b\"} 1"), Some(("up", "{a=\"b\"} 1")));
-        for wrong in ["", "up", "b\",queue=\"x\"} 3", "1up 2", "up,2", "é 1"] {
-            assert_eq!(split_metric(wrong), None, "{wrong}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_names_come_back_from_their_escaped_form(
-            vhost in any::<String>(), queue in any::<String>(), exchange in any::<String>(), value: u64,
-        ) {
-            let (v, x, q) = (escape(&vhost), escape(&exchange), escape(&queue));
-            let text = format!("{{vhost=\"{v}\",exchange=\"{x}\",queue=\"{q}\"}} {value}");
-            prop_assert_eq!(
-                queue_row(&text, Escaping::Escaped),
-                Some(QueueRow { vhost: vhost.into(), queue: queue.into(), value: Some(value) })
-            );
-        }
-
-        #[test]
-        fn any_names_come_back_from_their_raw_form_unless_it_has_two_readings(
-            vhost in hostile(), queue in hostile(), value: u64,
-        ) {
-            let names = format!("{vhost}\",queue=\"{queue}");
-            let text = format!("{{vhost=\"{names}\"}} {value}");
-            let starts = (0..names.len()).filter(|at| {
-                names.get(*at..).is_some_and(|rest| rest.starts_with("\",queue=\""))
-            });
-            let expect = (starts.count() == 1).then(|| QueueRow {
-                vhost: vhost.as_str().into(), queue: queue.as_str().into(), value: Some(value),
-            });
-            prop_assert_eq!(queue_row(&text, Escaping::Raw), expect);
-        }
-
-        #[test]
-        fn any_text_is_read_or_refused(text in any::<String>()) {
-            for escaping in [Escaping::Escaped, Escaping::Raw] {
-                let _ = queue_row(&text, escaping);
-            }
-            let _ = split_metric(&text);
-        }
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
 //! A row for each name, kept from answer to answer.
 //!
-//! The broker writes its queues in the same order in metric after metric and in poll after poll. So
-//! each row remembers which came behind it: that one is compared with the name that comes next, and
-//! only where it is another the name is looked up. Who goes through all rows and asks for each of them
-//! later is answered in the same way. Names are allocated when they are new; rows that an answer did
-//! not have are gone with its end.
+//! The broker writes its queues in the same order in poll after poll, and in metric after metric of one
+//! kind ([`Order`]). So each row remembers which came behind it: that one is compared with the name that
+//! comes next, and only where it is another the name is looked up. Who goes through all rows and asks
+//! for each of them later is answered in the same way. Names are allocated when they are new; rows that
+//! an answer did not have are gone with its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +14,29 @@ use crate::monitor::per_name::PerName;
 /// No row.
 const NONE: usize = usize::MAX;
 
+/// Metrics whose rows come in one order: that of the broker's table of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    /// Depths, deliveries and consumers of queues; counters of exchanges.
+    Counts,
+    /// What was published to queues, by exchange.
+    Published,
+    /// The types of queues.
+    Types,
+}
+
+/// How many there are.
+const ORDERS: usize = 3;
+
 /// Something for each queue or exchange of one answer.
 #[derive(Clone, Debug)]
 pub(in crate::monitor) struct Table<T> {
     rows: Vec<Row<T>>,
     places: PerName<usize>,
-    /// The row that was read last.
-    last: usize,
+    /// The row that comes first in each order.
+    first: [usize; ORDERS],
+    /// The row that was read last in each order.
+    last: [usize; ORDERS],
     /// The row behind the one that was asked for last.
     asked: Asked,
 }
@@ -39,8 +55,8 @@ impl Clone for Asked {
 struct Row<T> {
     vhost: Arc<str>,
     name: Arc<str>,
-    /// The row that came behind it.
-    next: usize,
+    /// The row that came behind it in each order.
+    next: [usize; ORDERS],
     /// Whether this answer has it.
     is_seen: bool,
     /// Whether the broker writes its names as they are.
@@ -53,7 +69,8 @@ impl<T> Default for Table<T> {
         Self {
             rows: Vec::new(),
             places: PerName::default(),
-            last: NONE,
+            first: [0; ORDERS],
+            last: [NONE; ORDERS],
             asked: Asked::default(),
         }
     }
@@ -78,23 +95,26 @@ impl<T> Table<T> {
     }
 
     /// Virtual host and name that most likely come next, if both are written as they are.
-    pub(super) fn expected(&self) -> Option<(&str, &str)> {
-        let row = self.rows.get(self.expected_place())?;
+    pub(super) fn expected(&self, order: Order) -> Option<(&str, &str)> {
+        let row = self.rows.get(self.expected_place(order))?;
         row.is_plain.then_some((&row.vhost, &row.name))
     }
 
-    fn expected_place(&self) -> usize {
-        match self.rows.get(self.last) {
-            Some(last) => last.next,
-            None => 0,
+    fn expected_place(&self, order: Order) -> usize {
+        let order = order as usize;
+        match self.rows.get(self.last[order]) {
+            Some(last) => last.next[order],
+            None => self.first[order],
         }
     }
 
-    fn behind(&mut self, place: usize) {
-        if let Some(last) = self.rows.get_mut(self.last) {
-            last.next = place;
+    fn behind(&mut self, order: Order, place: usize) {
+        let order = order as usize;
+        match self.rows.get_mut(self.last[order]) {
+            Some(last) => last.next[order] = place,
+            None => self.first[order] = place,
         }
-        self.last = place;
+        self.last[order] = place;
     }
 }
 
@@ -106,7 +126,7 @@ fn is_same(one: &str, other: &str) -> bool {
 impl<T: Default> Table<T> {
     /// Another answer begins: what was in the last one does not count.
     pub(super) fn begin(&mut self) {
-        self.last = NONE;
+        self.last = [NONE; ORDERS];
         for row in &mut self.rows {
             row.is_seen = false;
             row.value = T::default();
@@ -121,28 +141,29 @@ impl<T: Default> Table<T> {
         }
         self.rows.retain(|row| row.is_seen);
         self.places = PerName::default();
+        self.first = [0; ORDERS];
         for (place, row) in self.rows.iter_mut().enumerate() {
-            row.next = place + 1;
+            row.next = [place + 1; ORDERS];
             self.places.insert(&row.vhost, &row.name, place);
         }
     }
 
     /// The row that was [expected](Self::expected), and came.
-    pub(super) fn take_expected(&mut self) -> Option<&mut T> {
-        let place = self.expected_place();
-        self.last = place;
+    pub(super) fn take_expected(&mut self, order: Order) -> Option<&mut T> {
+        let place = self.expected_place(order);
+        self.last[order as usize] = place;
         let row = self.rows.get_mut(place)?;
         row.is_seen = true;
         Some(&mut row.value)
     }
 
     /// The row of a name, made if it is new.
-    pub(super) fn entry(&mut self, vhost: &str, name: &str) -> &mut T {
+    pub(super) fn entry(&mut self, order: Order, vhost: &str, name: &str) -> &mut T {
         let place = match self.places.get(vhost, name) {
             Some(place) => *place,
             None => self.add(vhost, name),
         };
-        self.behind(place);
+        self.behind(order, place);
         let row = &mut self.rows[place];
         row.is_seen = true;
         &mut row.value
@@ -156,7 +177,7 @@ impl<T: Default> Table<T> {
             is_plain: is_plain(&vhost) && is_plain(&name),
             vhost,
             name,
-            next: place + 1,
+            next: [place + 1; ORDERS],
             is_seen: true,
             value: T::default(),
         });
@@ -166,17 +187,21 @@ impl<T: Default> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{Order, Table};
 
     /// Reads names in order, by expectation where it holds; how many had to be looked up.
     fn read(table: &mut Table<u64>, names: &[&str]) -> usize {
+        read_by(Order::Counts, table, names)
+    }
+
+    fn read_by(order: Order, table: &mut Table<u64>, names: &[&str]) -> usize {
         let mut missed = 0;
         for name in names {
-            let value = match table.expected() {
-                Some(("/", expected)) if expected == *name => table.take_expected().unwrap(),
+            let value = match table.expected(order) {
+                Some(("/", expected)) if expected == *name => table.take_expected(order).unwrap(),
                 _ => {
                     missed += 1;
-                    table.entry("/", name)
+                    table.entry(order, "/", name)
                 }
             };
             *value += 1;
@@ -228,12 +253,36 @@ mod tests {
     }
 
     #[test]
+    fn metrics_of_another_order_do_not_disturb() {
+        let (counts, types) = (["a", "b", "c", "d"], ["c", "a", "d", "b"]);
+        let mut table = Table::default();
+        let mut poll = |counts: &[&str], types: &[&str]| {
+            table.begin();
+            let missed = [
+                read_by(Order::Counts, &mut table, counts),
+                read_by(Order::Counts, &mut table, counts),
+                read_by(Order::Types, &mut table, types),
+            ];
+            table.end();
+            missed
+        };
+        let learned = [4, 1, 4];
+        assert_eq!(poll(&counts, &types), learned, "new, again, another order");
+        assert_eq!(poll(&counts, &types), [0, 0, 0]);
+        // One is gone, and all others have new places.
+        let (counts, types) = (["a", "c", "d"], ["c", "a", "d"]);
+        poll(&counts, &types);
+        poll(&counts, &types);
+        assert_eq!(poll(&counts, &types), [0, 0, 0]);
+    }
+
+    #[test]
     fn every_row_is_found_in_whatever_order_it_is_asked_for() {
         let mut table = Table::default();
         let names: Vec<String> = (0..100).map(|n| format!("q{n}")).collect();
         table.begin();
         for (value, name) in (0_u64..).zip(&names) {
-            *table.entry("/", name) = value;
+            *table.entry(Order::Counts, "/", name) = value;
         }
         table.end();
         let rows: Vec<_> = table.iter().collect();
@@ -243,12 +292,9 @@ mod tests {
             rows.iter().flat_map(|row| [row, row]),
         );
         for (vhost, name, value) in in_order.chain(mixed).chain(twice) {
+            let another = String::from(&**name);
             assert_eq!(table.get(vhost, name), Some(*value), "shared names");
-            assert_eq!(
-                table.get("/", &name.to_string()),
-                Some(*value),
-                "another text"
-            );
+            assert_eq!(table.get("/", &another), Some(*value));
             assert_eq!(table.get("/other", name), None);
         }
     }
@@ -259,6 +305,6 @@ mod tests {
         table.begin();
         read(&mut table, &["a\\b"]);
         table.begin();
-        assert_eq!(table.expected(), None);
+        assert_eq!(table.expected(Order::Counts), None);
     }
 }
