@@ -20,7 +20,8 @@ use crate::health::Failure;
 
 /// Requests of one attempt at most. Where the server takes none of a group within them, and refuses
 /// line after line without naming them, it is asked again later, from another line on: it may be
-/// that not the lines are wrong. Where it takes some, the rest goes on at once.
+/// that not the lines are wrong. Where it takes some, the rest goes on at once. A group that is asked
+/// about down to each line within them, up to 43 lines, is given up where all are refused.
 const REQUESTS: usize = 64;
 /// Lines refused by themselves one after the other, before the search goes on in the largest piece
 /// that is left: good ones may be among them, or far behind them.
@@ -98,11 +99,11 @@ impl Written {
 
 struct Attempt {
     written: Written,
-    /// What is still to be sent, the first line in the last piece.
+    /// What is still to be sent, the next piece last.
     pieces: Vec<Batch>,
     /// Single lines that were refused without being named.
     alone: Vec<Batch>,
-    /// What the server said when a piece was halved.
+    /// What the server said of the last piece that it refused without naming a line.
     unexplained: String,
 }
 
@@ -309,16 +310,21 @@ async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answe
 mod tests {
     use super::{Attempt, Batch, Group, REQUESTS, Verdict};
 
-    /// Requests until the server takes something of `lines` lines; none if it took nothing.
-    fn until_taken(lines: u64, is_bad: impl Fn(u64) -> bool) -> Option<usize> {
-        let text: String = (0..lines).map(|n| format!("m f=0i {n}\n")).collect();
-        let mut attempt = Attempt::new(Group {
-            pieces: vec![Batch::seal(text.as_bytes(), lines)],
+    fn attempt(pieces: &[(String, u64)]) -> Attempt {
+        let seal = |(text, lines): &(String, u64)| Batch::seal(text.as_bytes(), *lines);
+        Attempt::new(Group {
+            pieces: pieces.iter().map(seal).collect(),
             records: Vec::new(),
             is_proven: false,
             is_rest: false,
             settled: 0,
-        });
+        })
+    }
+
+    /// Requests until the server takes something of `lines` lines; none if it took nothing.
+    fn until_taken(lines: u64, is_bad: impl Fn(u64) -> bool) -> Option<usize> {
+        let text: String = (0..lines).map(|n| format!("m f=0i {n}\n")).collect();
+        let mut attempt = attempt(&[(text, lines)]);
         for asked in 1..=REQUESTS {
             let sent = attempt.pieces.last()?.text().ok()?;
             let mut numbers = sent.lines().filter_map(|line| line[7..].parse().ok());
@@ -333,6 +339,32 @@ mod tests {
             }
         }
         None
+    }
+
+    #[test]
+    fn any_line_may_be_the_first_of_the_next_attempt_and_none_is_lost() {
+        let line = |n: u64| format!("m f=0i {n}\n");
+        let text = |lines: std::ops::Range<u64>| lines.map(line).collect::<String>();
+        let mut first: Vec<String> = Vec::new();
+        for _ in 0..1_000 {
+            let mut attempt = attempt(&[(text(0..5), 5), (text(5..6), 1), (text(6..10), 4)]);
+            attempt.begin_elsewhere();
+            let pieces = attempt.pieces.iter();
+            let sent: Vec<String> = pieces.map(|piece| piece.text().unwrap()).collect();
+            let mut all: Vec<&str> = sent.iter().flat_map(|text| text.lines()).collect();
+            all.sort_unstable();
+            assert_eq!(all, text(0..10).lines().collect::<Vec<_>>());
+            let counted: u64 = attempt.pieces.iter().map(Batch::lines).sum();
+            assert_eq!(counted, 10);
+            first.extend(
+                sent.last()
+                    .and_then(|text| text.lines().next())
+                    .map(str::to_owned),
+            );
+        }
+        first.sort_unstable();
+        first.dedup();
+        assert_eq!(first.len(), 10, "each comes first sometimes: {first:?}");
     }
 
     #[test]

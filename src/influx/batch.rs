@@ -23,7 +23,7 @@ pub(super) struct Batch {
 /// What is written together: lines of whole records of the spool.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    /// What is still to be sent, in its order.
+    /// What is still to be sent, the next piece first.
     pub(super) pieces: Vec<Batch>,
     /// The records that all of it came from, without their payloads.
     pub(super) records: Vec<Record>,
@@ -99,16 +99,18 @@ impl Batch {
     /// Its lines in `parts` of much the same size, fewer where it has fewer lines; none when it has
     /// one line or cannot be read.
     pub(super) fn cut(&self, parts: u64) -> Vec<Self> {
-        let mut cut = Vec::new();
-        let mut rest = self.clone();
+        let text = self.text().unwrap_or_default();
+        let (mut rest, mut lines, mut cut) = (text.as_str(), self.lines, Vec::new());
         for left in (2..=parts).rev() {
-            if let Some((head, tail)) = rest.parts(rest.lines / left) {
-                cut.push(head);
-                rest = tail;
+            let first = lines / left;
+            if let Some(at) = end_of(rest, first) {
+                let (head, tail) = rest.split_at(at);
+                cut.push(Self::seal(head.as_bytes(), first));
+                (rest, lines) = (tail, lines - first);
             }
         }
         if !cut.is_empty() {
-            cut.push(rest);
+            cut.push(Self::seal(rest.as_bytes(), lines));
         }
         cut
     }
@@ -119,16 +121,18 @@ impl Batch {
             return None;
         }
         let text = self.text().ok()?;
-        let at = text
-            .match_indices('\n')
-            .nth(usize::try_from(first).ok()?.checked_sub(1)?)
-            .map(|(at, _)| at + 1)?;
-        let (head, tail) = text.split_at(at);
+        let (head, tail) = text.split_at(end_of(&text, first)?);
         Some((
             Self::seal(head.as_bytes(), first),
             Self::seal(tail.as_bytes(), self.lines - first),
         ))
     }
+}
+
+/// Where so many lines end; none when there are not as many, or it is none.
+fn end_of(text: &str, lines: u64) -> Option<usize> {
+    let place = usize::try_from(lines).ok()?.checked_sub(1)?;
+    text.match_indices('\n').nth(place).map(|(at, _)| at + 1)
 }
 
 fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {

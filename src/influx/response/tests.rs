@@ -156,7 +156,7 @@ fn the_refused_lines_are_there_as_they_were_sent() {
 }
 
 #[test]
-fn what_is_not_explained_is_halved() {
+fn what_is_not_explained_is_cut() {
     for body in [
         "",
         "oops",
