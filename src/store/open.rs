@@ -13,8 +13,8 @@ use super::catalogue::Catalogue;
 use super::error::{StoreError, of_open};
 use super::reader::Reader;
 use super::reserve::Reserve;
-use super::retention::LONGEST;
-use super::schema::{APPLICATION_ID, MAX_HOURS, VERSION, VERSION_BEFORE, initialise};
+use super::retention::tell_cut;
+use super::schema::{APPLICATION_ID, VERSION, VERSION_BEFORE, initialise};
 use super::sums::Summing;
 use super::write::Dictionaries;
 use super::{Writer, views};
@@ -57,12 +57,7 @@ impl Store {
             Err(_) if reserve.is_needed() && reserve.give() => load(&file)?,
             loaded => loaded?,
         };
-        if config.retention > LONGEST {
-            tracing::warn!(
-                hours = MAX_HOURS,
-                "store.retention is cut to what views can show"
-            );
-        }
+        tell_cut(config.retention);
         Ok(Self {
             database,
             catalogue,

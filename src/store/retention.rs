@@ -10,7 +10,7 @@ use super::write::Dictionaries;
 use super::{Store, views};
 
 /// Data is kept no longer than views can show it, whatever is set.
-pub(super) const LONGEST: Duration = Duration::from_secs(3600 * MAX_HOURS.unsigned_abs());
+const LONGEST: Duration = Duration::from_secs(3600 * MAX_HOURS.unsigned_abs());
 /// Pages that go back to the disk in one transaction: the log of more would need room itself.
 const VACUUM_PAGES: u32 = 1_000;
 /// For how long that goes on in one round: batches wait.
@@ -28,6 +28,9 @@ pub struct Dropped {
 impl Store {
     /// Changes for how long, and up to which size, data is kept.
     pub(super) fn keep(&mut self, retention: Duration, max_bytes: u64) {
+        if self.config.retention != retention {
+            tell_cut(retention);
+        }
         self.config.retention = retention;
         self.config.max_bytes = max_bytes;
     }
@@ -185,6 +188,16 @@ impl Store {
             while rows.next()?.is_some() {}
             gave = true;
         }
+    }
+}
+
+/// Says so where data is not kept for as long as is set.
+pub(super) fn tell_cut(retention: Duration) {
+    if retention > LONGEST {
+        tracing::warn!(
+            hours = MAX_HOURS,
+            "store.retention is cut to what views can show"
+        );
     }
 }
 

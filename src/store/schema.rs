@@ -12,8 +12,11 @@ pub(super) const VERSION: i32 = 3;
 pub(super) const VERSION_BEFORE: i32 = 2;
 /// `PRAGMA application_id`: "rabt".
 pub(super) const APPLICATION_ID: i32 = 0x7261_6274;
-/// Hours that views show at most: SQLite takes 500 terms in one compound SELECT.
+/// Hours for which data is kept at most.
 pub(super) const MAX_HOURS: i64 = 480;
+/// Hours that views show at most: the oldest and the newest may be there in part, and one may be ahead
+/// of the clock. SQLite takes 500 terms in one compound SELECT.
+pub(super) const SHOWN_HOURS: i64 = MAX_HOURS + 2;
 
 const NANOS_PER_HOUR: i64 = 3_600_000_000_000;
 

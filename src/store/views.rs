@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::catalogue::{Catalogue, Measurement};
-use super::schema::{Kind, MAX_HOURS, series_table};
+use super::schema::{Kind, SHOWN_HOURS, series_table};
 
 /// Text of the path dictionary; `hash` as 16 hexadecimal digits.
 const PATHS: &str = "SELECT printf('%016x', hash) AS hash, text AS path, \
@@ -37,7 +37,7 @@ fn union(
 ) -> String {
     let newest = hours
         .rev()
-        .take(usize::try_from(MAX_HOURS).unwrap_or(usize::MAX));
+        .take(usize::try_from(SHOWN_HOURS).unwrap_or(usize::MAX));
     let mut arms: Vec<String> = newest
         .map(|hour| select(&kind.table(hour), Some(hour)))
         .collect();

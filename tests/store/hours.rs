@@ -334,5 +334,5 @@ fn views_hold_as_many_hours_as_retention_may_ask_for() {
         .unwrap()
         .sql(text, SqlLimits::default())
         .unwrap();
-    assert_eq!(json!(answer.rows), json!([[480, 480, 4800.0]]));
+    assert_eq!(json!(answer.rows), json!([[481, 481, 4810.0]]));
 }

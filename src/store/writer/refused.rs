@@ -30,6 +30,13 @@ impl Writer {
         let Some(Refused { rows, why }) = self.refused.take() else {
             return;
         };
+        if rows == 0 {
+            tracing::warn!(
+                error = why,
+                "the database refused rows together, and none of them alone"
+            );
+            return;
+        }
         tracing::error!(
             rows,
             error = why,

@@ -252,13 +252,13 @@ async fn of_a_batch_only_the_row_is_lost_that_the_database_refuses() {
         receipts: vec![receipt],
         ..StoreBatch::default()
     };
+    let (_sender, mut batches) = mpsc::channel(1);
     let stop = CancellationToken::new();
-    assert!(writer.write(Arc::new(vec![together]), &stop).await);
+    writer.take(together, &mut batches, &stop).await;
     assert_eq!((points(&reader), metrics.dropped_total()), (4, 1));
     let told = metrics.encode().unwrap();
     let once = "rabtrace_errors_total{stage=\"store\"} 1\n";
     assert!(told.contains(once), "not once: for each step of the search");
-    writer.tell_refused();
     let report = health.reports()["store"].clone();
     assert_eq!(report.status, Status::Unhealthy);
     assert!(
@@ -267,6 +267,12 @@ async fn of_a_batch_only_the_row_is_lost_that_the_database_refuses() {
         report.message
     );
     assert!(pending.stored().await, "to send it again mends nothing");
+    // What is refused together and taken in parts is no loss.
+    let error = rusqlite::Error::InvalidQuery;
+    writer.note_refused(&error);
+    writer.component.healthy(Duration::ZERO);
+    writer.tell_refused();
+    assert_eq!(health.overall(), Status::Healthy);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
