@@ -157,8 +157,8 @@ impl<T: Default> Table<T> {
         });
         let places: Vec<usize> = places.collect();
         for order in 0..ORDERS {
-            // Of rows in a row that go, each is passed once for the one before them; no order is so
-            // long that a ring of them would not end.
+            // A run of rows that go is passed once, for the row before it; only a ring of them would
+            // not end.
             let mut steps = 2 * self.rows.len();
             let mut behind = |rows: &[Row<T>], mut at: usize| {
                 while let Some(row) = rows.get(at).filter(|row| !row.is_seen && steps > 0) {
