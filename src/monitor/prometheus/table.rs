@@ -2,12 +2,10 @@
 //!
 //! The broker writes its queues in the same order in poll after poll, and in metric after metric of one
 //! kind ([`Order`]). So each row remembers which came behind it: that one is compared with the name that
-//! comes next, and only where it is another the name is looked up. Who goes through all rows and asks
-//! for each of them later is answered in the same way. Names are allocated when they are new; rows that
-//! an answer did not have are gone with its end.
+//! comes next, and only where it is another the name is looked up. Names are allocated when they are
+//! new; rows that an answer did not have are gone with its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::monitor::per_name::PerName;
 
@@ -38,18 +36,6 @@ pub(in crate::monitor) struct Table<T> {
     first: [usize; ORDERS],
     /// The row that was read last in each order.
     last: [usize; ORDERS],
-    /// The row behind the one that was asked for last.
-    asked: Asked,
-}
-
-/// A place that changes where the table is only read.
-#[derive(Debug, Default)]
-struct Asked(AtomicUsize);
-
-impl Clone for Asked {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -72,21 +58,13 @@ impl<T> Default for Table<T> {
             places: PerName::default(),
             first: [0; ORDERS],
             last: [NONE; ORDERS],
-            asked: Asked::default(),
         }
     }
 }
 
 impl<T> Table<T> {
     pub(in crate::monitor) fn get(&self, vhost: &str, name: &str) -> Option<&T> {
-        let next = self.asked.0.load(Ordering::Relaxed);
-        let is_next = |row: &Row<T>| is_same(&row.name, name) && is_same(&row.vhost, vhost);
-        let place = match self.rows.get(next) {
-            Some(row) if is_next(row) => next,
-            _ => *self.places.get(vhost, name)?,
-        };
-        self.asked.0.store(place + 1, Ordering::Relaxed);
-        let row = self.rows.get(place)?;
+        let row = self.rows.get(*self.places.get(vhost, name)?)?;
         row.is_seen.then_some(&row.value)
     }
 
@@ -117,11 +95,6 @@ impl<T> Table<T> {
         }
         self.last[order] = place;
     }
-}
-
-/// Whether both are the one text that is shared, without a look at it.
-fn is_same(one: &str, other: &str) -> bool {
-    std::ptr::eq(one, other)
 }
 
 impl<T: Default> Table<T> {
@@ -301,29 +274,6 @@ mod tests {
         let (counts, types) = (["a", "c", "d"], ["c", "a", "d"]);
         assert_eq!(poll(&counts, &types), [1, 0, 0], "what was behind it");
         assert_eq!(poll(&counts, &types), [0, 0, 0]);
-    }
-
-    #[test]
-    fn every_row_is_found_in_whatever_order_it_is_asked_for() {
-        let mut table = Table::default();
-        let names: Vec<String> = (0..100).map(|n| format!("q{n}")).collect();
-        table.begin();
-        for (value, name) in (0_u64..).zip(&names) {
-            *table.entry(Order::Counts, "/", name) = value;
-        }
-        table.end();
-        let rows: Vec<_> = table.iter().collect();
-        let in_order = rows.iter();
-        let (mixed, twice) = (
-            rows.iter().rev().step_by(3),
-            rows.iter().flat_map(|row| [row, row]),
-        );
-        for (vhost, name, value) in in_order.chain(mixed).chain(twice) {
-            let another: String = name.chars().collect();
-            assert_eq!(table.get(vhost, name), Some(*value), "shared names");
-            assert_eq!(table.get("/", &another), Some(*value));
-            assert_eq!(table.get("/other", name), None);
-        }
     }
 
     #[test]
