@@ -308,6 +308,8 @@ async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answe
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::{Attempt, Batch, Group, REQUESTS, Verdict};
 
     fn attempt(pieces: &[(String, u64)]) -> Attempt {
@@ -345,7 +347,7 @@ mod tests {
     fn any_line_may_be_the_first_of_the_next_attempt_and_none_is_lost() {
         let line = |n: u64| format!("m f=0i {n}\n");
         let text = |lines: std::ops::Range<u64>| lines.map(line).collect::<String>();
-        let mut first: Vec<String> = Vec::new();
+        let mut first: BTreeSet<String> = BTreeSet::new();
         for _ in 0..1_000 {
             let mut attempt = attempt(&[(text(0..5), 5), (text(5..6), 1), (text(6..10), 4)]);
             attempt.begin_elsewhere();
@@ -362,8 +364,6 @@ mod tests {
                     .map(str::to_owned),
             );
         }
-        first.sort_unstable();
-        first.dedup();
         assert_eq!(first.len(), 10, "each comes first sometimes: {first:?}");
     }
 
@@ -384,5 +384,17 @@ mod tests {
             assert!(asked.is_some(), "{name} are refused: nothing was found");
         }
         assert_eq!(until_taken(5000, |_| true), None, "the control");
+    }
+    #[test]
+    fn as_many_lines_are_given_up_as_one_attempt_asks_about_one_by_one() {
+        let is_given_up = |lines: usize| {
+            let mut attempt = attempt(&[("m f=0i\n".repeat(lines), lines as u64)]);
+            for _ in 0..REQUESTS {
+                let reason = String::new();
+                attempt.settle(Verdict::Split { reason });
+            }
+            attempt.pieces.is_empty()
+        };
+        assert_eq!([43, 44].map(is_given_up), [true, false]);
     }
 }
