@@ -394,6 +394,12 @@ async fn polls_that_come_late_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let setup = Setup::new(folder.path()).set("broker.poll_interval", "500ms");
     let agent = setup.start().await;
+    // Ready says nothing of polls, and before the first none is due.
+    eventually("the first poll is over", PATIENCE, || async {
+        let balance = Balance::of(&agent.metrics().await);
+        (balance.0["monitor"].sent > 0).then_some(())
+    })
+    .await;
     agent.signal(Signal::STOP);
     tokio::time::sleep(Duration::from_secs(3)).await;
     agent.signal(Signal::CONT);
