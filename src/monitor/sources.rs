@@ -35,7 +35,7 @@ use crate::model::{BindingSample, NodeSample, PeerSample, Source};
 const EXTRA_WAIT: Duration = Duration::from_millis(500);
 /// How often a node's aggregated numbers and the listing of nodes are asked for while all is well:
 /// most of a node is in each of its answers.
-const NODE_EVERY: Duration = Duration::from_secs(60);
+pub(super) const NODE_EVERY: Duration = Duration::from_secs(60);
 /// Least time between two listings of names, or of exchanges for their types.
 const NAMES_EVERY: Duration = Duration::from_secs(15);
 /// How much too early a request still is in time: polls are not to the millisecond.

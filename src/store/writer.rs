@@ -69,6 +69,7 @@ pub struct Writer {
     /// What the database refused of the batches at hand.
     refused: Option<Refused>,
     followed: Option<watch::Receiver<config::Store>>,
+    gather: Duration,
 }
 
 impl Writer {
@@ -83,6 +84,7 @@ impl Writer {
             not_taken: 0,
             refused: None,
             followed: None,
+            gather: GATHER,
         }
     }
 
@@ -146,7 +148,7 @@ impl Writer {
         batches: &mut Receiver<StoreBatch>,
         stop: &CancellationToken,
     ) {
-        let end = tokio::time::Instant::now() + GATHER;
+        let end = tokio::time::Instant::now() + self.gather;
         let mut number = first.rows();
         let mut is_urgent = !first.receipts.is_empty();
         let mut taken = vec![first];

@@ -125,17 +125,17 @@ async fn so_much_is_written_in_a_second_and_the_rest_at_the_end() {
     // The first 1,048,576 of 2,400,000 bytes wait for nobody, nor does anybody for the last letter.
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(1), "{took:?}");
-    keep(12..40);
+    keep(12..52);
     let begun = Instant::now();
     drop(dead_letter);
     running.await.unwrap();
     let took = begun.elapsed();
     assert!(
-        took < Duration::from_secs(4),
-        "{took:?}, of 5.3 s at that rate"
+        took < Duration::from_millis(6_500),
+        "{took:?}, of 7.6 s at that rate"
     );
     let outcomes = ["kept", "not_kept"].map(|outcome| counted(&metrics, outcome));
-    assert_eq!(outcomes, [40, 0]);
+    assert_eq!(outcomes, [52, 0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use opentelemetry::trace::{Tracer, TracerProvider};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, SdkTracerProvider};
-use rabtrace_otlp::BatchProcessor;
+use rabtrace_otlp::{BatchProcessor, RetryPolicy};
 
 use crate::builder_to;
 use crate::server::{Reply, Server};
@@ -48,7 +48,8 @@ fn as_many_as_the_recommended_queue_holds_arrive() {
 fn drops_of_the_queue_show() {
     let (release, end) = channel();
     let server = Server::start(vec![Reply::Silence(end)]);
-    let exporter = builder_to(&server).build().unwrap();
+    let soon = RetryPolicy::default().with_initial_delay(Duration::from_millis(1));
+    let exporter = builder_to(&server).with_retry_policy(soon).build().unwrap();
     let statistics = exporter.statistics();
     let config = BatchConfigBuilder::default()
         .with_max_queue_size(8)

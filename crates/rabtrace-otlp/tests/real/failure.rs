@@ -1,7 +1,6 @@
 //! Servers that fail, and what the exporter makes of it.
 
 use std::io::Read;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -160,19 +159,16 @@ fn a_silent_server_costs_the_timeout() {
 
 #[test]
 fn a_port_where_nobody_listens_is_tried_until_the_timeout() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
     let exporter = rabtrace_otlp::Exporter::builder()
-        .with_endpoint(format!("http://user:hunter2@{nobody}/v1/traces"))
+        .with_endpoint("http://user:hunter2@127.0.0.1:1/v1/traces")
         .with_timeout(Duration::from_millis(500))
+        .with_retry_policy(quick())
         .build()
         .unwrap();
     let error = export(&exporter, vec![span("one")])
         .unwrap_err()
         .to_string();
-    assert!(error.contains(&nobody.to_string()), "{error}");
+    assert!(error.contains("127.0.0.1:1"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
     assert!(exporter.statistics().retries() > 0);
 }
@@ -210,9 +206,10 @@ fn a_request_that_is_too_large_is_not_sent() {
 
 #[test]
 fn a_shutdown_ends_the_wait_and_the_exporter() {
-    let asks: &[&str] = &["retry-after: 9"];
+    let asks: &[&str] = &["retry-after: 60"];
     let server = Server::start(vec![Reply::Answer(503, asks, Vec::new())]);
-    let exporter = Arc::new(builder_to(&server).build().unwrap());
+    let exporter = builder_to(&server).with_timeout(Duration::from_secs(120));
+    let exporter = Arc::new(exporter.build().unwrap());
     let (sender, waits) = channel();
     let waiting = {
         let exporter = Arc::clone(&exporter);
@@ -224,11 +221,11 @@ fn a_shutdown_ends_the_wait_and_the_exporter() {
         std::thread::spawn(move || tracing::subscriber::with_default(log, work))
     };
     server.request();
-    waits.recv_timeout(Duration::from_secs(5)).unwrap();
+    waits.recv_timeout(Duration::from_secs(30)).unwrap();
     let start = Instant::now();
     exporter.shutdown().unwrap();
     waiting.join().unwrap().unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(8));
+    assert!(start.elapsed() < Duration::from_secs(30));
     let after = export(&exporter, vec![span("two")]);
     assert!(matches!(after, Err(OTelSdkError::AlreadyShutdown)));
     assert!(matches!(

@@ -32,7 +32,7 @@ async fn closing() -> Secret {
 /// RabbitMQ closes a connection that was idle for 5 s, which is how often it is polled.
 #[tokio::test]
 async fn no_poll_is_lost_to_a_connection_that_the_broker_closes_meanwhile() {
-    let mut watched = watch(closing().await, nobody().await);
+    let mut watched = watch(closing().await, nobody());
     watched.monitor.poll_once().await.unwrap();
     tokio::time::sleep(Duration::from_millis(4_500)).await;
     let snapshot = watched.monitor.poll_once().await.unwrap();

@@ -52,7 +52,8 @@ async fn depths_come_from_the_nodes_and_counters_from_the_listing_with_columns()
     let prometheus = Router::new().route("/metrics/detailed", get(detailed));
     let mut watched = watch(serve(prometheus).await, serve(management()).await);
     let is_whole = |snapshot: &BrokerSnapshot| {
-        snapshot.poll.counters.is_some()
+        snapshot.poll.source == Source::Prometheus
+            && snapshot.poll.counters.is_some()
             && snapshot.overview.version.is_some()
             && !snapshot.exchanges.is_empty()
     };
@@ -90,9 +91,12 @@ async fn depths_come_from_the_nodes_and_counters_from_the_listing_with_columns()
 
 #[tokio::test]
 async fn without_its_prometheus_plugin_depths_come_from_the_totals() {
-    let mut watched = watch(super::nobody().await, serve(management()).await);
+    let mut watched = watch(super::nobody(), serve(management()).await);
+    let is_whole = |snapshot: &BrokerSnapshot| {
+        snapshot.poll.source == Source::Totals && snapshot.poll.counters.is_some()
+    };
     let mut polled = watched.monitor.poll_once().await;
-    while !matches!(&polled, Ok(snapshot) if snapshot.poll.counters.is_some()) {
+    while !matches!(&polled, Ok(snapshot) if is_whole(snapshot)) {
         polled = watched.monitor.poll_once().await;
     }
     let snapshot = polled.unwrap();
