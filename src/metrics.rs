@@ -318,6 +318,12 @@ impl Metrics {
         self.stages.dropped_total()
     }
 
+    /// Drops so far at this stage and for this reason.
+    #[must_use]
+    pub fn dropped_by(&self, loss: Loss) -> u64 {
+        self.stages.dropped_by(loss)
+    }
+
     /// The text that `/metrics` answers with.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Load, Reload};
 use crate::config::{Loaded, mask_url};
+use crate::metrics::{Loss, Metrics};
 use crate::shutdown;
 
 /// Runs the agent until it is told to stop; `load` reads its configuration anew.
@@ -26,9 +27,23 @@ pub(super) async fn run(loaded: Loaded, load: Load) -> anyhow::Result<ExitCode> 
         set_log_level,
         requests,
     });
-    app.run(stop).await?;
+    let metrics = app.metrics();
+    let outcome = Box::pin(app.run(stop)).await;
+    tell_drops(&metrics);
+    outcome?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was dropped since the start: from here on nobody can ask for it.
+fn tell_drops(metrics: &Metrics) {
+    for loss in Loss::ALL {
+        let (stage, reason) = (loss.stage().name(), loss.reason());
+        let dropped = metrics.dropped_by(*loss);
+        if dropped > 0 {
+            tracing::warn!(stage, reason, dropped, "dropped since the start");
+        }
+    }
 }
 
 /// Each connection takes a file descriptor, and many systems give a process 1,024 unless it asks.

@@ -146,6 +146,10 @@ impl Stages {
         }
     }
 
+    pub(super) fn dropped_by(&self, loss: Loss) -> u64 {
+        self.dropped.get(loss as usize).map_or(0, IntCounter::get)
+    }
+
     pub(super) fn dropped_total(&self) -> u64 {
         self.dropped.iter().map(IntCounter::get).sum()
     }

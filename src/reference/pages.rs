@@ -160,7 +160,8 @@ fn losses(page: &mut String) {
     page.push_str(
         "\n## What is dropped\n\n\
          Every pair of `stage` and `reason` that `rabtrace_dropped_total` has. What is refused so that its \
-         sender\ncomes again is not dropped: `rabtrace_refused_total`.\n\n\
+         sender\ncomes again is not dropped: `rabtrace_refused_total`. An agent that ends logs each pair that \
+         is not 0\n(`dropped since the start`): what was dropped on the way out nobody can scrape.\n\n\
          | stage | reason | one is | why | what to do |\n|---|---|---|---|---|\n",
     );
     for loss in Loss::ALL {

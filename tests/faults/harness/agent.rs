@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::eventually;
+use super::{Balance, eventually};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -257,6 +257,11 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The same, line by line.
+    pub(crate) fn log_lines(&self) -> Vec<Value> {
+        log_lines(&self.log)
+    }
+
     /// Panics that it logged.
     pub(crate) fn panics(&self) -> usize {
         self.log().matches("panicked at").count()
@@ -338,6 +343,15 @@ impl Agent {
         pairs
             .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
             .collect()
+    }
+
+    /// Waits until its first poll is over, of which being ready says nothing.
+    pub(crate) async fn until_polled(&self) {
+        eventually("the first poll is over", WITHIN, || async {
+            let balance = Balance::of(&self.metrics().await);
+            (balance.0.get("monitor")?.sent > 0).then_some(())
+        })
+        .await;
     }
 
     /// What it dropped at the stages whose name begins so.
