@@ -117,8 +117,8 @@ fn telling(text: &str) -> Vec<u8> {
         span_id: TELLING.to_be_bytes().to_vec(),
         name: text.to_owned(),
         kind: 2,
-        start_time_unix_nano: 1_800_000_000_000_000_000,
-        end_time_unix_nano: 1_800_000_000_005_000_000,
+        start_time_unix_nano: 4_000_000_000_000_000_000,
+        end_time_unix_nano: 4_000_000_000_005_000_000,
         ..Span::default()
     };
     let scope = ScopeSpans {

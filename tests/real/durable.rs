@@ -68,7 +68,7 @@ fn request(number: u32) -> Value {
         text("rabtrace.direction", "in"),
         text("messaging.destination.name", "jobs"),
     ];
-    let end = (1_800_000_000_000_000_000 + u64::from(number)).to_string();
+    let end = (4_000_000_000_000_000_000 + u64::from(number)).to_string();
     let point =
         json!({ "asInt": number.to_string(), "timeUnixNano": end, "attributes": attributes });
     let seconds = f64::from(number) / 1e3;

@@ -178,7 +178,7 @@ pub(crate) fn text(key: &str, value: &str) -> KeyValue {
 }
 
 fn span(id: u64, names: Names) -> Span {
-    let start = 1_800_000_000_000_000_000 + id * 1_000;
+    let start = 4_000_000_000_000_000_000 + id * 1_000;
     Span {
         trace_id: (u128::from(id / 8) + 1).to_be_bytes().to_vec(),
         span_id: id.to_be_bytes().to_vec(),
