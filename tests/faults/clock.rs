@@ -72,6 +72,18 @@ impl Aging {
     }
 }
 
+impl Polls {
+    /// So many polls, between two answers: each is of some moment between the question and itself, so
+    /// they are at least and at most so far apart.
+    fn note(&mut self, clock: &str, polls: f64, apart: [Duration; 2]) {
+        let share = |time: &Duration| polls * INTERVAL.as_secs_f64() / time.as_secs_f64();
+        let (fewest, most) = (share(&apart[0]), share(&apart[1]));
+        println!("clock {clock}: {most:.2} of the polls, or {fewest:.2}");
+        self.fewest = self.fewest.min(fewest);
+        self.most = self.most.max(most);
+    }
+}
+
 /// An agent beside that broker whose clock says what stands in `clock`.
 fn setup(broker: &Broker, folder: &Path, clock: &Path) -> Setup {
     Setup::new(folder)
@@ -119,14 +131,13 @@ async fn run(clocks: &[&str], looks: u32, with_monotonic: bool) -> Polls {
     for clock in clocks {
         set(clock);
         for _ in 0..looks {
+            let asked = Instant::now();
             let (before, begun) = (polls(&agent).await, Instant::now());
             aging.publish().await;
             load.run_for(&agent.otlp, 1, Some(100), LOOK).await;
-            let expected = begun.elapsed().as_secs_f64() / INTERVAL.as_secs_f64();
-            let share = (polls(&agent).await - before) / expected;
-            println!("clock {clock}: {share:.2} of the polls");
-            found.fewest = found.fewest.min(share);
-            found.most = found.most.max(share);
+            let within = begun.elapsed();
+            let polled = polls(&agent).await - before;
+            found.note(clock, polled, [within, asked.elapsed()]);
             let metrics = agent.metrics().await.into_iter();
             let below_zero = metrics.filter(|(_, value)| *value < 0.0);
             found.below_zero.extend(below_zero.map(|(name, _)| name));

@@ -133,10 +133,13 @@ async fn an_agent_that_stands_still_is_found_out() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Setup::new(folder.path()).start().await;
     let before = both(&agent, 200).await;
+    // Longer than the machine itself was away.
+    let slowest = before[0].1.max(before[1].1);
+    let away = Duration::from_millis(100).max(slowest * 3);
     let stop = async {
         loop {
             agent.signal(rustix::process::Signal::STOP);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(away).await;
             agent.signal(rustix::process::Signal::CONT);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

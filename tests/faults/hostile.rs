@@ -240,10 +240,12 @@ struct Alone {
 
 /// How long one client alone waits for each refusal.
 async fn alone(agent: &Agent) -> Vec<Alone> {
+    // Made first: a connection that says nothing meanwhile is closed.
+    let attacks = attacks();
     let http = rabtrace::app::direct_http_client().unwrap();
     let clients = [Client::http(agent, &http), Client::grpc(agent).await];
     let mut told = Vec::new();
-    for attack in attacks() {
+    for attack in attacks {
         let (mut statuses, mut waited) = ([0; 2], [Duration::ZERO; 2]);
         for (at, client) in clients.iter().enumerate() {
             let mut times = [Duration::ZERO; ATTEMPTS];

@@ -56,6 +56,10 @@ async fn outage(time: Duration, keys: &[(&str, &str)]) -> Outage {
     agent.forget_peak();
     let before = load.oracle.spans();
     let rate = load.run_for(&agent.otlp, 8, Some(RATE), time).await;
+    while load.oracle.spans() < before + 20_000 {
+        let more = Duration::from_millis(500);
+        load.run_for(&agent.otlp, 8, Some(RATE), more).await;
+    }
     let waiting = load.oracle.spans() - before;
     let (peak, disk) = (agent.memory().1, agent.spool_bytes());
 

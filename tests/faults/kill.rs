@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::{
-    Agent, Kind, Length, Load, Mode, Setup, Sink, Verdict, judge, judge_store, report,
+    Agent, Kind, Length, Load, Mode, Setup, Sink, Verdict, eventually, judge, judge_store, report,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -34,7 +34,13 @@ fn setup(folder: &Path, influx: &Sink, forward: &Sink) -> Setup {
 /// Sends until the agent is killed, after a time that is never the same.
 async fn live_and_die<const N: usize>(agent: Agent, load: &Load, life: u64, sinks: [&Sink; N]) {
     let (otlp, stop) = (agent.otlp.clone(), AtomicBool::new(false));
+    let before = load.oracle.spans();
     let kill = async {
+        // However slow the machine is, it has done something when it dies.
+        eventually("something is acknowledged", PATIENCE, || async {
+            (load.oracle.spans() > before).then_some(())
+        })
+        .await;
         let half = Duration::from_millis(60 + life * 37 % 200);
         tokio::time::sleep(half).await;
         for (number, sink) in sinks.iter().enumerate() {

@@ -52,6 +52,9 @@ fn config(url: &str) -> config::Influx {
     }
 }
 
+/// For what comes on any machine, sooner or later.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// `number` points, each with a time of its own from `first` on.
 fn points(first: i64, number: i64) -> Vec<Point> {
     let point = |n: i64| {
@@ -131,7 +134,7 @@ impl Running {
             share: None,
             held: None,
         });
-        let sent = tokio::time::timeout(Duration::from_secs(2), send).await;
+        let sent = tokio::time::timeout(PATIENCE, send).await;
         sent.expect("the sink does not receive").unwrap();
     }
 

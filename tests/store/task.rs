@@ -87,7 +87,7 @@ async fn an_hour_that_ended_is_summed_between_batches() {
     let ended = BASE - 2 * HOUR;
     let windows = (0..360).flat_map(|at| {
         let start = ended + at * 10 * SECOND;
-        (1..=70).map(move |hash| window(hash, start, &[0.1]))
+        (1..=280).map(move |hash| window(hash, start, &[0.1]))
     });
     let old = StoreBatch {
         hops: vec![hop(1, ended)],
@@ -130,7 +130,7 @@ async fn an_hour_that_ended_is_summed_between_batches() {
     task.await.unwrap();
     let text = format!("SELECT sum(count) FROM hour_{hour}_flow_sums");
     let sums = reader.sql(&text, SqlLimits::default()).unwrap();
-    assert_eq!(sums.rows[0][0], 25_200);
+    assert_eq!(sums.rows[0][0], 100_800);
     assert_eq!(reader.stats().unwrap().spans, 1 + 10 * number);
     assert_eq!(metrics.dropped_total(), 0);
 }

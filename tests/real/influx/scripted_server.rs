@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Notify;
 
 /// A write as it came in.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Reply {
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: String,
     pub(crate) delay: Duration,
+    /// What it waits for as well.
+    pub(crate) held: Option<Arc<Notify>>,
 }
 
 /// An answer without anything but its status and body.
@@ -119,6 +122,9 @@ async fn answer(
     };
     let reply = (shared.script)(number, &write);
     tokio::time::sleep(reply.delay).await;
+    if let Some(held) = &reply.held {
+        held.notified().await;
+    }
     let status = StatusCode::from_u16(reply.status).unwrap();
     let mut response = (status, reply.body).into_response();
     for (name, value) in reply.headers {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use lapin::options::{
@@ -77,7 +77,9 @@ impl Played {
         };
         let age = find(snapshot, "/", self.queue).and_then(|queue| queue.head_age);
         if let Some(age) = age.filter(|age| age.method == AgeMethod::Estimate) {
-            let error = age.age.abs_diff(oldest.elapsed());
+            let looked = UNIX_EPOCH + Duration::from_nanos(snapshot.time_unix_nano.unsigned_abs());
+            let since = looked.elapsed().unwrap_or_default();
+            let error = age.age.abs_diff(oldest.elapsed().saturating_sub(since));
             self.errors.push((error, age.error.unwrap()));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rabtrace::config;
 use rabtrace::demo::broker::Broker;
 use rabtrace::health::{Health, Status};
 use rabtrace::metrics::Metrics;
@@ -55,7 +56,10 @@ async fn a_broker_that_goes_and_comes_back_is_told_once_each_and_makes_no_spike(
     let open = channel(&broker, "/").await;
     declare(&open.1, "kept").await;
     publish(&open.1, "kept", 20).await;
-    let watched = watch(broker_config(&broker));
+    let watched = watch(config::Broker {
+        poll_interval: Duration::from_secs(1),
+        ..broker_config(&broker)
+    });
     let Watched {
         monitor,
         health,

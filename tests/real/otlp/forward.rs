@@ -119,8 +119,14 @@ fn settings(protocol: Protocol, upstream: SocketAddr) -> Settings {
     }
 }
 
-fn nowhere() -> SocketAddr {
+/// Where nobody listens yet.
+fn free_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
+/// Where nobody ever listens.
+fn nowhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
 }
 
 fn upstream_of(receiver: &Receiver, protocol: Protocol) -> SocketAddr {
@@ -166,7 +172,7 @@ async fn rotel_takes_what_is_forwarded_and_passes_it_on() {
     for (protocol, name) in [(Protocol::Grpc, "grpc"), (Protocol::HttpProtobuf, "http")] {
         let mut receiver = Receiver::start(64).await;
         let folder = tempfile::tempdir().unwrap();
-        let (grpc, http) = (nowhere(), nowhere());
+        let (grpc, http) = (free_address(), free_address());
         let mut command = std::process::Command::new(&program);
         command
             .args([
@@ -224,7 +230,7 @@ async fn rotel_takes_what_is_forwarded_and_passes_it_on() {
 
 #[tokio::test]
 async fn nothing_is_lost_while_the_upstream_is_away() {
-    let address = nowhere();
+    let address = free_address();
     let running = Running::start(settings(Protocol::Grpc, address));
     for id in 1..=50 {
         running.send(&request(&[id], 20)).await;
@@ -281,16 +287,32 @@ type Seen = Arc<Mutex<Vec<(Instant, HeaderMap)>>>;
 
 /// An HTTP upstream that gives these answers one after the other, and then 200.
 async fn scripted(answers: Vec<(u16, Option<u64>)>) -> (SocketAddr, Seen) {
+    let freed = CancellationToken::new();
+    freed.cancel();
+    scripted_and_held(answers, freed).await
+}
+
+/// The same, and what comes after those answers is held until it is freed.
+async fn scripted_and_held(
+    answers: Vec<(u16, Option<u64>)>,
+    freed: CancellationToken,
+) -> (SocketAddr, Seen) {
     let seen = Seen::default();
     let (answers, record) = (Arc::new(Mutex::new(answers.into_iter())), Arc::clone(&seen));
     let answer = move |headers: HeaderMap| {
         record.lock().unwrap().push((Instant::now(), headers));
-        let (status, after) = answers.lock().unwrap().next().unwrap_or((200, None));
-        let mut answer = StatusCode::from_u16(status).unwrap().into_response();
-        if let Some(seconds) = after {
-            answer.headers_mut().insert("retry-after", seconds.into());
+        let (scripted, freed) = (answers.lock().unwrap().next(), freed.clone());
+        async move {
+            let Some((status, after)) = scripted else {
+                freed.cancelled().await;
+                return StatusCode::OK.into_response();
+            };
+            let mut answer = StatusCode::from_u16(status).unwrap().into_response();
+            if let Some(seconds) = after {
+                answer.headers_mut().insert("retry-after", seconds.into());
+            }
+            answer
         }
-        std::future::ready(answer)
     };
     let router = axum::Router::new().route("/v1/traces", axum::routing::post(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -361,13 +383,19 @@ async fn sent_again(file: &Path, upstream: SocketAddr) {
 #[tokio::test]
 async fn a_refused_login_keeps_what_waits_until_it_is_mended() {
     for status in [401, 403] {
-        let (address, seen) = scripted(vec![(status, None), (status, None)]).await;
-        let running = Running::start(settings(Protocol::HttpProtobuf, address));
+        let mended = CancellationToken::new();
+        let refusals = vec![(status, None), (status, None)];
+        let (address, seen) = scripted_and_held(refusals, mended.clone()).await;
+        let running = Running::start(Settings {
+            timeout: PATIENCE,
+            ..settings(Protocol::HttpProtobuf, address)
+        });
         for id in 1..=3 {
             running.send(&request(&[id], 20)).await;
         }
         running.failed_to_forward().await;
         assert_ne!(running.status(), Status::Healthy);
+        mended.cancel();
         running.counted("rabtrace_requests_forwarded_total 3").await;
         assert_eq!(seen.lock().unwrap().len(), 5);
         assert_eq!(running.metrics.dropped_total(), 0);
