@@ -290,17 +290,23 @@ impl Run {
         assert!(balance.0["influx"].waiting > 0 && balance.0["forward"].waiting > 0);
     }
 
-    /// Bytes of the spools are changed while no agent runs.
+    /// Bytes of the spools are changed while no agent runs: of every segment but the last, since what
+    /// comes first may drop the oldest before it is read.
     fn damage(&self) {
         for sink in ["influx", "forward"] {
             let folder = self.folder.path().join("state/store/spool").join(sink);
             let files = std::fs::read_dir(folder).unwrap().flatten();
-            let segment = |path: &std::path::PathBuf| path.metadata().unwrap().len() > 10_000;
-            let largest = files.map(|file| file.path()).filter(segment).min().unwrap();
-            let mut bytes = std::fs::read(&largest).unwrap();
-            let middle = bytes.len() / 3;
-            bytes[middle..middle + 64].fill(0xff);
-            std::fs::write(largest, bytes).unwrap();
+            let is_segment = |path: &std::path::PathBuf| path.metadata().unwrap().len() > 10_000;
+            let mut segments: Vec<_> = files.map(|file| file.path()).filter(is_segment).collect();
+            segments.sort();
+            segments.pop();
+            assert!(segments.len() > 1, "{segments:?}");
+            for segment in segments {
+                let mut bytes = std::fs::read(&segment).unwrap();
+                let middle = bytes.len() / 3;
+                bytes[middle..middle + 64].fill(0xff);
+                std::fs::write(segment, bytes).unwrap();
+            }
         }
     }
 
