@@ -114,7 +114,7 @@ pub struct Report {
     points_written_influxdb: u64,
     requests_forwarded: u64,
     dropped: u64,
-    /// Those of `dropped` that are polls which a machine too busy left out.
+    /// How many of `dropped` are polls that were left out because the one before took too long.
     polls_late: u64,
     paths: Vec<ReportPath>,
     queues: Vec<ReportQueue>,
@@ -184,7 +184,7 @@ impl Report {
     #[must_use]
     pub fn render(&self) -> String {
         format!(
-            "{}\n{} messages published = {} consumed + {} queued + {} dead-lettered\n{} spans received, {} stored; {} points written; {} dropped",
+            "{}\n{} messages published = {} consumed + {} queued + {} dead-lettered\n{} spans received, {} stored; {} points written; {} dropped{}",
             self.screen,
             self.messages_published,
             self.messages_consumed,
@@ -194,6 +194,10 @@ impl Report {
             self.spans_stored,
             self.points_written,
             self.dropped,
+            match self.polls_late {
+                0 => String::new(),
+                late => format!(" ({late} of them polls that came late)"),
+            },
         )
     }
 }
