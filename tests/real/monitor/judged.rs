@@ -20,8 +20,24 @@ use super::setup::{
     broker_config, channel, declare, declare_quorum, find, get, poll_until, publish, watch,
 };
 
-/// When each message that is still in the queue was published, the oldest first.
-type Truth = Arc<Mutex<VecDeque<Instant>>>;
+/// When each message was published, the oldest first: those in the queue, and those that were taken, with
+/// when that was.
+#[derive(Default)]
+struct Messages {
+    here: VecDeque<Instant>,
+    taken: Vec<(Instant, Instant)>,
+}
+
+impl Messages {
+    /// When the message was published that was the oldest at that moment.
+    fn oldest_at(&self, moment: Instant) -> Option<Instant> {
+        let taken = self.taken.partition_point(|(_, taken)| *taken <= moment);
+        let (made, _) = self.taken.get(taken).copied().unzip();
+        made.or_else(|| self.here.front().copied())
+    }
+}
+
+type Truth = Arc<Mutex<Messages>>;
 
 /// Publishes at a rate that changes and takes at one that does not, so that the queue grows and
 /// shrinks; never empties it.
@@ -35,17 +51,19 @@ async fn play(channel: Channel, queue: &str, truth: Truth) {
             let options = BasicPublishOptions::default();
             let made = Instant::now();
             let sent = channel.basic_publish("".into(), queue.into(), options, b"x", properties);
-            truth.lock().unwrap().push_back(made);
+            truth.lock().unwrap().here.push_back(made);
             sent.await.unwrap();
         }
         for _ in 0..3 {
-            if truth.lock().unwrap().len() > 20 {
+            if truth.lock().unwrap().here.len() > 20 {
                 let message = channel
                     .basic_get(queue.into(), BasicGetOptions::default())
                     .await;
                 let message = message.unwrap().unwrap();
                 message.ack(BasicAckOptions::default()).await.unwrap();
-                truth.lock().unwrap().pop_front();
+                let mut truth = truth.lock().unwrap();
+                let made = truth.here.pop_front().unwrap();
+                truth.taken.push((made, Instant::now()));
             }
         }
     }
@@ -72,14 +90,15 @@ impl Played {
     }
 
     fn compare(&mut self, snapshot: &BrokerSnapshot) {
-        let Some(oldest) = self.truth.lock().unwrap().front().copied() else {
+        // The poll looked at the queue a moment ago.
+        let wall = UNIX_EPOCH + Duration::from_nanos(snapshot.time_unix_nano.unsigned_abs());
+        let looked = Instant::now() - wall.elapsed().unwrap_or_default();
+        let Some(oldest) = self.truth.lock().unwrap().oldest_at(looked) else {
             return;
         };
         let age = find(snapshot, "/", self.queue).and_then(|queue| queue.head_age);
         if let Some(age) = age.filter(|age| age.method == AgeMethod::Estimate) {
-            let looked = UNIX_EPOCH + Duration::from_nanos(snapshot.time_unix_nano.unsigned_abs());
-            let since = looked.elapsed().unwrap_or_default();
-            let error = age.age.abs_diff(oldest.elapsed().saturating_sub(since));
+            let error = age.age.abs_diff(looked.saturating_duration_since(oldest));
             self.errors.push((error, age.error.unwrap()));
         }
     }
