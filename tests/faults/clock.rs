@@ -73,14 +73,15 @@ impl Aging {
 }
 
 impl Polls {
-    /// So many polls, between two answers: each is of some moment between the question and itself, so
-    /// they are at least and at most so far apart.
-    fn note(&mut self, clock: &str, polls: f64, apart: [Duration; 2]) {
-        let share = |time: &Duration| polls * INTERVAL.as_secs_f64() / time.as_secs_f64();
-        let (fewest, most) = (share(&apart[0]), share(&apart[1]));
-        println!("clock {clock}: {most:.2} of the polls, or {fewest:.2}");
-        self.fewest = self.fewest.min(fewest);
-        self.most = self.most.max(most);
+    /// So many polls between two answers. Each answer is of some moment between the question and itself,
+    /// so the two are at least and at most so far apart: too few are judged by the shortest time, too many
+    /// by the longest.
+    fn note(&mut self, clock: &str, polls: f64, [shortest, longest]: [Duration; 2]) {
+        let share = |time: Duration| polls * INTERVAL.as_secs_f64() / time.as_secs_f64();
+        let (at_least, at_most) = (share(longest), share(shortest));
+        println!("clock {clock}: {at_least:.2} to {at_most:.2} of the polls");
+        self.fewest = self.fewest.min(at_most);
+        self.most = self.most.max(at_least);
     }
 }
 

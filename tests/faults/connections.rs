@@ -141,7 +141,7 @@ async fn an_agent_that_stands_still_is_found_out() {
             agent.signal(rustix::process::Signal::STOP);
             tokio::time::sleep(away).await;
             agent.signal(rustix::process::Signal::CONT);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100).max(away / 3)).await;
         }
     };
     let beside = tokio::select! {

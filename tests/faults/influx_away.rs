@@ -18,6 +18,9 @@ const LIVE_RATE: u64 = 2_000;
 /// What of it has to be taken in a second, on two cores that have the load beside.
 const TAKEN: f64 = 100_000.0;
 
+/// How long a slow machine may take until many are sent.
+const MANY_WITHIN: Duration = Duration::from_secs(60);
+
 struct Outage {
     verdict: Verdict,
     dropped: u64,
@@ -56,7 +59,9 @@ async fn outage(time: Duration, keys: &[(&str, &str)]) -> Outage {
     agent.forget_peak();
     let before = load.oracle.spans();
     let rate = load.run_for(&agent.otlp, 8, Some(RATE), time).await;
+    let begun = Instant::now();
     while load.oracle.spans() < before + 20_000 {
+        assert!(begun.elapsed() < MANY_WITHIN, "{}", agent.log());
         let more = Duration::from_millis(500);
         load.run_for(&agent.otlp, 8, Some(RATE), more).await;
     }

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// Waits until `probe` gives a value, for at most `within`; panics with `what` after that.
@@ -24,56 +25,56 @@ where
     }
 }
 
-/// Repeats a `trial` that was not well in which the machine itself stood still, twice at most: a thread
-/// beside it that wants to run all the time tells so. The trial ends with what it saw and whether that
-/// was well.
-#[expect(clippy::print_stdout, reason = "that it was repeated is told")]
+/// Runs `trial`, and up to twice more while it was not well and this machine stood still meanwhile, which
+/// a thread that wakes every 20 ms finds out. `trial` gives what it saw, and whether that was well.
 pub(crate) async fn undisturbed<T>(mut trial: impl AsyncFnMut() -> (T, bool)) -> T {
     for _ in 0..2 {
         let standstill = Standstill::watch();
         let (seen, is_well) = trial().await;
         let longest = standstill.longest();
-        if is_well || longest < Duration::from_millis(500) {
+        if is_well || longest < Duration::from_millis(200) {
             return seen;
         }
-        println!("once more: the machine stood still for {longest:.1?}");
+        eprintln!("once more: the machine stood still for {longest:.1?}");
     }
     trial().await.0
 }
 
-/// How long a thread did not get to run that wanted to, at most.
+/// How long a thread did not get to run that wanted to.
 struct Standstill {
-    longest: Arc<Mutex<Duration>>,
+    /// At most, and when it ran last.
+    seen: Arc<Mutex<(Duration, Instant)>>,
     _ends: mpsc::Sender<()>,
 }
 
 impl Standstill {
     fn watch() -> Self {
-        let (longest, (_ends, ended)) = (Arc::<Mutex<Duration>>::default(), mpsc::channel());
-        let told = longest.clone();
+        let (_ends, ended) = mpsc::channel();
+        let seen = Arc::new(Mutex::new((Duration::ZERO, Instant::now())));
+        let told = seen.clone();
         std::thread::spawn(move || {
-            let mut before = Instant::now();
             while ended.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
-                let now = Instant::now();
-                let mut longest = told.lock().unwrap();
-                *longest = (now - before).max(*longest);
-                before = now;
+                let mut seen = told.lock().unwrap();
+                *seen = (seen.0.max(seen.1.elapsed()), Instant::now());
             }
         });
-        Self { longest, _ends }
+        Self { seen, _ends }
     }
 
     fn longest(&self) -> Duration {
-        *self.longest.lock().unwrap()
+        let seen = self.seen.lock().unwrap();
+        seen.0.max(seen.1.elapsed())
     }
 }
 
-/// A port on loopback on which nobody listens now, and which the kernel gives to nobody who does not
-/// ask for it; brokers take theirs from 20,000 on.
+/// A port on loopback on which nobody listens now, which the kernel gives to nobody who does not ask for
+/// it, and which this process was not given before; brokers take theirs from 20,000 on.
 pub(crate) fn free_port() -> u16 {
+    static FIRST: LazyLock<u16> = LazyLock::new(|| fastrand::u16(0..8_000));
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let next = || 12_000 + (*FIRST + GIVEN.fetch_add(1, Ordering::Relaxed)) % 8_000;
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut drawn = std::iter::repeat_with(|| fastrand::u16(12_000..20_000));
-    drawn.find(is_free).unwrap()
+    std::iter::repeat_with(next).find(is_free).unwrap()
 }
 
 /// Another program's process, killed when dropped.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 mod alarms;
 mod closed;
 mod of_3_13;
+mod until;
 
 use super::{Monitor, MonitorSetup, skipped};
 use crate::config::{Broker, Config, Secret};
@@ -23,9 +24,10 @@ use crate::metrics::Metrics;
 use crate::model::{BrokerSnapshot, FieldValue, PeerSample, Point, QueueSample, Source};
 use crate::monitor::failure::{Cause, MonitorError};
 use crate::tls::Material;
+use until::until;
 
 const DETAILED: &str = include_str!("../fixtures/detailed-4.0.5.txt");
-/// An interval and a time limit that nobody comes near who answers, on a busy machine either.
+/// An interval and a time limit that no peer that answers comes near, not even on a busy machine.
 const CALM: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(45));
 
 async fn serve(router: Router) -> Secret {
@@ -236,13 +238,10 @@ async fn without_prometheus_depths_come_from_totals_and_counters_from_statistics
     };
     let management = Router::new().route("/api/queues", get(answer));
     let mut watched = watch(nobody(), serve(management).await);
-    // On a busy machine an answer may be had by a later poll.
-    let mut polled = watched.monitor.poll_once().await;
-    while !matches!(&polled, Ok(snapshot) if snapshot.poll.counters.is_some() && snapshot.poll.source == Source::Totals)
-    {
-        polled = watched.monitor.poll_once().await;
-    }
-    let snapshot = polled.unwrap();
+    let snapshot = until(&mut watched.monitor, |snapshot| {
+        snapshot.poll.counters.is_some() && snapshot.poll.source == Source::Totals
+    })
+    .await;
     let queue = &snapshot.queues[0];
     assert_eq!((queue.messages, queue.messages_publish), (Some(7), Some(9)));
     assert_eq!(queue.consumers, Some(1));

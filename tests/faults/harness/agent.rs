@@ -243,6 +243,13 @@ impl Agent {
         (self.child.wait().unwrap().code(), begun.elapsed())
     }
 
+    /// The same, and what it says that it dropped.
+    pub(crate) fn stop_and_tell(mut self) -> BTreeMap<String, f64> {
+        self.signal(Signal::TERM);
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        self.told_drops()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -257,9 +264,17 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The same, line by line.
-    pub(crate) fn log_lines(&self) -> Vec<Value> {
-        log_lines(&self.log)
+    /// What it said at its end that it dropped, by the name of the series.
+    pub(crate) fn told_drops(&self) -> BTreeMap<String, f64> {
+        let lines = log_lines(&self.log);
+        let fields = lines.iter().map(|line| &line["fields"]);
+        let told = fields.filter(|fields| fields["message"] == "dropped since the start");
+        let series = |fields: &Value| {
+            let (stage, reason) = (&fields["stage"], &fields["reason"]);
+            let name = format!("rabtrace_dropped_total{{reason={reason},stage={stage}}}");
+            (name, fields["dropped"].as_f64().unwrap())
+        };
+        told.map(series).collect()
     }
 
     /// Panics that it logged.

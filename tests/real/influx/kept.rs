@@ -50,7 +50,7 @@ async fn what_influxdb_refuses_is_kept_and_status_says_where() {
     let server = InfluxDb::start(false).await;
     server.query("CREATE DATABASE rabtrace").await;
     let client = client();
-    // From now on, in the days around, an id that is a text has the wrong type.
+    // From now on an id that is a text has the wrong type in the week of this point.
     let write = format!("{}/write?db=rabtrace", server.url());
     let answer = client
         .post(write)

@@ -48,6 +48,7 @@ impl Cluster {
         config::Broker {
             prometheus_urls: urls.to_vec(),
             poll_interval: Duration::from_secs(1),
+            poll_timeout: Duration::from_secs(5),
             ..broker_config(&self.one)
         }
     }

@@ -58,6 +58,7 @@ async fn a_broker_that_goes_and_comes_back_is_told_once_each_and_makes_no_spike(
     publish(&open.1, "kept", 20).await;
     let watched = watch(config::Broker {
         poll_interval: Duration::from_secs(1),
+        poll_timeout: Duration::from_secs(5),
         ..broker_config(&broker)
     });
     let Watched {

@@ -6,8 +6,9 @@ use axum::Router;
 use axum::extract::RawQuery;
 use axum::routing::get;
 
+use super::until::until;
 use super::{peer, serve, watch};
-use crate::model::{BrokerSnapshot, Source};
+use crate::model::Source;
 
 /// Rows of the families that 3.13 has; what it does not know it leaves out without a word.
 const DETAILED: &str = include_str!("../../fixtures/detailed-3.13-synthetic.txt");
@@ -51,22 +52,14 @@ async fn depths_come_from_the_nodes_and_counters_from_the_listing_with_columns()
     let detailed = || async { DETAILED };
     let prometheus = Router::new().route("/metrics/detailed", get(detailed));
     let mut watched = watch(serve(prometheus).await, serve(management()).await);
-    let is_whole = |snapshot: &BrokerSnapshot| {
+    let snapshot = until(&mut watched.monitor, |snapshot| {
         snapshot.poll.source == Source::Prometheus
             && snapshot.poll.counters.is_some()
             && snapshot.overview.version.is_some()
             && !snapshot.exchanges.is_empty()
-    };
-    // On a busy machine an answer may be had by a later poll.
-    let mut polled = watched.monitor.poll_once().await;
-    while !matches!(&polled, Ok(snapshot) if is_whole(snapshot)) {
-        polled = watched.monitor.poll_once().await;
-    }
-    let snapshot = polled.unwrap();
-    assert_eq!(
-        (snapshot.poll.source, snapshot.poll.counters),
-        (Source::Prometheus, Some(Source::Management))
-    );
+    })
+    .await;
+    assert_eq!(snapshot.poll.counters, Some(Source::Management));
     assert_eq!((snapshot.queues.len(), snapshot.poll.bad_rows), (7, 0));
     assert_eq!(snapshot.overview.version.as_deref(), Some("3.13.7"));
     let mut queues = snapshot.queues.iter();
@@ -92,15 +85,10 @@ async fn depths_come_from_the_nodes_and_counters_from_the_listing_with_columns()
 #[tokio::test]
 async fn without_its_prometheus_plugin_depths_come_from_the_totals() {
     let mut watched = watch(super::nobody(), serve(management()).await);
-    let is_whole = |snapshot: &BrokerSnapshot| {
+    let snapshot = until(&mut watched.monitor, |snapshot| {
         snapshot.poll.source == Source::Totals && snapshot.poll.counters.is_some()
-    };
-    let mut polled = watched.monitor.poll_once().await;
-    while !matches!(&polled, Ok(snapshot) if is_whole(snapshot)) {
-        polled = watched.monitor.poll_once().await;
-    }
-    let snapshot = polled.unwrap();
-    assert_eq!(snapshot.poll.source, Source::Totals);
+    })
+    .await;
     assert_eq!(peer(&snapshot, Source::Totals).unwrap().rows, 1);
     let queue = &snapshot.queues[0];
     assert_eq!(
