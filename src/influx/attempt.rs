@@ -308,9 +308,8 @@ async fn send(session: &Session, server: &Server, piece: &Batch) -> Result<Answe
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::{Attempt, Batch, Group, REQUESTS, Verdict};
+    use std::collections::BTreeSet;
 
     fn attempt(pieces: &[(String, u64)]) -> Attempt {
         let seal = |(text, lines): &(String, u64)| Batch::seal(text.as_bytes(), *lines);
@@ -385,6 +384,7 @@ mod tests {
         }
         assert_eq!(until_taken(5000, |_| true), None, "the control");
     }
+
     #[test]
     fn as_many_lines_are_given_up_as_one_attempt_asks_about_one_by_one() {
         let is_given_up = |lines: usize| {

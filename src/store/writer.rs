@@ -69,6 +69,7 @@ pub struct Writer {
     /// What the database refused of the batches at hand.
     refused: Option<Refused>,
     followed: Option<watch::Receiver<config::Store>>,
+    /// [`GATHER`], but where a test shows who does not wait for it.
     gather: Duration,
 }
 
